@@ -1,0 +1,89 @@
+"""Settings: typed, frozen, read once, passed down. Defaults are the embedded mode."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LocalStorage(BaseModel):
+    """Objects as files under one folder; `None` means `<home>/objects`."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: Literal["local"] = "local"
+    root: Path | None = None
+
+
+class S3Storage(BaseModel):
+    """Objects in a bucket of an S3-compatible store."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: Literal["s3"] = "s3"
+    bucket: str
+    endpoint_url: str | None = None
+    region: str = "us-east-1"
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+
+
+class UploadLimits(BaseModel):
+    """What an uploaded archive may weigh; each limit refuses the upload, none truncates it."""
+
+    model_config = ConfigDict(frozen=True)
+    archive_bytes: int = Field(default=2 * 1024**3, gt=0)
+    expanded_bytes: int = Field(default=10 * 1024**3, gt=0)
+    entries: int = Field(default=50_000, gt=0)
+    entry_bytes: int = Field(default=64 * 1024**2, gt=0)
+    ratio: int = Field(default=200, gt=1)
+    name_bytes: int = Field(default=255, gt=0)
+    depth: int = Field(default=8, gt=0)
+    image_pixels: int = Field(default=50_000_000, gt=0)
+    classes: int = Field(default=1_000, gt=1)
+    unreadable_share: float = Field(default=0.01, ge=0, le=1)
+    memory_bytes: int = Field(default=4 * 1024**3, gt=0)
+    cpu_seconds: int = Field(default=1_800, gt=0)
+
+
+class JobTimings(BaseModel):
+    """The lease protocol's clocks, in seconds (`docs/architecture.md`, "Jobs")."""
+
+    model_config = ConfigDict(frozen=True)
+    heartbeat: float = Field(default=10.0, gt=0)
+    lease: float = Field(default=60.0, gt=0)
+    self_stop: float = Field(default=45.0, gt=0)
+    sweep: float = Field(default=10.0, gt=0)
+    cancel_grace: float = Field(default=5.0, ge=0)
+    retry_delays: tuple[float, ...] = (0.0, 30.0, 120.0)
+
+
+class Settings(BaseSettings):
+    """Everything the environment may say (`HEADSTART_…`, nested with `__`)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEADSTART_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+    home: Path = Path("var/headstart")
+    database_url: str | None = None
+    redis_url: str | None = None
+    storage: Annotated[LocalStorage | S3Storage, Field(discriminator="kind")] = LocalStorage()
+    uploads: UploadLimits = UploadLimits()
+    jobs: JobTimings = JobTimings()
+    slots: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
+    threads_per_job: int | None = Field(default=None, ge=1)
+    device: str = "auto"
+    embedder: str = "default"
+    resnet18_weights: Path | None = None
+    allow_unauthenticated_network: bool = False
+    log_format: Literal["console", "json"] = "console"
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL: what was given, or a SQLite file under `home`."""
+        return self.database_url or f"sqlite:///{self.home.absolute() / 'headstart.db'}"
+
+    @property
+    def threads(self) -> int:
+        """Compute threads one job may use: the cores shared out over the slots."""
+        return self.threads_per_job or max(1, (os.cpu_count() or 1) // self.slots)

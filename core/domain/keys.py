@@ -1,0 +1,25 @@
+"""The one place that spells object keys. Keys hold a content hash or a fence: never rewritten."""
+
+from core.domain.jobs import JobId
+
+TENANT = "default"
+
+
+def originals(dataset_sha256: str) -> str:
+    """The dataset's images as uploaded, one Parquet file."""
+    return f"{TENANT}/datasets/{dataset_sha256}/originals.parquet"
+
+
+def packed(dataset_sha256: str, resolution: int) -> str:
+    """The dataset's images as one `uint8 [n, c, h, w]` tensor with labels and splits."""
+    return f"{TENANT}/datasets/{dataset_sha256}/packed-{resolution}.safetensors"
+
+
+def embedding(dataset_sha256: str, embedder: str) -> str:
+    """The dataset as one embedder version sees it."""
+    return f"{TENANT}/datasets/{dataset_sha256}/embeddings/{embedder}.safetensors"
+
+
+def attempt(job_id: JobId, fence: int, name: str) -> str:
+    """A file written by one attempt at a job; attempts can never overwrite one another."""
+    return f"{TENANT}/jobs/{job_id}/a{fence}/{name}"

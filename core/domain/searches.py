@@ -1,0 +1,141 @@
+"""What is asked of a search or a pretraining, and what comes back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NewType
+from uuid import UUID
+
+from core.domain.datasets import DatasetId, Ranking
+from core.domain.jobs import JobId
+from core.domain.supernets import SupernetId
+
+SearchId = NewType("SearchId", UUID)
+ModelId = NewType("ModelId", UUID)
+
+
+class StartPolicy(StrEnum):
+    """Where a search begins."""
+
+    NEAREST = "nearest"
+    COLD = "cold"
+    SUPERNET = "supernet"
+
+
+class HeadInit(StrEnum):
+    """How the new classifier begins: at random, or solved in closed form (ridge regression)."""
+
+    RANDOM = "random"
+    CLOSED_FORM = "closed_form"
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceSpec:
+    """The search space of a cold start; a warm start takes its source's."""
+
+    channels: int = 8
+    layers: int = 4
+    nodes: int = 4
+    resolution: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The bilevel loop's settings (`core.nas.search.SearchConfig` says what each does)."""
+
+    epochs: int = 20
+    batch_size: int = 64
+    alpha_learning_rate: float = 3e-3
+    weight_decay: float = 3e-4
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedSpec:
+    """Embed one dataset."""
+
+    dataset_id: DatasetId
+    embedder: str
+
+
+@dataclass(frozen=True, slots=True)
+class RankSpec:
+    """Rank one dataset against every dataset that a registered supernet was trained on."""
+
+    dataset_id: DatasetId
+    embedder: str
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainSpec:
+    """Train a supernet on one dataset and register it."""
+
+    dataset_id: DatasetId
+    name: str
+    embedder: str
+    space: SpaceSpec = field(default_factory=SpaceSpec)
+    training: Training = field(default_factory=Training)
+    learning_rate: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSpec:
+    """Search on one dataset. With several learning rates each is searched in full and the best
+    by validation accuracy is kept; every one of them is paid for and recorded."""
+
+    dataset_id: DatasetId
+    embedder: str
+    policy: StartPolicy = StartPolicy.NEAREST
+    supernet_id: SupernetId | None = None
+    head: HeadInit = HeadInit.CLOSED_FORM
+    space: SpaceSpec = field(default_factory=SpaceSpec)
+    training: Training = field(default_factory=Training)
+    learning_rates: tuple[float, ...] = (0.025,)
+    retrain_epochs: int = 20
+    retrain_learning_rate: float = 0.025
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One downloadable file of a model."""
+
+    name: str
+    key: str
+    sha256: str
+    size: int
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One request and, when its job has succeeded, its result."""
+
+    id: SearchId
+    dataset_id: DatasetId
+    job_id: JobId
+    spec: Mapping[str, Any]
+    ranking: Ranking | None
+    start: Mapping[str, Any] | None
+    model_id: ModelId | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What the user came for: a genotype with weights, its metrics and its files."""
+
+    id: ModelId
+    search_id: SearchId
+    dataset_id: DatasetId
+    genotype: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    artifacts: tuple[Artifact, ...]
+    manifest_key: str
+    manifest_sha256: str
+    created_at: datetime
+
+    def artifact(self, name: str) -> Artifact | None:
+        """The file of that name, if the model has it."""
+        return next((item for item in self.artifacts if item.name == name), None)

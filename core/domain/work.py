@@ -1,0 +1,113 @@
+"""What each kind of job is given and what it hands back.
+
+The supervisor resolves the inputs in one short transaction after the claim and records the outcome
+in another; the pipeline between them never sees the database.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.domain.datasets import Dataset, Embedding, Ranking
+from core.domain.searches import Artifact, EmbedSpec, PretrainSpec, RankSpec, SearchSpec
+from core.domain.supernets import SupernetId
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A source a search may start from: its embedding, and its supernet's place in the store."""
+
+    dataset_name: str
+    classes: tuple[str, ...]
+    embedding: Embedding
+    supernet_id: SupernetId
+    supernet_name: str
+    space: Mapping[str, Any]
+    resolution: int
+    key: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedInputs:
+    """An embed job's inputs."""
+
+    spec: EmbedSpec
+    dataset: Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class RankInputs:
+    """A rank job's inputs; `embedding` is None when the target has not been embedded yet."""
+
+    spec: RankSpec
+    dataset: Dataset
+    embedding: Embedding | None
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainInputs:
+    """A pretrain job's inputs."""
+
+    spec: PretrainSpec
+    dataset: Dataset
+    embedding: Embedding | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchInputs:
+    """A search job's inputs; `candidates` is every source it may start from (none when cold)."""
+
+    spec: SearchSpec
+    dataset: Dataset
+    embedding: Embedding | None
+    candidates: tuple[Candidate, ...]
+
+
+Inputs = EmbedInputs | RankInputs | PretrainInputs | SearchInputs
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedOutcome:
+    """What an embed job hands back to be recorded."""
+
+    embedding: Embedding
+
+
+@dataclass(frozen=True, slots=True)
+class RankOutcome:
+    """What a rank job hands back; `embedding` is set when the job had to compute it first."""
+
+    ranking: Ranking
+    embedding: Embedding | None
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainOutcome:
+    """What a pretrain job hands back."""
+
+    space: Mapping[str, Any]
+    resolution: int
+    key: str
+    sha256: str
+    metrics: Mapping[str, Any]
+    seconds: float
+    embedding: Embedding | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOutcome:
+    """What a search job hands back."""
+
+    ranking: Ranking | None
+    start: Mapping[str, Any]
+    genotype: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    artifacts: tuple[Artifact, ...]
+    manifest_key: str
+    manifest_sha256: str
+    embedding: Embedding | None
+
+
+Outcome = EmbedOutcome | RankOutcome | PretrainOutcome | SearchOutcome

@@ -1,0 +1,101 @@
+"""The one exception tree. No HTTP here: `api/problems.py` maps classes to statuses.
+
+AppError                     internal
+├── NotFound                 not_found
+├── InvalidInput             invalid_input
+│   └── BadArchive           bad_archive (or more precise: unsafe_path, corrupt_archive)
+├── TooLarge                 too_large
+├── Conflict                 conflict
+│   ├── IllegalTransition    illegal_transition
+│   └── LeaseLost            lease_lost
+├── Diverged                 diverged
+├── CorruptObject            corrupt_object
+└── Unavailable              unavailable
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One of several things wrong with an input: where, which kind, and what to do about it."""
+
+    place: str
+    code: str
+    message: str
+
+
+class AppError(Exception):
+    """Base of every error a caller may see: `stable_code` for code, `message` for people."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, details: Sequence[Detail] = ()
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.stable_code = code or type(self).code
+        self.details = tuple(details)
+
+
+class NotFound(AppError):
+    """The named thing does not exist (or is not the caller's)."""
+
+    code = "not_found"
+
+
+class InvalidInput(AppError):
+    """The request can be understood but not accepted; the message says how to fix it."""
+
+    code = "invalid_input"
+
+
+class BadArchive(InvalidInput):
+    """An uploaded archive that is not safe, not readable or not a dataset."""
+
+    code = "bad_archive"
+
+
+class TooLarge(AppError):
+    """The input passes a documented limit."""
+
+    code = "too_large"
+
+
+class Conflict(AppError):
+    """The thing is not in a state that allows this."""
+
+    code = "conflict"
+
+
+class IllegalTransition(Conflict):
+    """A job cannot make this move from where it is."""
+
+    code = "illegal_transition"
+
+
+class LeaseLost(Conflict):
+    """Another worker holds the job now: stop at once and write nothing more."""
+
+    code = "lease_lost"
+
+
+class Diverged(AppError):
+    """Training produced a loss that is not finite."""
+
+    code = "diverged"
+
+
+class CorruptObject(AppError):
+    """Stored bytes do not match their recorded checksum."""
+
+    code = "corrupt_object"
+
+
+class Unavailable(AppError):
+    """A dependency does not answer; trying again later may help."""
+
+    code = "unavailable"

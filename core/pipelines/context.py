@@ -1,0 +1,60 @@
+"""What a pipeline may ask of the world around it: a store, a folder, a device, and to be heard."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from core.domain.jobs import JobRecord, Progress
+from core.ports import ObjectStore
+
+
+class Stopped(Exception):
+    """The job was cancelled or its worker drains: unwind, keep what is checkpointed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A checkpoint that was found, fetched and verified."""
+
+    step: int
+    path: Path
+
+
+class Context(Protocol):
+    """One attempt at one job, seen from inside the child process that computes it."""
+
+    @property
+    def store(self) -> ObjectStore:
+        """Where objects live."""
+        ...
+
+    @property
+    def scratch(self) -> Path:
+        """An empty folder of this attempt's own, gone when it ends."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """The torch device to compute on."""
+        ...
+
+    @property
+    def resnet18_weights(self) -> Path | None:
+        """A local safetensors file with ImageNet weights, when the operator gave one."""
+        ...
+
+    def key(self, name: str) -> str:
+        """The object key of a file that this attempt writes."""
+        ...
+
+    def report(self, progress: Progress, record: JobRecord | None = None) -> None:
+        """Say how far the work is, and optionally one line of history. Raises Stopped."""
+        ...
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """Make the file at `path` the newest state to resume from (`step` only ever grows)."""
+        ...
+
+    def restore(self) -> Restored | None:
+        """The newest checkpoint whose bytes match their checksum, if any."""
+        ...
