@@ -1,0 +1,6 @@
+"""Registers the fixtures that start real servers; everything else lives beside its tests."""
+
+pytest_plugins = [
+    "tests.fixtures.postgres",
+    "tests.fixtures.redis",
+]
