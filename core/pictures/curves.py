@@ -1,0 +1,182 @@
+"""Line charts: a training's losses and accuracies by epoch, several runs overlaid."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from core.pictures import scales, svg
+
+WIDTH, HEIGHT = 640.0, 300.0
+LEFT, RIGHT, BOTTOM = 58.0, 18.0, 46.0
+DASHES = (None, "7 4", "2 3", "9 3 2 3")
+MOST_MARKERS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line: its name in the legend, and its points in order."""
+
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    x: scales.Scale
+    y: scales.Scale
+    top: float
+
+
+def draw_curves(
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    y_range: tuple[float, float] | None = None,
+) -> str:
+    """A line chart; points that are not finite leave a gap, an empty chart says so."""
+    lines = [_finite(each) for each in series]
+    legend, top = _legend([each.name for each in series])
+    frame = _frame(lines, y_range=y_range, top=top)
+    body = [*legend, *_axes(frame, x_label=x_label, y_label=y_label)]
+    if not any(points for points in lines):
+        middle = (LEFT + WIDTH - RIGHT) / 2
+        body.append(
+            svg.text(
+                "nothing recorded yet",
+                middle,
+                (top + HEIGHT - BOTTOM) / 2,
+                text_anchor="middle",
+                opacity=0.6,
+            )
+        )
+    for index, points in enumerate(lines):
+        body.extend(_line(series[index].name, points, frame, index))
+    return svg.document(WIDTH, HEIGHT, title=title, kind="curves", body=body)
+
+
+def _finite(series: Series) -> list[list[tuple[float, float]]]:
+    """The runs of consecutive points that can be drawn."""
+    runs: list[list[tuple[float, float]]] = []
+    joined = False
+    for x, y in zip(series.xs, series.ys, strict=False):
+        drawable = math.isfinite(x) and math.isfinite(y)
+        if drawable and joined:
+            runs[-1].append((x, y))
+        elif drawable:
+            runs.append([(x, y)])
+        joined = drawable
+    return runs
+
+
+def _frame(
+    lines: Sequence[list[list[tuple[float, float]]]],
+    *,
+    y_range: tuple[float, float] | None,
+    top: float,
+) -> _Frame:
+    points = [point for runs in lines for run in runs for point in run]
+    x_low, x_high = scales.extent(x for x, _ in points)
+    y_low, y_high = y_range or _padded(scales.extent(y for _, y in points))
+    return _Frame(
+        x=scales.Scale(x_low, x_high, LEFT + 6, WIDTH - RIGHT - 6),
+        y=scales.Scale(y_low, y_high, HEIGHT - BOTTOM, top),
+        top=top,
+    )
+
+
+def _padded(extent: tuple[float, float]) -> tuple[float, float]:
+    low, high = extent
+    margin = (high - low) * 0.06
+    return (max(0.0, low - margin) if low >= 0 else low - margin), high + margin
+
+
+def _axes(frame: _Frame, *, x_label: str, y_label: str) -> Iterator[str]:
+    base = HEIGHT - BOTTOM
+    for value in scales.ticks(frame.y.low, frame.y.high):
+        y = frame.y(value)
+        yield svg.element(
+            "line",
+            x1=LEFT,
+            x2=WIDTH - RIGHT,
+            y1=y,
+            y2=y,
+            stroke="currentColor",
+            stroke_opacity=0.13,
+        )
+        yield svg.text(scales.label(value), LEFT - 8, y, text_anchor="end", opacity=0.75)
+    for value in scales.ticks(frame.x.low, frame.x.high, about=8, whole=True):
+        x = frame.x(value)
+        yield svg.element(
+            "line", x1=x, x2=x, y1=base, y2=base + 4, stroke="currentColor", stroke_opacity=0.4
+        )
+        yield svg.text(scales.label(value), x, base + 15, text_anchor="middle", opacity=0.75)
+    yield svg.element(
+        "line",
+        x1=LEFT,
+        x2=WIDTH - RIGHT,
+        y1=base,
+        y2=base,
+        stroke="currentColor",
+        stroke_opacity=0.4,
+    )
+    yield svg.text(
+        x_label, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, text_anchor="middle", opacity=0.75
+    )
+    middle = (frame.top + base) / 2
+    yield svg.text(
+        y_label,
+        13,
+        middle,
+        text_anchor="middle",
+        opacity=0.75,
+        transform=f"rotate(-90 13 {svg.number(middle)})",
+    )
+
+
+def _legend(names: Sequence[str]) -> tuple[list[str], float]:
+    """The legend's marks in as many rows as they need, and where the plot may begin."""
+    marks, x, y = [], LEFT, 14.0
+    for index, full in enumerate(names):
+        name = svg.shorten(full, 48)
+        width = 30 + svg.text_width(name) + 14
+        if x > LEFT and x + width > WIDTH - RIGHT:
+            x, y = LEFT, y + 18
+        marks.append(
+            svg.element("line", x1=x, x2=x + 22, y1=y, y2=y, stroke_width=2.5, **_ink(index))
+        )
+        marks.append(svg.text(name, x + 28, y))
+        x += width
+    return marks, (y + 18 if names else 14.0)
+
+
+def _line(
+    name: str, runs: list[list[tuple[float, float]]], frame: _Frame, index: int
+) -> Iterator[str]:
+    colour = svg.SERIES[index % len(svg.SERIES)]
+    marked = sum(map(len, runs)) <= MOST_MARKERS
+    for run in runs:
+        points = " ".join(f"{svg.number(frame.x(x))},{svg.number(frame.y(y))}" for x, y in run)
+        yield svg.element(
+            "polyline",
+            points=points,
+            fill="none",
+            stroke_width=2.25,
+            stroke_linejoin="round",
+            stroke_linecap="round",
+            **_ink(index),
+        )
+        for x, y in run if marked or len(run) == 1 else ():
+            said = f"{name}: {scales.label(y)} at {scales.label(x)}"
+            yield svg.element(
+                "circle", svg.tip(said), cx=frame.x(x), cy=frame.y(y), r=3.2, fill=colour
+            )
+
+
+def _ink(index: int) -> dict[str, svg.Attribute]:
+    return {
+        "stroke": svg.SERIES[index % len(svg.SERIES)],
+        "stroke_dasharray": DASHES[index // len(svg.SERIES) % len(DASHES)],
+    }
