@@ -1,0 +1,92 @@
+"""First and second moments of every class of an embedded dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# m = classes, N = samples, D = feature dimension, R = columns kept of the covariance factors.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassMoments:
+    """Mean and covariance of each class, the covariance kept as a factor.
+
+    Attributes:
+        counts: ``[m]`` int64, samples behind each class.
+        means: ``[m, D]`` float64.
+        factors: ``[m, D, R]`` float64 with ``covariance_c = factors_c @ factors_c.T``, columns by
+            falling variance, zero columns where a class has a smaller rank.
+        traces: ``[m]`` float64, the full trace of each covariance (also when factors are cut).
+    """
+
+    counts: Tensor
+    means: Tensor
+    factors: Tensor
+    traces: Tensor
+
+
+def class_moments(
+    features: Tensor, labels: Tensor, *, classes: int, rank: int | None = None
+) -> ClassMoments:
+    """Moments of each class; covariances use the unbiased n - 1 normalisation.
+
+    A class of one sample, or of identical samples, gets a zero covariance: its distribution is a
+    point.
+
+    Args:
+        features: ``[N, D]`` finite.
+        labels: ``[N]`` integers in ``0..classes-1``, every class present.
+        classes: Number of classes m.
+        rank: Keep at most this many columns of each factor; ``None`` keeps all. A cut below 32
+            inflates label distances by about a tenth, because the cross term loses mass that the
+            traces keep.
+
+    Returns:
+        The moments, in float64.
+
+    Raises:
+        ValueError: If a class has no samples or ``rank`` is below 1.
+    """
+    if rank is not None and rank < 1:
+        raise ValueError(f"rank must be at least 1, not {rank}")
+    counts = torch.bincount(labels.long(), minlength=classes)
+    if len(counts) != classes or bool((counts == 0).any()):
+        raise ValueError("every class needs at least one sample, and every label a class")
+    means, factors, traces = [], [], []
+    for label in range(classes):
+        rows = features[labels == label].double()
+        mean = rows.mean(0)
+        centred = rows - mean
+        means.append(mean)
+        traces.append(centred.square().sum() / max(len(rows) - 1, 1))
+        factors.append(_covariance_factor(centred, rank))
+    return ClassMoments(counts, torch.stack(means), _pad(factors), torch.stack(traces))
+
+
+def _covariance_factor(centred_ND: Tensor, rank: int | None) -> Tensor:
+    """Factor ``[D, R]`` of the covariance, through the smaller of the two Gram matrices.
+
+    With fewer samples than dimensions the N x N Gram has the same non-zero spectrum as the D x D
+    covariance; its eigenvectors, mapped back by the data, are the principal axes already scaled.
+    """
+    samples, dimension = centred_ND.shape
+    scaled = centred_ND / max(samples - 1, 1) ** 0.5
+    if samples < dimension:
+        _, vectors = torch.linalg.eigh(scaled @ scaled.T)
+        factor = scaled.T @ vectors
+    else:
+        values, vectors = torch.linalg.eigh(scaled.T @ scaled)
+        factor = vectors * values.clamp_min(0).sqrt()
+    descending: Tensor = factor.flip(1)
+    return descending[:, :rank]
+
+
+def _pad(factors: list[Tensor]) -> Tensor:
+    width = max(factor.shape[1] for factor in factors)
+    padded = factors[0].new_zeros(len(factors), factors[0].shape[0], width)
+    for row, factor in zip(padded, factors, strict=True):
+        row[:, : factor.shape[1]] = factor
+    return padded
