@@ -1,14 +1,25 @@
 """The servers that tests stand on are real, ours alone, and gone when the tests are gone."""
 
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import psycopg
 import pytest
 import redis
+from playwright.sync_api import sync_playwright
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from tests.fixtures.browser import ARGUMENTS
+from tests.fixtures.servers import Identity, ServerFailed, listens, running, server_folder
+
 pytestmark = pytest.mark.services
+PROJECT = Path(__file__).parents[2]
 
 
 def test_postgres_gives_each_test_its_own_empty_database(
@@ -43,3 +54,48 @@ def test_redis_wants_its_password(redis_url: str) -> None:
     client = redis.Redis(port=make_url(redis_url).port or 0, retry=once)
     with client, pytest.raises(redis.AuthenticationError):
         client.ping()
+
+
+ORPHANING = """
+import os, sys, signal
+from tests.fixtures.servers import Identity, free_port, listens, running, server_folder
+port = free_port()
+web = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+with server_folder("orphan", Identity.current()) as folder:
+    with running(web, folder=folder, ready=lambda: listens(port)):
+        print(port, folder, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_server_does_not_outlive_killed_tests() -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", ORPHANING], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    port, folder = killed.stdout.split()
+    deadline = time.monotonic() + 10
+    while (listens(int(port)) or Path(folder).exists()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not listens(int(port))
+    assert not Path(folder).exists()
+
+
+def test_a_server_that_cannot_start_says_why() -> None:
+    broken = [sys.executable, "-c", "raise SystemExit('no such luck')"]
+    with server_folder("broken", Identity.current()) as folder:
+        attempt = running(broken, folder=folder, ready=lambda: False)
+        with pytest.raises(ServerFailed, match="no such luck"), attempt:
+            pytest.fail("it started")
+    assert not folder.exists()
+
+
+@pytest.mark.browser
+def test_chromium_runs(chromium_path: Path) -> None:
+    page = "data:text/html,<title>t</title><p id=x>before</p><script>x.textContent=6*7</script>"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
+        tab = browser.new_page()
+        tab.goto(page)
+        assert tab.text_content("#x") == "42"
+        browser.close()
