@@ -1,11 +1,12 @@
 """The demo's datasets, made from images inside Python packages; nothing is downloaded at run time.
 
-Each archive is an ImageFolder zip with its own train and test folders, split so that no test image
-has a near twin in train: other writers' digits cannot be told apart in the packages, so those two are
-split by image; glyphs by font family; textures by stripe of the photograph.
+Each archive is an ImageFolder zip with its own train and test folders. Glyphs are split by font
+family and textures by stripe of the photograph, so that no test image has a near twin in train; the
+digits by image, since the packages do not say who wrote which.
 """
 
 import io
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
@@ -19,12 +20,11 @@ Pixels = NDArray[np.uint8]
 Example = tuple[str, str, Pixels]  # split, class, image
 
 LATIN = "abcdefghijklmnopqrstuvwxyz"
-GREEK = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ",
-    "eta": "η", "theta": "θ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ",
-    "nu": "ν", "xi": "ξ", "omicron": "ο", "pi": "π", "rho": "ρ", "sigma": "σ",
-    "tau": "τ", "upsilon": "υ", "phi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω",
-}  # fmt: skip
+GREEK = (
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lamda",
+    "mu", "nu", "xi", "omicron", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi",
+    "omega",
+)  # fmt: skip  # the names that Unicode gives them
 TRAIN_FACES = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
     "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique",
@@ -59,11 +59,12 @@ def latin() -> Iterator[Example]:
 
 def greek() -> Iterator[Example]:
     """The 24 lower-case Greek letters in matplotlib's fonts."""
-    yield from _glyphs(GREEK, sizes=(22, 27))
+    letters = {name: unicodedata.lookup(f"GREEK SMALL LETTER {name.upper()}") for name in GREEK}
+    yield from _glyphs(letters, sizes=(22, 27))
 
 
 def textures() -> Iterator[Example]:
-    """Patches of photographs that scikit-image ships; test patches come from the right-hand side."""
+    """Patches of photographs that scikit-image ships; test patches come from the right side."""
     for name in TEXTURES:
         source = resources.files("skimage").joinpath("data", f"{name}.png")
         with source.open("rb") as file:

@@ -11,7 +11,7 @@ Json = Mapping[str, Any]
 
 
 def best_arm(model: Json) -> Json:
-    """The search run that a model came from: the learning rate with the best validation accuracy."""
+    """The search run a model came from: the learning rate with the best validation accuracy."""
     metrics = model["metrics"]
     arm: Json = metrics["arms"][metrics["best_arm"]]
     return arm
@@ -65,8 +65,9 @@ def tables(result: Json) -> RenderableType:
         Text(),
         Text(f"Pretraining, paid once and listed apart: {pretraining}. Seed {result['seed']}."),
         Text(
-            "Epoch 0 is the start itself, before any gradient step. Accuracies are of the untouched "
-            "test split; a dash means never reached. One seed: differences of a few points are noise."
+            "Epoch 0 is the start itself, before any gradient step. Accuracies are of the "
+            "untouched test split; a dash means never reached. One seed: differences of a few "
+            "points are noise."
         ),
     ]
     return Group(*parts)

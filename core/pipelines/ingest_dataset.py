@@ -1,0 +1,30 @@
+"""An uploaded archive becomes stored objects; the caller registers the row last.
+
+Objects are keyed by content, so a crash between the two leaves bytes that nothing points to and
+that the same upload, tried again, finds in place.
+"""
+
+from pathlib import Path
+
+from core.config import UploadLimits
+from core.data import intake
+from core.data.intake import OnProgress
+from core.data.prepared import Prepared
+from core.domain import keys
+from core.ports import ObjectStore
+
+
+def ingest(
+    archive: Path,
+    *,
+    folder: Path,
+    store: ObjectStore,
+    limits: UploadLimits,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> Prepared:
+    """Validate, prepare in `folder`, and store. Raises as `core.data.intake.prepare` does."""
+    prepared = intake.prepare(archive, folder, limits, seed=seed, on_progress=on_progress)
+    store.put(keys.originals(prepared.sha256), prepared.originals)
+    store.put(keys.packed(prepared.sha256, prepared.resolution), prepared.packed)
+    return prepared

@@ -1,0 +1,205 @@
+"""The human side of a model: an HTML report with pictures, and a model card."""
+
+import base64
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.domain.datasets import Dataset, Ranking
+from core.nas.genotype import Cell, Genotype
+from core.pictures import cells, curves, matrices
+
+_MOST_CLASSES_DRAWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A test image that the model gets wrong; pixels `uint8 [c, h, w]`."""
+
+    pixels: NDArray[np.uint8]
+    truth: str
+    guess: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Everything the report and the card are written from."""
+
+    dataset: Dataset
+    ranking: Ranking | None
+    start: Mapping[str, Any]
+    spec: Mapping[str, Any]
+    genotype: Genotype
+    metrics: Mapping[str, Any]
+    mistakes: Sequence[Mistake]
+    resolution: int
+    channels: int
+
+
+def html(findings: Findings) -> str:
+    """A page that stands alone: no script, no file beside it."""
+    metrics = findings.metrics
+    return (
+        _environment(autoescape=True)
+        .get_template("report.html")
+        .render(
+            **_shared(findings),
+            normal_cell=_cell(findings.genotype.normal, "Normal cell"),
+            reduction_cell=_cell(findings.genotype.reduction, "Reduction cell"),
+            search_curves=_search_curves(metrics["arms"]),
+            retrain_curves=_retrain_curves(metrics["retrained"]["history"]),
+            confusion=_confusion(findings),
+            mistakes=[_shown(item) for item in findings.mistakes],
+            costs=_costs(metrics),
+        )
+    )
+
+
+def card(findings: Findings) -> str:
+    """A model card in the Hugging Face form."""
+    # Markdown, not HTML: user text goes through `quoted` (JSON is YAML) or `heading`.
+    template = _environment(autoescape=False).get_template("model_card.md")
+    return template.render(
+        **_shared(findings),
+        quoted=json.dumps,
+        heading=lambda text: re.sub(r"[^\w .,()+-]", " ", text),
+    )
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """95 % interval of a share of `n` trials (Wilson 1927); (0, 1) without trials."""
+    if n == 0:
+        return 0.0, 1.0
+    z = 1.959964
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+def start_sentence(start: Mapping[str, Any]) -> str:
+    """How the search began, in words."""
+    head = (
+        "with its classifier solved in closed form"
+        if start["head"] == "closed_form"
+        else "with a random classifier"
+    )
+    if start["supernet_id"] is None:
+        reason = start.get("reason")
+        return f"The search began cold, from random weights, {head}" + (
+            f" ({reason})." if reason else "."
+        )
+    return f"The search began from the supernet trained on {start['dataset_name']}, {head}."
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("core.pipelines"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["percent"] = lambda share: f"{100 * share:.1f} %"
+    return environment
+
+
+def _shared(findings: Findings) -> dict[str, Any]:
+    retrained = findings.metrics["retrained"]
+    return {
+        "dataset": findings.dataset,
+        "ranking": findings.ranking,
+        "metrics": findings.metrics,
+        "interval": wilson(retrained["test_accuracy"], findings.dataset.n_test),
+        "start_sentence": _plain(start_sentence(findings.start)),
+        "spec": json.dumps(findings.spec, indent=2),
+        "spec_seed": findings.spec["training"]["seed"],
+        "resolution": findings.resolution,
+        "channels": findings.channels,
+    }
+
+
+def _plain(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())
+
+
+def _cell(cell: Cell, title: str) -> Markup:
+    nodes = [[(edge.operation, edge.source) for edge in node] for node in cell]
+    return _svg(cells.draw_cell(nodes, title=title))
+
+
+def _svg(text: str) -> Markup:
+    # Our own drawing; it escapes every label it is given.
+    return Markup(text)
+
+
+def _search_curves(arms: Sequence[Mapping[str, Any]]) -> Markup:
+    series = [_series(f"learning rate {arm['learning_rate']:g}", arm["history"]) for arm in arms]
+    return _svg(
+        curves.draw_curves(
+            series,
+            title="Search: validation accuracy of the supernet",
+            x_label="epoch",
+            y_label="accuracy",
+            y_range=(0.0, 1.0),
+        )
+    )
+
+
+def _retrain_curves(history: Sequence[Mapping[str, Any]]) -> Markup:
+    return _svg(
+        curves.draw_curves(
+            [_series("validation", history)],
+            title="Retraining: validation accuracy of the derived network",
+            x_label="epoch",
+            y_label="accuracy",
+            y_range=(0.0, 1.0),
+        )
+    )
+
+
+def _series(name: str, history: Sequence[Mapping[str, Any]]) -> curves.Series:
+    epochs = [float(row["epoch"]) for row in history]
+    return curves.Series(name, epochs, [float(row["valid_accuracy"]) for row in history])
+
+
+def _confusion(findings: Findings) -> Markup:
+    names = findings.dataset.classes
+    if len(names) > _MOST_CLASSES_DRAWN:
+        return Markup("<p>Too many classes to draw; the matrix is in metrics.json.</p>")
+    drawing = matrices.draw_matrix(
+        findings.metrics["retrained"]["confusion"],
+        rows=names,
+        columns=names,
+        title="Confusion on the test split",
+        row_label="true class",
+        column_label="predicted class",
+    )
+    return _svg(drawing)
+
+
+def _shown(mistake: Mistake) -> dict[str, str]:
+    pixels = (
+        mistake.pixels[0] if mistake.pixels.shape[0] == 1 else mistake.pixels.transpose(1, 2, 0)
+    )
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    image = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {"image": image, "truth": mistake.truth, "guess": mistake.guess}
+
+
+def _costs(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [(f"{name} seconds", f"{value:.1f}") for name, value in metrics["seconds"].items()]
+    rows.append(("parameters", f"{metrics['parameters']:,}"))
+    rows.append(("multiply-adds per image", f"{metrics['flops']:,}"))
+    rows.append(("ONNX difference from torch, at most", f"{metrics['onnx_difference']:.1e}"))
+    return rows
