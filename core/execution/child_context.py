@@ -1,0 +1,114 @@
+"""What a pipeline sees of the world from inside the child process (`core.pipelines.context`)."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from core.config import Settings
+from core.domain import keys
+from core.domain.jobs import Checkpoint, JobRecord, Progress
+from core.errors import NotFound
+from core.execution import compute, protocol
+from core.pipelines.context import Restored, Stopped
+from core.ports import ObjectStore
+from core.storage.select import store_of
+
+REPORT_SECONDS = 0.2  # progress without a record is passed on no more often than this
+CHUNK_BYTES = 1024 * 1024
+
+
+class ChildContext:
+    """One attempt at one job: tells its supervisor what happens and keeps its checkpoints."""
+
+    def __init__(
+        self, envelope: protocol.Envelope, *, say: Callable[[protocol.Event], None]
+    ) -> None:
+        self._envelope = envelope
+        self._say = say
+        self._settings = Settings(**envelope.settings)
+        self._stopping = False
+        self._last_step = -1
+        self._last_report = 0.0
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """Where objects live."""
+        return store_of(self._settings)
+
+    @property
+    def scratch(self) -> Path:
+        """An empty folder of this attempt's own, gone when it ends."""
+        return Path(self._envelope.scratch)
+
+    @cached_property
+    def device(self) -> str:
+        """The torch device to compute on."""
+        return compute.device(self._envelope.device)
+
+    @property
+    def resnet18_weights(self) -> Path | None:
+        """A local safetensors file with ImageNet weights, when the operator gave one."""
+        return self._settings.resnet18_weights
+
+    def key(self, name: str) -> str:
+        """The object key of a file that this attempt writes."""
+        return keys.attempt(self._envelope.job_id, self._envelope.fence, name)
+
+    def stop(self) -> None:
+        """Let the next report raise Stopped (called from the signal handler: a flag only)."""
+        self._stopping = True
+
+    def report(self, progress: Progress, record: JobRecord | None = None) -> None:
+        """Say how far the work is, and optionally one line of history. Raises Stopped."""
+        now = time.monotonic()
+        if record is not None or now - self._last_report >= REPORT_SECONDS:
+            self._last_report = now
+            self._say(protocol.Reported(progress, record))
+        if self._stopping:
+            raise Stopped
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """Make the file at `path` the newest state to resume from (`step` only ever grows)."""
+        if step <= self._last_step:
+            raise ValueError(f"checkpoint {step} after checkpoint {self._last_step}")
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        key = self.key(f"checkpoints/{step}{path.suffix}")
+        self.store.put(key, path)
+        self._last_step = step
+        size = path.stat().st_size
+        self._say(protocol.Checkpointed(Checkpoint(self._envelope.fence, step, key, sha256, size)))
+
+    def restore(self) -> Restored | None:
+        """The newest checkpoint whose bytes match their checksum, if any."""
+        unusable = 0
+        for checkpoint in self._envelope.checkpoints:
+            path = self.scratch / f"restored-{checkpoint.step}{Path(checkpoint.key).suffix}"
+            if self._fetch(checkpoint, path):
+                self._last_step = checkpoint.step
+                reason = "newest" if not unusable else f"{unusable} newer unreadable"
+                self._say(protocol.Resumed(checkpoint.step, reason))
+                return Restored(checkpoint.step, path)
+            unusable += 1
+        if self._envelope.attempt > 1 or unusable:
+            reason = f"{unusable} unreadable" if unusable else "no checkpoint yet"
+            self._say(protocol.Resumed(None, reason))
+        return None
+
+    def _fetch(self, checkpoint: Checkpoint, path: Path) -> bool:
+        digest = hashlib.sha256()
+        try:
+            with self.store.open(checkpoint.key) as source, path.open("wb") as target:
+                while chunk := source.read(CHUNK_BYTES):
+                    digest.update(chunk)
+                    target.write(chunk)
+        except NotFound:
+            return False
+        if digest.hexdigest() == checkpoint.sha256:
+            return True
+        path.unlink()
+        return False

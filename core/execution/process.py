@@ -1,0 +1,134 @@
+"""A child process that computes, and the two threads that listen to it and outlive it."""
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from threading import Thread
+from types import TracebackType
+from typing import IO, Self, cast
+
+import structlog
+
+from core.execution import protocol
+
+EXIT_SECONDS = 5.0  # how long a child that has said its last word may take to be gone
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class ChildProcess:
+    """A child in a process group of its own; leaving the `with` block leaves nothing alive.
+
+    The child is killed at the deadline unless `keep_until` moves it, even when the caller hangs in
+    a call to the database: a supervisor that lost touch must not compute beside its successor.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, envelope: bytes, env: Mapping[str, str], deadline: float
+    ) -> None:
+        self.expired = False
+        self._deadline = deadline
+        self._events: queue.SimpleQueue[protocol.Event] = queue.SimpleQueue()
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(env), process_group=0
+        )
+        self._reader = Thread(target=self._listen, name="child-events", daemon=True)
+        self._guard = Thread(target=self._watch, name="child-guard", daemon=True)
+        self._reader.start()
+        self._guard.start()
+        with contextlib.suppress(BrokenPipeError):  # it died at once; Exited will say so
+            self._stdin.write(envelope)
+            self._stdin.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._guard.join(EXIT_SECONDS)
+        self.kill()
+        self._guard.join()
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
+        self._stdout.close()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, which is its group's too."""
+        return self._process.pid
+
+    def events(self, timeout: float) -> Iterator[protocol.Event]:
+        """What the child has said: waits up to `timeout` for the first, then takes what is there.
+
+        The last event ever is `Exited`.
+        """
+        with contextlib.suppress(queue.Empty):
+            yield self._events.get(timeout=timeout)
+            while True:
+                yield self._events.get_nowait()
+
+    def keep_until(self, deadline: float) -> None:
+        """Let the child live until this moment of the monotonic clock."""
+        self._deadline = deadline
+
+    def terminate(self) -> None:
+        """Ask the child to stop at its next report."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End the child and everything it started."""
+        if self._process.returncode is None:
+            self._kill_group()
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        return cast(IO[bytes], self._process.stdin)
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        return cast(IO[bytes], self._process.stdout)
+
+    def _listen(self) -> None:
+        for line in self._stdout:
+            try:
+                self._events.put(protocol.decode(line))
+            except (ValueError, KeyError, TypeError):  # cut short by a kill
+                log.warning("child_line_unreadable", size=len(line))
+
+    def _watch(self) -> None:
+        status: int | None = None
+        while status is None:
+            left = self._deadline - time.monotonic()
+            if left <= 0 and not self.expired:
+                self.expired = True
+                self._kill_group()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self._process.wait(timeout=None if self.expired else left)
+        self._kill_group()  # what it started would hold the pipe open
+        self._reader.join()
+        self._events.put(protocol.Exited(status))
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def environment(base: Mapping[str, str], *, threads: int) -> dict[str, str]:
+    """What a child inherits: no settings of ours (the envelope has them), its share of cores."""
+    kept = {name: value for name, value in base.items() if not name.startswith("HEADSTART_")}
+    pools = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
+    return (
+        kept
+        | {f"{pool}_NUM_THREADS": str(threads) for pool in pools}
+        # The same seed must lead to the same genotype: sets in one order, cuBLAS in one way.
+        | {"PYTHONHASHSEED": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUNBUFFERED": "1"}
+    )

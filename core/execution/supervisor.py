@@ -1,0 +1,93 @@
+"""Claims jobs and sees each to its end; sweeps up what lost workers left behind."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from core.config import Settings
+from core.db.sessions import Sessions
+from core.domain.jobs import Job, JobId, JobState, QueueName
+from core.errors import Unavailable
+from core.execution.attempt import Attempt
+from core.services import jobs
+
+CHILD_COMMAND = (sys.executable, "-m", "core.execution.child")
+OVERDUE_SECONDS = 30.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Supervisor:
+    """Safe to call from many threads, processes and machines at once: the claim decides."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        settings: Settings,
+        owner: str,
+        *,
+        announce: Callable[[JobId, QueueName], None] | None = None,
+        child_command: Sequence[str] = CHILD_COMMAND,
+    ) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self._owner = owner
+        self._announce = announce
+        self._command = tuple(child_command)
+        self._drains = False
+
+    def run_next(self, queue: QueueName) -> bool:
+        """Claim a job and see it to its end; False when none waits (or this worker drains)."""
+        job = None if self._drains else self._claim(queue)
+        if job is None:
+            return False
+        names = {"job_id": str(job.id), "kind": job.kind.value, "attempt": job.attempt}
+        with structlog.contextvars.bound_contextvars(**names):
+            log.info("job_claimed", fence=job.fence)
+            attempt = Attempt(
+                job,
+                sessions=self._sessions,
+                settings=self._settings,
+                command=self._command,
+                draining=lambda: self._drains,
+            )
+            if attempt.run():
+                self._ring(job)
+        return True
+
+    def drain(self) -> None:
+        """Claim no more; running children are asked to stop and their jobs go back uncharged.
+
+        Returns at once, and sets nothing but a flag: it may be called from a signal handler.
+        """
+        self._drains = True
+
+    def sweep(self) -> None:
+        """Take back jobs whose lease ran out, and ring again for those that nobody fetched."""
+        with self._sessions.begin() as session:
+            reaped = jobs.reap(session, retry_delays=self._settings.jobs.retry_delays)
+        for job in reaped:
+            log.warning("job_reaped", job_id=str(job.id), state=job.state.value)
+        with self._sessions.read() as session:
+            waiting = jobs.waiting(session, older_than_seconds=OVERDUE_SECONDS)
+        due = {job.id: job for job in (*reaped, *waiting) if job.state is JobState.QUEUED}
+        for job in due.values():
+            self._ring(job)
+
+    def _claim(self, queue: QueueName) -> Job | None:
+        try:
+            with self._sessions.begin() as session:
+                return jobs.claim(
+                    session,
+                    queue=queue,
+                    owner=self._owner,
+                    lease_seconds=self._settings.jobs.lease,
+                )
+        except Unavailable:
+            log.warning("claim_failed", queue=queue.value)
+            return None
+
+    def _ring(self, job: Job) -> None:
+        if self._announce is not None:
+            self._announce(job.id, job.queue)

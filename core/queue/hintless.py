@@ -1,0 +1,13 @@
+"""A queue without hints, for a process that only serves: workers find jobs by their own sweep."""
+
+from core.domain.jobs import JobId, QueueName
+
+
+class HintlessQueue:
+    """Says nothing to nobody; the job row waits until somebody looks."""
+
+    def announce(self, job_id: JobId, queue: QueueName) -> None:
+        """Do nothing."""
+
+    def check(self) -> None:
+        """There is nothing that could fail."""
