@@ -1,0 +1,86 @@
+"""The confined process that reads an archive: `python -m core.data.child`.
+
+One JSON request on stdin; JSON lines on stdout: any number of `progress`, then one `contents` or
+one `error`. Whatever else it may do or become, the parent only ever believes those lines.
+"""
+
+import errno
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from core.config import UploadLimits
+from core.data.confinement import confine
+from core.domain.jobs import Progress
+from core.errors import AppError, TooLarge, Unavailable
+
+_TOO_BIG, _NO_SPACE = {errno.EFBIG}, {errno.ENOSPC, errno.EDQUOT}
+
+
+def main() -> int:
+    """Serve one request; 0 also when the answer is a refusal."""
+    request = json.loads(sys.stdin.readline())
+    limits = UploadLimits.model_validate(request["limits"])
+    confine(limits, parent=request["parent"])
+    try:
+        answer: dict[str, Any] = {"contents": _contents(request, limits)}
+    except AppError as error:
+        answer = {"error": _described(error)}
+    except MemoryError:
+        answer = {"error": _described(_too_heavy("memory"))}
+    except OSError as error:
+        if error.errno in _TOO_BIG:
+            answer = {"error": _described(_too_heavy("disk space"))}
+        elif error.errno in _NO_SPACE:
+            answer = {"error": _described(Unavailable("There is no space to unpack uploads."))}
+        else:
+            raise
+    _say(answer)
+    return 0
+
+
+def _contents(request: dict[str, Any], limits: UploadLimits) -> dict[str, Any]:
+    # Imported here: decoders and their threads must not start before the process is confined.
+    from core.data import preparation
+
+    contents = preparation.prepare(
+        Path(request["archive"]),
+        Path(request["folder"]),
+        limits,
+        seed=request["seed"],
+        resolution=request["resolution"],
+        report=_report,
+    )
+    return asdict(contents)
+
+
+def _report(progress: Progress) -> None:
+    _say({"progress": [progress.stage, progress.fraction]})
+
+
+def _too_heavy(what: str) -> TooLarge:
+    return TooLarge(
+        f"Reading this archive needs more {what} than one upload may use; upload fewer or "
+        "smaller images.",
+        code="archive_too_large",
+    )
+
+
+def _described(error: AppError) -> dict[str, Any]:
+    return {
+        "kind": type(error).__name__,
+        "code": error.stable_code,
+        "message": error.message,
+        "details": [asdict(detail) for detail in error.details],
+    }
+
+
+def _say(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""From an image file's bytes to pixels, with hostile and odd files as expected cases.
+
+Every image becomes 8-bit grey or RGB as a viewer would show it: first frame, EXIF orientation
+applied, transparency over white, 16-bit scaled; colour profiles and all metadata are dropped.
+"""
+
+import hashlib
+import struct
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import BmpImagePlugin as _bmp  # noqa: F401  (each import registers one decoder)
+from PIL import GifImagePlugin as _gif  # noqa: F401
+from PIL import Image
+from PIL import JpegImagePlugin as _jpeg  # noqa: F401
+from PIL import PngImagePlugin as _png  # noqa: F401
+from PIL import WebPImagePlugin as _webp  # noqa: F401
+
+Pixels = NDArray[np.uint8]
+
+READABLE_SUFFIXES = frozenset(
+    {"png", "apng", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "dib", "gif"}
+)
+# Files that are meant as images but that no allowed decoder reads: reported, not passed over.
+OTHER_IMAGE_SUFFIXES = frozenset(
+    {
+        "tif",
+        "tiff",
+        "svg",
+        "heic",
+        "heif",
+        "avif",
+        "ico",
+        "icns",
+        "psd",
+        "jp2",
+        "fits",
+        "eps",
+        "tga",
+    }
+)
+NOTES: Mapping[str, str] = {
+    "animated": "animated; only the first frame is used",
+    "transparent": "with transparency, drawn over white",
+    "rotated": "turned upright as their EXIF data says",
+    "deep": "with 16 bits per channel, reduced to 8",
+    "cmyk": "in CMYK, converted to RGB",
+    "metadata": "with damaged metadata, which is ignored",
+}
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+)
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What decoders are known to raise on damaged files; MemoryError is left to the caller.
+_DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError,
+    RuntimeError, struct.error, Warning,
+)  # fmt: skip
+
+
+class BadImage(Exception):
+    """An image that cannot be used: a stable code and a sentence a person can act on."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One image as shown: `pixels` is `[h, w]` when every pixel is grey, else `[h, w, 3]`."""
+
+    pixels: Pixels
+    mode: str
+    notes: tuple[str, ...]
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether no pixel has a colour."""
+        return self.pixels.ndim == 2
+
+    @property
+    def size(self) -> str:
+        """Width x height, as reported."""
+        return f"{self.pixels.shape[1]}x{self.pixels.shape[0]}"
+
+    def digest(self) -> str:
+        """A hash of the pixels alone: equal for the same picture in another format or mode."""
+        shape = repr(self.pixels.shape).encode()
+        return hashlib.sha256(shape + b"\0" + self.pixels.tobytes()).hexdigest()
+
+
+def format_of(head: bytes) -> str | None:
+    """The allowed format whose signature the bytes begin with (12 are enough)."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for magic, name in _SIGNATURES if head.startswith(magic)), None)
+
+
+def decode(data: bytes, *, max_pixels: int) -> Decoded:
+    """Decode with one allowed decoder, chosen by signature. Raises BadImage."""
+    kind = format_of(data[:12])
+    if kind is None:
+        raise BadImage(
+            "bad_image",
+            "The file is empty."
+            if not data
+            else "The file is not a PNG, JPEG, WebP, BMP or GIF image, whatever its name says.",
+        )
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            if kind == "PNG":  # loading alone does not check the checksums of pixel data
+                with Image.open(BytesIO(data), formats=("PNG",)) as image:
+                    image.verify()
+            with Image.open(BytesIO(data), formats=(kind,)) as image:
+                return _decoded(image, max_pixels)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise _too_large(max_pixels) from None
+        except _DECODER_ERRORS:
+            raise BadImage(
+                "bad_image", f"The {kind} data is damaged or incomplete; export the image again."
+            ) from None
+
+
+def fit(pixels: Pixels, resolution: int) -> Pixels:
+    """Scale into a square, aspect kept, antialiased; the margin takes the median border colour.
+
+    The same as padding to a centred square and resizing, without ever building the square (which
+    for a 1 x 65535 image would be enormous).
+    """
+    height, width = pixels.shape[:2]
+    longest = max(height, width)
+    size = (
+        max(1, round(width * resolution / longest)),
+        max(1, round(height * resolution / longest)),
+    )
+    image = Image.fromarray(pixels)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    inner = np.asarray(image)
+    if size == (resolution, resolution):
+        return inner
+    square = np.empty((resolution, resolution, *pixels.shape[2:]), np.uint8)
+    square[...] = _border_colour(inner)
+    top, left = (resolution - size[1]) // 2, (resolution - size[0]) // 2
+    square[top : top + size[1], left : left + size[0]] = inner
+    return square
+
+
+def _too_large(max_pixels: int) -> BadImage:
+    return BadImage(
+        "image_too_large", f"The image has more than {max_pixels:,} pixels; scale it down."
+    )
+
+
+def _decoded(image: Image.Image, max_pixels: int) -> Decoded:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ValueError("an image without pixels")
+    if width * height > max_pixels:
+        raise _too_large(max_pixels)
+    mode, notes = image.mode, []
+    if getattr(image, "is_animated", False):
+        notes.append("animated")
+        image.seek(0)
+    image.load()
+    turned = _turn(image, notes)
+    return Decoded(_eight_bit(turned, notes), mode, tuple(notes))
+
+
+def _turn(image: Image.Image, notes: list[str]) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        method = _UPRIGHT.get(orientation)
+    except _DECODER_ERRORS:
+        notes.append("metadata")
+        return image
+    if method is None:
+        return image
+    notes.append("rotated")
+    return image.transpose(method)
+
+
+def _eight_bit(image: Image.Image, notes: list[str]) -> Pixels:
+    if image.mode in ("L", "1") and "transparency" not in image.info:
+        return np.asarray(image.convert("L"))
+    if image.mode.startswith(("I", "F")):
+        notes.append("deep")
+        wide = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return ((wide * 255 + 32767) // 65535).astype(np.uint8)
+    if image.mode == "CMYK":
+        notes.append("cmyk")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        if rgba.getchannel("A").getextrema()[0] != 255:
+            notes.append("transparent")
+            rgba = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
+        image = rgba
+    return _without_colour_if_grey(np.asarray(image.convert("RGB")))
+
+
+def _without_colour_if_grey(pixels: Pixels) -> Pixels:
+    red = pixels[..., 0]
+    if np.array_equal(red, pixels[..., 1]) and np.array_equal(red, pixels[..., 2]):
+        return np.ascontiguousarray(red)
+    return pixels
+
+
+def _border_colour(inner: Pixels) -> NDArray[np.float64]:
+    border = np.concatenate((inner[0], inner[-1], inner[:, 0], inner[:, -1]))
+    median: NDArray[np.float64] = np.round(np.median(border, axis=0))
+    return median

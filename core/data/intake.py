@@ -1,0 +1,220 @@
+"""The front of intake: hand an uploaded archive to a confined child and believe only its answer.
+
+The upload's bytes are never parsed in this process, so a decoder's bug, a bomb that gets through
+or an endless loop costs one child and becomes one refusal.
+"""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from core.config import UploadLimits
+from core.data.prepared import (
+    DEFAULT_RESOLUTION,
+    ORIGINALS_NAME,
+    PACKED_NAME,
+    Contents,
+    Prepared,
+)
+from core.domain.jobs import Progress
+from core.errors import AppError, BadArchive, Detail, InvalidInput, TooLarge, Unavailable
+
+OnProgress = Callable[[Progress], None]
+
+_log = logging.getLogger(__name__)
+_KINDS: dict[str, type[AppError]] = {
+    kind.__name__: kind for kind in (BadArchive, InvalidInput, TooLarge, Unavailable)
+}
+_CONTENTS = TypeAdapter(Contents)
+_LINE_BYTES = 64 * 1024**2
+_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
+# CPU time is limited inside the child; this is for one that waits and never ends.
+_PATIENCE = 2.0
+
+
+def prepare(
+    archive: Path,
+    folder: Path,
+    limits: UploadLimits,
+    *,
+    seed: int = 0,
+    resolution: int = DEFAULT_RESOLUTION,
+    on_progress: OnProgress | None = None,
+) -> Prepared:
+    """Turn an uploaded archive into a dataset's files, in `folder` (empty, or not yet there).
+
+    Raises InvalidInput (mostly BadArchive) or TooLarge with a stable code and everything found
+    wrong, Unavailable when this machine has no space. On any error the folder is left empty.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ValueError("the folder for a prepared dataset must be empty")
+    request = {
+        "archive": str(archive.absolute()),
+        "folder": str(folder.absolute()),
+        "limits": limits.model_dump(),
+        "seed": seed,
+        "resolution": resolution,
+        "parent": os.getpid(),
+    }
+    try:
+        contents = _run(request, limits, on_progress)
+        return _with_files(contents, folder)
+    except BaseException:
+        _empty(folder)
+        raise
+
+
+def _run(
+    request: dict[str, Any], limits: UploadLimits, on_progress: OnProgress | None
+) -> Contents:
+    with tempfile.TemporaryFile() as log, _child(request["folder"], log) as process:
+        watchdog = threading.Timer(limits.cpu_seconds * _PATIENCE, process.kill)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            answer = _converse(process, request, on_progress)
+            process.wait()
+        finally:
+            watchdog.cancel()
+        if answer is None:
+            raise _died(process.returncode, log)
+        return answer
+
+
+@contextmanager
+def _child(folder: str, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "core.data.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        cwd=folder,
+        env=_environment(),
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _environment() -> dict[str, str]:
+    """No credentials; one thread; an allocator that fits a limited address space."""
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return {
+        **kept,
+        **coverage,
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        "PYTHONUTF8": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+    }
+
+
+def _converse(
+    process: subprocess.Popen[bytes], request: dict[str, Any], on_progress: OnProgress | None
+) -> Contents | None:
+    """Send the request, pass progress on; None when the child ended without an answer."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.close()
+    except BrokenPipeError:
+        return None
+    while line := process.stdout.readline(_LINE_BYTES):
+        message = _parsed(line)
+        if "error" in message:
+            raise _error(message["error"])
+        if "contents" in message:
+            return _believed(message["contents"])
+        if "progress" in message and on_progress is not None:
+            stage, fraction = message["progress"]
+            on_progress(Progress(str(stage), float(fraction)))
+    return None
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _believed(contents: object) -> Contents:
+    try:
+        return _CONTENTS.validate_python(contents)
+    except ValidationError:
+        raise _unreadable() from None
+
+
+def _error(told: dict[str, Any]) -> AppError:
+    kind = _KINDS.get(told["kind"], InvalidInput)
+    details = [Detail(**detail) for detail in told["details"]]
+    return kind(told["message"], code=told["code"], details=details)
+
+
+def _died(status: int, log: IO[bytes]) -> AppError:
+    """What to tell the user about a child that ended without an answer."""
+    log.seek(0, os.SEEK_END)
+    log.seek(max(0, log.tell() - 4000))
+    _log.error(
+        "intake child died",
+        extra={"status": status, "stderr": log.read().decode("utf-8", "replace")},
+    )
+    if status in (-signal.SIGKILL, -signal.SIGXCPU, -signal.SIGXFSZ):
+        return TooLarge(
+            "Reading this archive takes more time or memory than one upload may use; upload "
+            "fewer or smaller images.",
+            code="archive_too_large",
+        )
+    return _unreadable()
+
+
+def _unreadable() -> InvalidInput:
+    return InvalidInput(
+        "The archive could not be read; pack the images again and upload it again.",
+        code="unreadable_archive",
+    )
+
+
+def _with_files(contents: Contents, folder: Path) -> Prepared:
+    originals, packed = folder / ORIGINALS_NAME, folder / PACKED_NAME
+    if not all(path.is_file() and not path.is_symlink() for path in (originals, packed)):
+        raise _unreadable()
+    return Prepared(
+        sha256=contents.sha256,
+        classes=contents.classes,
+        train_counts=contents.train_counts,
+        test_counts=contents.test_counts,
+        channels=contents.channels,
+        report=contents.report,
+        originals=originals,
+        packed=packed,
+        resolution=contents.resolution,
+    )
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,95 @@
+"""The uploaded images as one Parquet file in the Hugging Face image layout."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_GROUP_BYTES = 32 * 1024**2
+_GROUP_ROWS = 1_000
+_READ_ROWS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """One image as uploaded; `path` is its name in the archive, as data."""
+
+    data: bytes
+    path: str
+    label: int
+    label_name: str
+    split: str
+    sha256: str
+
+
+def schema(classes: Sequence[str]) -> Any:
+    """The columns, with the feature description that `datasets` reads."""
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(classes), "_type": "ClassLabel"},
+        **{
+            name: {"dtype": "string", "_type": "Value"}
+            for name in ("label_name", "split", "sha256")
+        },
+    }
+    return pa.schema(
+        [
+            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("label", pa.int64()),
+            ("label_name", pa.string()),
+            ("split", pa.string()),
+            ("sha256", pa.string()),
+        ],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+
+
+def write(path: Path, classes: Sequence[str], rows: Iterable[Original]) -> None:
+    """Write all rows in order, in row groups of bounded size."""
+    own_schema = schema(classes)
+    # Images are compressed already; a dictionary of them would only cost memory.
+    with pq.ParquetWriter(
+        path, own_schema, compression="none", use_dictionary=False, write_statistics=False
+    ) as writer:
+        for group in _groups(rows):
+            writer.write_table(pa.Table.from_pylist(group, schema=own_schema))
+
+
+def _groups(rows: Iterable[Original]) -> Iterator[list[dict[str, object]]]:
+    group: list[dict[str, object]] = []
+    size = 0
+    for row in rows:
+        image = {"bytes": row.data, "path": row.path}
+        group.append(
+            {
+                "image": image,
+                "label": row.label,
+                "label_name": row.label_name,
+                "split": row.split,
+                "sha256": row.sha256,
+            }
+        )
+        size += len(row.data)
+        if size >= _GROUP_BYTES or len(group) >= _GROUP_ROWS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def columns(path: Path) -> tuple[list[int], list[str]]:
+    """Every row's label and split, without reading the images."""
+    table = pq.read_table(path, columns=["label", "split"])
+    return table["label"].to_pylist(), table["split"].to_pylist()
+
+
+def stored_images(path: Path) -> Iterator[bytes]:
+    """Every row's image bytes, a few rows in memory at a time."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_READ_ROWS, columns=["image"]):
+            for image in batch.column("image"):
+                yield image["bytes"].as_py()

@@ -1,0 +1,136 @@
+"""A dataset at one resolution as three tensors in one safetensors file, rows in a fixed order.
+
+`images uint8 [n, c, h, w]`, `labels int64 [n]`, `split uint8 [n]` (0 train, 1 test); train first,
+then by class. Read with numpy alone; nothing here loads torch.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from core.data import images
+from core.data.images import Pixels
+from core.data.originals import columns, stored_images
+from core.errors import CorruptObject
+
+TRAIN_CODE, TEST_CODE = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A whole packed dataset in memory."""
+
+    images: Pixels
+    labels: NDArray[np.int64]
+    split: NDArray[np.uint8]
+
+
+def write(
+    path: Path,
+    rows: Iterable[Pixels],
+    *,
+    labels: Sequence[int],
+    split: Sequence[int],
+    channels: int,
+    resolution: int,
+) -> None:
+    """Write rows (`[h, w]` or `[h, w, 3]`) one by one; memory stays that of one image.
+
+    The format's own writer wants the whole tensor at once; its layout is a length, a JSON header
+    and the raw tensors.
+    """
+    count = len(labels)
+    shape = (count, channels, resolution, resolution)
+    sizes = {"labels": 8 * count, "split": count, "images": int(np.prod(shape, dtype=np.int64))}
+    shapes = {"labels": [count], "split": [count], "images": list(shape)}
+    kinds = {"labels": "I64", "split": "U8", "images": "U8"}
+    header, at = {}, 0
+    for name, size in sizes.items():
+        header[name] = {
+            "dtype": kinds[name],
+            "shape": shapes[name],
+            "data_offsets": [at, at + size],
+        }
+        at += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(np.asarray(labels, "<i8").tobytes())
+        file.write(np.asarray(split, np.uint8).tobytes())
+        written = 0
+        for row in rows:
+            file.write(_channels_first(row, channels).tobytes())
+            written += 1
+    if written != count:
+        raise ValueError(f"{written} rows for {count} labels")
+
+
+def read(path: Path) -> Packed:
+    """Everything. Raises CorruptObject when the file is not a packed dataset."""
+    tensors = load_file(path)
+    try:
+        packed = Packed(tensors["images"], tensors["labels"], tensors["split"])
+    except KeyError as error:
+        raise CorruptObject(f"The packed file lacks {error}.") from None
+    if packed.images.ndim != 4 or not (
+        len(packed.images) == len(packed.labels) == len(packed.split)
+    ):
+        raise CorruptObject("The packed file's tensors do not belong together.")
+    return packed
+
+
+def read_slice(path: Path, start: int, stop: int) -> Pixels:
+    """Images `start` to `stop` only, `[k, c, h, w]`."""
+    with safe_open(path, framework="numpy") as file:
+        part: Pixels = file.get_slice("images")[start:stop]
+    return part
+
+
+def examples(path: Path, class_index: int, limit: int) -> Pixels:
+    """The first `limit` train images of one class, `[k, c, h, w]`; the rest is never read."""
+    with safe_open(path, framework="numpy") as file:
+        wanted = (file.get_tensor("labels") == class_index) & (
+            file.get_tensor("split") == TRAIN_CODE
+        )
+        rows = np.flatnonzero(wanted)[:limit]
+        if not len(rows):
+            shape = file.get_slice("images").get_shape()
+            return np.empty((0, *shape[1:]), np.uint8)
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        part: Pixels = file.get_slice("images")[first:last]
+    return part[rows - first]
+
+
+def repack(
+    originals: Path, target: Path, *, resolution: int, channels: int, max_pixels: int
+) -> None:
+    """Make the packed file of another resolution from the stored originals, row by row."""
+    labels, split = columns(originals)
+    rows = (
+        images.fit(images.decode(data, max_pixels=max_pixels).pixels, resolution)
+        for data in stored_images(originals)
+    )
+    write(
+        target,
+        rows,
+        labels=labels,
+        split=[TRAIN_CODE if name == "train" else TEST_CODE for name in split],
+        channels=channels,
+        resolution=resolution,
+    )
+
+
+def _channels_first(row: Pixels, channels: int) -> Pixels:
+    planes = row[None] if row.ndim == 2 else row.transpose(2, 0, 1)
+    if len(planes) == channels:
+        return np.ascontiguousarray(planes)
+    if len(planes) == 1:
+        return np.ascontiguousarray(np.broadcast_to(planes, (channels, *planes.shape[1:])))
+    raise ValueError("a colour image in a grey dataset")
