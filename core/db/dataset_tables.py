@@ -1,0 +1,99 @@
+"""Datasets and what was measured on them: embeddings and rankings."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.db.base import Base
+from core.db.clock import now
+from core.db.types import Document, Instant, PlainText
+from core.domain.datasets import Dataset, DatasetId, DatasetReport, Embedding, Neighbour, Ranking
+
+
+class DatasetRow(Base):
+    """An immutable, content-addressed dataset."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (
+        CheckConstraint("channels IN (1, 3)", name="channels"),
+        Index(None, "created_at", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(PlainText())
+    classes: Mapped[tuple[str, ...]] = mapped_column(Document(tuple[str, ...]))
+    train_counts: Mapped[tuple[int, ...]] = mapped_column(Document(tuple[int, ...]))
+    test_counts: Mapped[tuple[int, ...]] = mapped_column(Document(tuple[int, ...]))
+    channels: Mapped[int]
+    report: Mapped[DatasetReport] = mapped_column(Document(DatasetReport))
+    created_at: Mapped[datetime] = mapped_column(Instant(), default=now())
+
+    def to_domain(self) -> Dataset:
+        """The row as a value."""
+        return Dataset(
+            id=DatasetId(self.id),
+            sha256=self.sha256,
+            name=self.name,
+            classes=self.classes,
+            train_counts=self.train_counts,
+            test_counts=self.test_counts,
+            channels=self.channels,
+            report=self.report,
+            created_at=self.created_at,
+        )
+
+
+class EmbeddingRow(Base):
+    """One dataset seen by one embedder version."""
+
+    __tablename__ = "embeddings"
+
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey(DatasetRow.id), primary_key=True)
+    embedder: Mapped[str] = mapped_column(PlainText(), primary_key=True)
+    key: Mapped[str] = mapped_column(PlainText())
+    sha256: Mapped[str] = mapped_column(String(64))
+    dimension: Mapped[int]
+    samples: Mapped[int]
+    seconds: Mapped[float]
+    created_at: Mapped[datetime] = mapped_column(Instant(), default=now())
+
+    def to_domain(self) -> Embedding:
+        """The row as a value."""
+        return Embedding(
+            dataset_id=DatasetId(self.dataset_id),
+            embedder=self.embedder,
+            key=self.key,
+            sha256=self.sha256,
+            dimension=self.dimension,
+            samples=self.samples,
+            seconds=self.seconds,
+        )
+
+
+class RankingRow(Base):
+    """One ranking of a dataset's sources. Rows are added, never changed: the newest counts."""
+
+    __tablename__ = "rankings"
+    __table_args__ = (Index(None, "dataset_id", "number"),)
+
+    number: Mapped[int] = mapped_column(Integer(), primary_key=True, autoincrement=True)
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey(DatasetRow.id))
+    embedder: Mapped[str] = mapped_column(PlainText())
+    neighbours: Mapped[tuple[Neighbour, ...]] = mapped_column(Document(tuple[Neighbour, ...]))
+    seconds: Mapped[float]
+    settings: Mapped[dict[str, Any]] = mapped_column(Document())
+    created_at: Mapped[datetime] = mapped_column(Instant(), default=now())
+
+    def to_domain(self) -> Ranking:
+        """The row as a value."""
+        return Ranking(
+            dataset_id=DatasetId(self.dataset_id),
+            embedder=self.embedder,
+            neighbours=self.neighbours,
+            seconds=self.seconds,
+            settings=self.settings,
+        )

@@ -1,0 +1,51 @@
+"""Bring a database to the shape this version of the code needs."""
+
+from importlib import resources
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from core.db.sessions import Sessions
+
+
+def migrate(url: str, *, revision: str = "head") -> None:
+    """Upgrade to `revision`, all or nothing; safe when several processes start at once."""
+    sessions = Sessions(url)
+    try:
+        with sessions.connect() as connection:
+            command.upgrade(_config(connection), revision)
+    finally:
+        sessions.dispose()
+
+
+def downgrade(url: str, *, revision: str) -> None:
+    """Go back to `revision` ("base" undoes everything)."""
+    sessions = Sessions(url)
+    try:
+        with sessions.connect() as connection:
+            command.downgrade(_config(connection), revision)
+    finally:
+        sessions.dispose()
+
+
+def pending(url: str) -> bool:
+    """Whether the database lacks a migration this code knows. Raises Unavailable."""
+    sessions = Sessions(url)
+    try:
+        with sessions.read() as session:
+            current = MigrationContext.configure(session.connection()).get_current_heads()
+    finally:
+        sessions.dispose()
+    return set(current) != set(ScriptDirectory.from_config(_config()).get_heads())
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    # `%` would be read as an interpolation.
+    folder = str(resources.files("migrations")).replace("%", "%%")
+    config.set_main_option("script_location", folder)
+    config.attributes["connection"] = connection
+    return config

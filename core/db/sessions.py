@@ -1,0 +1,105 @@
+"""Engines and sessions. With `clock`, `types` and `upserts` the only place that knows dialects."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from core.errors import Unavailable
+
+BUSY_SECONDS = 30.0
+CONNECT_SECONDS = 5
+READING = "headstart_reading"
+
+
+class Sessions:
+    """Short transactions on one database; each ends with its `with` block."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(_normal(url))
+        options: dict[str, Any] = {READING: True}
+        if self._engine.dialect.name == "postgresql":
+            options["postgresql_readonly"] = True
+        self._reader = self._engine.execution_options(**options)
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """A write transaction: committed at the end of the block, rolled back if it raises."""
+        with _translated(), Session(self._engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that the database itself keeps from writing."""
+        with _translated(), Session(self._reader) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A bare connection in one write transaction (migrations)."""
+        with _translated(), self._engine.begin() as connection:
+            yield connection
+
+    def check(self) -> None:
+        """Raise Unavailable, saying why, when the database does not answer."""
+        with self.read() as session:
+            session.execute(text("SELECT 1"))
+
+    def dispose(self) -> None:
+        """Close every pooled connection."""
+        self._engine.dispose()
+
+
+def _normal(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ValueError("not a database URL") from error  # never echo it: it holds a password
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise ValueError(f"{parsed.get_backend_name()} is not supported: SQLite or PostgreSQL")
+    if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise ValueError("SQLite needs a file: in memory every connection sees its own database")
+    return parsed
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "postgresql":
+        arguments = {"connect_timeout": CONNECT_SECONDS, "application_name": "headstart"}
+        return create_engine(url, pool_pre_ping=True, connect_args=arguments)
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    # The driver's own idea of when to BEGIN is switched off: `_begin_sqlite` says it.
+    connection.isolation_level = None
+    # Not WAL: SQLite before 3.51.3 can corrupt one that several connections write to.
+    for pragma in ("journal_mode=TRUNCATE", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reading = connection.get_execution_options().get(READING, False)
+    connection.exec_driver_sql(f"PRAGMA query_only={'ON' if reading else 'OFF'}")
+    # A writer takes the lock first: two readers that both want to write would deadlock.
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise Unavailable("The database does not answer; try again in a moment.") from error

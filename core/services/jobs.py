@@ -1,0 +1,339 @@
+"""Every change to a job: submitted, claimed, kept alive, ended. `moves` holds the mechanics.
+
+A worker proves itself by the fence it was given at its claim. Time is the database's own. Nothing
+here commits: the caller's transaction decides.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import Session
+
+from core.db import documents
+from core.db.clock import now
+from core.db.job_tables import CheckpointRow, JobEventRow, JobRecordRow, JobRow, in_state
+from core.db.upserts import insert_or_update
+from core.domain.jobs import (
+    QUEUE_OF,
+    Checkpoint,
+    Job,
+    JobEvent,
+    JobKind,
+    JobRecord,
+    JobState,
+    Progress,
+    QueueName,
+)
+from core.errors import IllegalTransition, NotFound
+from core.services import moves, paging
+
+CLIENT = "client"
+AT_ONCE = 100  # jobs that one sweep moves: its transaction stays short
+
+
+def submit(
+    session: Session,
+    *,
+    kind: JobKind,
+    spec: Mapping[str, Any],
+    dataset_id: UUID | None,
+    priority: int = 0,
+    max_attempts: int = 3,
+) -> Job:
+    """Queue a job. A higher `priority` is claimed sooner; equals go in order of arrival."""
+    if max_attempts < 1:
+        raise ValueError("max_attempts is at least 1")
+    row = JobRow(
+        kind=kind,
+        queue=QUEUE_OF[kind],
+        priority=priority,
+        state=JobState.QUEUED,
+        stage="queued",
+        max_attempts=max_attempts,
+        spec=spec,
+        dataset_id=dataset_id,
+    )
+    session.add(row)
+    session.flush()
+    moves.note(session, row, None, actor=CLIENT, reason="submitted")
+    session.refresh(row)
+    return row.to_domain()
+
+
+def get(session: Session, job_id: UUID) -> Job:
+    """The job as it is now. Raises NotFound."""
+    found = select(JobRow).where(JobRow.id == job_id)
+    row = session.scalars(found, execution_options=moves.LATEST).first()
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return row.to_domain()
+
+
+def listing(
+    session: Session,
+    *,
+    limit: int,
+    after: str | None = None,
+    kind: JobKind | None = None,
+    state: JobState | None = None,
+    dataset_id: UUID | None = None,
+) -> tuple[tuple[Job, ...], str | None]:
+    """A page of jobs, newest first, and the token of the next. Raises InvalidInput."""
+    wanted = {"kind": kind, "state": state, "dataset_id": dataset_id}
+    statement = select(JobRow).filter_by(**{k: v for k, v in wanted.items() if v is not None})
+    by = (JobRow.created_at, JobRow.id)
+    rows, token = paging.page(session, statement, by=by, limit=limit, after=after)
+    return tuple(row[0].to_domain() for row in rows), token
+
+
+def claim(session: Session, *, queue: QueueName, owner: str, lease_seconds: float) -> Job | None:
+    """Take the most urgent job that waits in the queue, if any; its fence is the claimant's."""
+    next_id = (
+        select(JobRow.id)
+        .where(in_state(JobState.QUEUED), JobRow.queue == queue, JobRow.not_before <= now())
+        .order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    changes = {
+        "attempt": JobRow.attempt + 1,
+        "fence": JobRow.fence + 1,
+        "stage": "starting",
+        "started_at": func.coalesce(JobRow.started_at, now()),
+        # From the first moment, so that no lease can lack the time at which it ends.
+        "heartbeat_at": now(),
+        "lease_until": now(lease_seconds),
+        "lease_owner": owner,
+    }
+    which = JobRow.id == next_id
+    row = moves.move(
+        session, which, JobState.QUEUED, JobState.RUNNING, reason="claimed", changes=changes
+    )
+    return None if row is None else row.to_domain()
+
+
+def beat(
+    session: Session,
+    job_id: UUID,
+    fence: int,
+    *,
+    lease_seconds: float,
+    cost_seconds: float,
+    progress: Progress | None,
+) -> bool:
+    """Renew the lease and say how far the work is; whether a cancel was asked for.
+
+    `cost_seconds` is the job's total so far, over all its attempts. Raises LeaseLost.
+    """
+    values: dict[str, Any] = {
+        "heartbeat_at": now(),
+        "lease_until": now(lease_seconds),
+        "cost_seconds": cost_seconds,
+        **_progress(progress),
+    }
+    mine = update(JobRow).where(JobRow.id == job_id, moves.holds(fence)).values(values)
+    requested = session.scalars(mine.returning(JobRow.cancel_requested)).one_or_none()
+    if requested is None:
+        raise moves.lease_lost()
+    return requested
+
+
+def add_records(session: Session, job_id: UUID, fence: int, records: Sequence[JobRecord]) -> None:
+    """Write lines of history; a stage and step written before is replaced. Raises LeaseLost."""
+    moves.held(session, job_id, fence)
+    if not records:
+        return
+    # The last of two with one key: a single statement may not touch a row twice.
+    latest = {(record.stage, record.step): record for record in records}
+    rows = [
+        {"job_id": job_id, "fence": fence, "at": at}
+        | {"stage": record.stage, "step": record.step, "values": record.values}
+        for at in [session.scalar(select(now()))]
+        for record in latest.values()
+    ]
+    insert_or_update(session, JobRecordRow, rows)
+
+
+def records(session: Session, job_id: UUID, *, stage: str | None = None) -> tuple[JobRecord, ...]:
+    """The job's history, in the order it was written."""
+    row = JobRecordRow
+    statement = select(row).where(row.job_id == job_id).order_by(row.at, row.stage, row.step)
+    if stage is not None:
+        statement = statement.where(row.stage == stage)
+    found = session.scalars(statement, execution_options=moves.LATEST)
+    return tuple(item.to_domain() for item in found)
+
+
+def add_checkpoint(session: Session, job_id: UUID, fence: int, checkpoint: Checkpoint) -> None:
+    """Make known a state to resume from. Raises LeaseLost."""
+    if checkpoint.fence != fence:
+        raise ValueError("a checkpoint carries the fence of the attempt that wrote it")
+    moves.held(session, job_id, fence)
+    row = {"job_id": job_id, "fence": fence, "step": checkpoint.step, "key": checkpoint.key}
+    size = {"sha256": checkpoint.sha256, "size": checkpoint.size}
+    at = session.scalar(select(now()))
+    insert_or_update(session, CheckpointRow, [{**row, **size, "at": at}])
+
+
+def checkpoints(session: Session, job_id: UUID) -> tuple[Checkpoint, ...]:
+    """The states to resume from, newest first."""
+    row = CheckpointRow
+    statement = select(row).where(row.job_id == job_id)
+    newest = statement.order_by(row.fence.desc(), row.step.desc())
+    return tuple(item.to_domain() for item in session.scalars(newest))
+
+
+def finish(session: Session, job_id: UUID, fence: int, result: Mapping[str, Any]) -> Job:
+    """Succeed: the one commit that makes a result visible. Raises LeaseLost.
+
+    The same holder may say it again (its first commit's answer may have been lost).
+    """
+    changes = {"result": result, "stage": "done", "progress": 1.0}
+    row = _move_mine(session, job_id, fence, JobState.SUCCEEDED, "finished", changes)
+    if row is not None:
+        return row.to_domain()
+    said = (JobRow.id == job_id) & (JobRow.fence == fence) & in_state(JobState.SUCCEEDED)
+    row = session.scalars(select(JobRow).where(said), execution_options=moves.LATEST).first()
+    if row is None or row.result != documents.dump(result):
+        raise moves.lease_lost()
+    return row.to_domain()
+
+
+def fail(session: Session, job_id: UUID, fence: int, code: str, message: str) -> Job:
+    """End for good with a stable code and a sentence for people. Raises LeaseLost."""
+    changes = {"error_code": code, "error_message": message}
+    row = _move_mine(session, job_id, fence, JobState.FAILED, code, changes)
+    if row is None:
+        raise moves.lease_lost()
+    return row.to_domain()
+
+
+def mark_cancelled(session: Session, job_id: UUID, fence: int) -> Job:
+    """The worker has stopped as it was asked to. Raises LeaseLost."""
+    row = _move_mine(session, job_id, fence, JobState.CANCELLED, "cancelled", {})
+    if row is None:
+        raise moves.lease_lost()
+    return row.to_domain()
+
+
+def release(
+    session: Session,
+    job_id: UUID,
+    fence: int,
+    *,
+    reason: str,
+    delay_seconds: float,
+    charge: bool,
+) -> Job:
+    """Give the job back unfinished. Raises LeaseLost.
+
+    Without `charge` the attempt does not count. With it, and none left, the job has failed
+    (`worker_lost`). A job that was asked to stop becomes cancelled either way.
+    """
+    row = moves.held(session, job_id, fence)
+    actor = row.lease_owner or ""
+    terms: dict[str, Any] = {"delay_seconds": delay_seconds, "charge": charge}
+    return moves.give_back(session, row, reason=reason, actor=actor, **terms).to_domain()
+
+
+def cancel(session: Session, job_id: UUID) -> Job:
+    """Cancel what waits; ask what runs to stop. Raises NotFound, IllegalTransition."""
+    row = moves.locked(session, job_id)
+    job = row.to_domain()
+    if job.finished:
+        raise IllegalTransition(f"This job has already ended ({job.state}); nothing to cancel.")
+    if job.state is JobState.QUEUED:
+        which = JobRow.id == job_id
+        words: dict[str, Any] = {"reason": "cancelled", "actor": CLIENT}
+        moved = moves.move(session, which, job.state, JobState.CANCELLED, **words)
+        if moved is None:  # locked above: cannot happen
+            raise IllegalTransition("The job moved meanwhile; try again.")
+        return moved.to_domain()
+    row.cancel_requested = True
+    session.flush()
+    return row.to_domain()
+
+
+def reap(session: Session, *, retry_delays: Sequence[float]) -> tuple[Job, ...]:
+    """Take back the jobs whose lease ran out, by the database's clock; each attempt counts."""
+    expired = JobRow.lease_until < now()
+    return _take_back(session, expired, reason=moves.WORKER_LOST, retry_delays=retry_delays)
+
+
+def forget_owner(session: Session, owner_prefix: str) -> tuple[Job, ...]:
+    """Take back at once what a dead owner held; only for who knows that it is dead."""
+    if not owner_prefix:
+        raise ValueError("an empty prefix would name every owner")
+    # Not LIKE: SQLite's would not tell A from a.
+    theirs = func.substr(JobRow.lease_owner, 1, len(owner_prefix)) == owner_prefix
+    taken: list[Job] = []
+    while batch := _take_back(session, theirs, reason=moves.WORKER_LOST, retry_delays=()):
+        taken += batch
+    return tuple(taken)
+
+
+def waiting(session: Session, *, older_than_seconds: float) -> tuple[Job, ...]:
+    """Jobs that could have been claimed for that long and were not, most urgent first."""
+    statement = (
+        select(JobRow)
+        .where(in_state(JobState.QUEUED), JobRow.not_before <= now(-older_than_seconds))
+        .order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id)
+        .limit(AT_ONCE)
+    )
+    rows = session.scalars(statement, execution_options=moves.LATEST)
+    return tuple(row.to_domain() for row in rows)
+
+
+def events(session: Session, job_id: UUID) -> tuple[JobEvent, ...]:
+    """Every move the job has made, oldest first."""
+    row = JobEventRow
+    statement = select(row).where(row.job_id == job_id).order_by(row.seq)
+    return tuple(item.to_domain() for item in session.scalars(statement))
+
+
+def _move_mine(
+    session: Session,
+    job_id: UUID,
+    fence: int,
+    to: JobState,
+    reason: str,
+    changes: Mapping[str, Any],
+) -> JobRow | None:
+    which = (JobRow.id == job_id) & (JobRow.fence == fence)
+    return moves.move(session, which, JobState.RUNNING, to, reason=reason, changes=changes)
+
+
+def _take_back(
+    session: Session, which: ColumnElement[bool], *, reason: str, retry_delays: Sequence[float]
+) -> tuple[Job, ...]:
+    statement = (
+        select(JobRow)
+        .where(in_state(JobState.RUNNING), which)
+        .order_by(JobRow.lease_until)
+        .limit(AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    taken = []
+    for row in session.scalars(statement, execution_options=moves.LATEST).all():
+        delay = moves.delay_after(row.attempt, retry_delays)
+        terms: dict[str, Any] = {"delay_seconds": delay, "charge": True, "actor": moves.SWEEPER}
+        taken.append(moves.give_back(session, row, reason=reason, **terms).to_domain())
+    return tuple(taken)
+
+
+def _progress(progress: Progress | None) -> dict[str, Any]:
+    if progress is None:
+        return {}
+    eta = progress.eta_seconds
+    values: dict[str, Any] = {
+        "stage": progress.stage,
+        "eta_seconds": eta if eta is not None and math.isfinite(eta) else None,
+        "progress_at": now(),
+    }
+    if math.isfinite(progress.fraction):
+        values["progress"] = min(1.0, max(0.0, progress.fraction))
+    return values

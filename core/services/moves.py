@@ -1,0 +1,120 @@
+"""How a job row changes state: one guarded UPDATE, and its event in the same transaction."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from core.db.clock import now
+from core.db.job_tables import JobEventRow, JobRow, in_state
+from core.domain.jobs import REACHABLE_FROM, TERMINAL, JobState
+from core.errors import IllegalTransition, LeaseLost, NotFound
+
+SWEEPER = "sweeper"
+WORKER_LOST = "worker_lost"
+LATEST = {"populate_existing": True}  # what the database says, not what this session saw before
+
+
+def lease_lost() -> LeaseLost:
+    """What every refused write of a former holder raises."""
+    return LeaseLost("Another worker holds this job, or it has ended.")
+
+
+def locked(session: Session, job_id: UUID) -> JobRow:
+    """The row, kept from other writers until the transaction ends. Raises NotFound."""
+    row = _first(session, select(JobRow).where(JobRow.id == job_id))
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return row
+
+
+def held(session: Session, job_id: UUID, fence: int) -> JobRow:
+    """As `locked`, for the holder of the lease alone. Raises LeaseLost."""
+    row = _first(session, select(JobRow).where(JobRow.id == job_id, holds(fence)))
+    if row is None:
+        raise lease_lost()
+    return row
+
+
+def holds(fence: int) -> ColumnElement[bool]:
+    """True of the row whose lease has this fence."""
+    return (JobRow.fence == fence) & in_state(JobState.RUNNING)
+
+
+def move(
+    session: Session,
+    which: ColumnElement[bool],
+    origin: JobState,
+    to: JobState,
+    *,
+    reason: str,
+    actor: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> JobRow | None:
+    """Move the job that `which` names from `origin`; None when it is not there (any more).
+
+    `actor` is the holder of the lease unless given.
+    """
+    if origin not in REACHABLE_FROM[to]:
+        raise IllegalTransition(f"A job cannot go from {origin} to {to}.")
+    values: dict[str, Any] = {"state": to, **(changes or {})}
+    if to is not JobState.RUNNING:
+        values |= {"lease_until": None, "eta_seconds": None}
+    if to in TERMINAL:
+        values["finished_at"] = now()
+    statement = update(JobRow).where(which, in_state(origin)).values(values).returning(JobRow)
+    options = {**LATEST, "synchronize_session": False}
+    row = session.scalars(statement, execution_options=options).one_or_none()
+    if row is not None:
+        note(session, row, origin, actor=actor or row.lease_owner or "", reason=reason)
+    return row
+
+
+def note(
+    session: Session, row: JobRow, origin: JobState | None, *, actor: str, reason: str
+) -> None:
+    """Append the event of a move that this transaction has made (so it holds the row)."""
+    count = select(func.count()).where(JobEventRow.job_id == row.id).scalar_subquery()
+    event = {"from_state": origin, "to_state": row.state, "fence": row.fence}
+    words = {"actor": actor, "reason": reason}
+    session.execute(
+        insert(JobEventRow).values(job_id=row.id, seq=count + 1, at=now(), **event, **words)
+    )
+
+
+def give_back(
+    session: Session, row: JobRow, *, reason: str, delay_seconds: float, charge: bool, actor: str
+) -> JobRow:
+    """End a locked running row's attempt: queued again, or cancelled or failed if that is due."""
+    spent = row.attempt >= row.max_attempts
+    changes: dict[str, Any]
+    if row.cancel_requested:
+        to, changes = JobState.CANCELLED, {}
+    elif charge and spent:
+        message = f"Gave up after {row.attempt} attempts; the last one ended with: {reason}."
+        to, changes = JobState.FAILED, {"error_code": WORKER_LOST, "error_message": message}
+    else:
+        to = JobState.QUEUED
+        changes = {
+            "attempt": row.attempt if charge else row.attempt - 1,
+            "not_before": now(delay_seconds),
+            "resume_reason": reason,
+            "lease_owner": None,
+            "stage": "queued",
+        }
+    which = (JobRow.id == row.id) & (JobRow.fence == row.fence)
+    moved = move(session, which, JobState.RUNNING, to, reason=reason, actor=actor, changes=changes)
+    if moved is None:
+        raise lease_lost()
+    return moved
+
+
+def delay_after(attempt: int, retry_delays: Sequence[float]) -> float:
+    """How long to wait before the next attempt; the last delay repeats."""
+    return retry_delays[min(attempt, len(retry_delays)) - 1] if retry_delays else 0.0
+
+
+def _first(session: Session, statement: Select[JobRow]) -> JobRow | None:
+    return session.scalars(statement.with_for_update(), execution_options=LATEST).first()

@@ -1,0 +1,93 @@
+"""What users ask for: each request is checked, then becomes a row and a queued job."""
+
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, Uuid, select, type_coerce
+from sqlalchemy.orm import Session
+
+from core.db.result_tables import ModelRow, SearchRow
+from core.domain.jobs import Job, JobKind
+from core.domain.searches import EmbedSpec, PretrainSpec, RankSpec, Search, SearchSpec
+from core.errors import Detail, InvalidInput, NotFound
+from core.services import datasets, jobs, paging, specs, supernets, wire
+
+
+def submit_embed(session: Session, spec: EmbedSpec) -> Job:
+    """Queue an embedding. Raises NotFound, InvalidInput."""
+    return _submit(session, JobKind.EMBED, spec)
+
+
+def submit_rank(session: Session, spec: RankSpec) -> Job:
+    """Queue a ranking of the dataset's sources. Raises NotFound, InvalidInput."""
+    return _submit(session, JobKind.RANK, spec)
+
+
+def submit_pretrain(session: Session, spec: PretrainSpec) -> Job:
+    """Queue the training of a supernet. Raises NotFound, InvalidInput."""
+    return _submit(session, JobKind.PRETRAIN, spec)
+
+
+def submit_search(session: Session, spec: SearchSpec) -> tuple[Search, Job]:
+    """Queue a search. Raises NotFound, InvalidInput."""
+    specs.check(spec)
+    if spec.supernet_id is not None:
+        _check_startable(session, spec.supernet_id, spec.embedder)
+    job = _submit(session, JobKind.SEARCH, spec)
+    row = SearchRow(dataset_id=spec.dataset_id, job_id=job.id, spec=job.spec)
+    session.add(row)
+    session.flush()
+    session.refresh(row)
+    return row.to_domain(None), job
+
+
+def get(session: Session, search_id: UUID) -> Search:
+    """The search. Raises NotFound."""
+    return _one(session, _searches().where(SearchRow.id == search_id), f"search {search_id}")
+
+
+def by_job(session: Session, job_id: UUID) -> Search:
+    """The search that this job works on. Raises NotFound."""
+    statement = _searches().where(SearchRow.job_id == job_id)
+    return _one(session, statement, f"search of job {job_id}")
+
+
+def listing(
+    session: Session, *, limit: int, after: str | None = None, dataset_id: UUID | None = None
+) -> tuple[tuple[Search, ...], str | None]:
+    """A page of searches, newest first, and the token of the next. Raises InvalidInput."""
+    statement = _searches()
+    if dataset_id is not None:
+        statement = statement.where(SearchRow.dataset_id == dataset_id)
+    by = (SearchRow.created_at, SearchRow.id)
+    rows, token = paging.page(session, statement, by=by, limit=limit, after=after)
+    return tuple(search.to_domain(model_id) for search, model_id in rows), token
+
+
+def _submit(session: Session, kind: JobKind, spec: specs.Spec) -> Job:
+    specs.check(spec)
+    dataset = datasets.get(session, spec.dataset_id)
+    return jobs.submit(session, kind=kind, spec=wire.dump(spec), dataset_id=dataset.id)
+
+
+def _check_startable(session: Session, supernet_id: UUID, embedder: str) -> None:
+    supernet = supernets.get(session, supernet_id)
+    if supernets.candidate(session, supernet_id, embedder=embedder) is None:
+        message = (
+            f"The dataset of supernet '{supernet.name}' has no embedding by '{embedder}': "
+            "embed that dataset first, or choose the embedder it was registered with."
+        )
+        raise InvalidInput(message, details=[Detail("embedder", "not_embedded", message)])
+
+
+def _searches() -> Select[SearchRow, UUID | None]:
+    # The model points at its search, not the search at its model: no row is ever changed for it.
+    model_id: ColumnElement[UUID | None] = type_coerce(ModelRow.id, Uuid())
+    return select(SearchRow, model_id).outerjoin(ModelRow, ModelRow.search_id == SearchRow.id)
+
+
+def _one(session: Session, statement: Select[SearchRow, UUID | None], what: str) -> Search:
+    options = {"populate_existing": True}
+    row = session.execute(statement, execution_options=options).first()
+    if row is None:
+        raise NotFound(f"There is no {what}.")
+    return row[0].to_domain(row[1])

@@ -1,0 +1,123 @@
+"""What a job may be asked to do. Pure: a spec in, everything wrong with it out."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from core.domain.searches import (
+    EmbedSpec,
+    PretrainSpec,
+    RankSpec,
+    SearchSpec,
+    SpaceSpec,
+    StartPolicy,
+    Training,
+)
+from core.errors import Detail, InvalidInput
+
+Spec = EmbedSpec | RankSpec | PretrainSpec | SearchSpec
+
+# An embedder's name becomes part of an object key.
+EMBEDDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+NAME_LENGTH = 200
+SEEDS = (0, 2**32 - 1)
+EPOCHS = (1, 10_000)
+MOST_RATES = 16
+WHOLE = {
+    "channels": (1, 256),
+    "layers": (1, 64),
+    "nodes": (1, 8),
+    "resolution": (8, 512),
+    "epochs": EPOCHS,
+    "batch_size": (2, 65_536),
+    "seed": SEEDS,
+    "retrain_epochs": EPOCHS,
+}
+# Above the first (at it, for weight decay) and up to the second.
+REAL = {
+    "learning_rate": (0.0, 10.0),
+    "alpha_learning_rate": (0.0, 10.0),
+    "retrain_learning_rate": (0.0, 10.0),
+    "weight_decay": (0.0, 1.0),
+}
+
+
+def check(spec: Spec) -> None:
+    """Raise InvalidInput naming every field that cannot be accepted and how to mend it."""
+    details = tuple(_problems(spec))
+    if details:
+        count = f"{len(details)} settings" if len(details) > 1 else "A setting"
+        raise InvalidInput(f"{count} cannot be accepted: see the details.", details=details)
+
+
+def _problems(spec: Spec) -> Iterator[Detail]:
+    if not EMBEDDER.fullmatch(spec.embedder):
+        yield _wrong("embedder", "Name an embedder, with letters, digits and . _ @ + - only.")
+    match spec:
+        case RankSpec():
+            yield from _whole(spec, "", "seed")
+        case PretrainSpec():
+            if (
+                not spec.name.strip()
+                or len(spec.name) > NAME_LENGTH
+                or not spec.name.isprintable()
+            ):
+                yield _wrong("name", f"Give a name of 1 to {NAME_LENGTH} printable characters.")
+            yield from _loop(spec.space, spec.training)
+            yield from _real(spec, "", "learning_rate")
+        case SearchSpec():
+            yield from _start(spec)
+            yield from _loop(spec.space, spec.training)
+            yield from _rates(spec.learning_rates)
+            yield from _whole(spec, "", "retrain_epochs")
+            yield from _real(spec, "", "retrain_learning_rate")
+
+
+def _start(spec: SearchSpec) -> Iterator[Detail]:
+    named = spec.policy is StartPolicy.SUPERNET
+    if named and spec.supernet_id is None:
+        yield _wrong("supernet_id", "Name the supernet to start from, or use policy 'nearest'.")
+    if not named and spec.supernet_id is not None:
+        yield _wrong("supernet_id", "Leave it out, or use policy 'supernet' to start from it.")
+
+
+def _loop(space: SpaceSpec, training: Training) -> Iterator[Detail]:
+    yield from _whole(space, "space.", "channels", "layers", "nodes", "resolution")
+    yield from _whole(training, "training.", "epochs", "batch_size", "seed")
+    yield from _real(training, "training.", "alpha_learning_rate", "weight_decay")
+
+
+def _rates(rates: tuple[float, ...]) -> Iterator[Detail]:
+    if not 1 <= len(rates) <= MOST_RATES or len(set(rates)) != len(rates):
+        yield _wrong("learning_rates", f"Give 1 to {MOST_RATES} different learning rates.")
+    for index, rate in enumerate(rates):
+        yield from _real_value(f"learning_rates[{index}]", rate, "learning_rate")
+
+
+def _whole(owner: Any, prefix: str, *names: str) -> Iterator[Detail]:
+    for name in names:
+        low, high = WHOLE[name]
+        value = getattr(owner, name)
+        # bool is an int to Python, never to a reader.
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            yield _wrong(prefix + name, f"Give a whole number from {low} to {high}.")
+
+
+def _real(owner: Any, prefix: str, *names: str) -> Iterator[Detail]:
+    for name in names:
+        yield from _real_value(prefix + name, getattr(owner, name), name)
+
+
+def _real_value(place: str, value: Any, name: str) -> Iterator[Detail]:
+    low, high = REAL[name]
+    zero = name == "weight_decay"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not low <= value <= high:
+        yield _wrong(place, f"Give a number from {low:g} to {high:g}.")
+    elif value == low and not zero:
+        yield _wrong(place, f"Give a number above {low:g}, up to {high:g}.")
+
+
+def _wrong(place: str, message: str) -> Detail:
+    return Detail(place, "invalid", message)

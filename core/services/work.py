@@ -1,0 +1,153 @@
+"""What a job is given when it starts, and how what it made is written down when it ends."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from core.db.result_tables import SearchRow
+from core.domain.datasets import Dataset, DatasetId, Embedding
+from core.domain.jobs import Job, JobKind
+from core.domain.searches import EmbedSpec, PretrainSpec, RankSpec, SearchSpec, StartPolicy
+from core.domain.work import (
+    Candidate,
+    EmbedInputs,
+    EmbedOutcome,
+    Inputs,
+    Outcome,
+    PretrainInputs,
+    PretrainOutcome,
+    RankInputs,
+    RankOutcome,
+    SearchInputs,
+    SearchOutcome,
+)
+from core.errors import NotFound
+from core.services import datasets, jobs, models, moves, searches, supernets, wire
+
+Result = dict[str, Any]
+
+
+def inputs(session: Session, job: Job) -> Inputs:
+    """Everything the job's pipeline needs to know. Raises NotFound."""
+    match job.kind:
+        case JobKind.EMBED:
+            embed: EmbedSpec = wire.load(EmbedSpec, job.spec)
+            return EmbedInputs(embed, datasets.get(session, embed.dataset_id))
+        case JobKind.RANK:
+            rank: RankSpec = wire.load(RankSpec, job.spec)
+            target = _target(session, rank.dataset_id, rank.embedder)
+            return RankInputs(rank, *target, _others(session, rank))
+        case JobKind.PRETRAIN:
+            pretrain: PretrainSpec = wire.load(PretrainSpec, job.spec)
+            return PretrainInputs(
+                pretrain, *_target(session, pretrain.dataset_id, pretrain.embedder)
+            )
+        case JobKind.SEARCH:
+            search: SearchSpec = wire.load(SearchSpec, job.spec)
+            target = _target(session, search.dataset_id, search.embedder)
+            return SearchInputs(search, *target, _starts(session, search))
+
+
+def record(session: Session, job: Job, outcome: Outcome) -> Mapping[str, Any]:
+    """Write down what the job made and finish it, in the caller's one transaction.
+
+    Returns the job's result: the ids of what was made. Raises LeaseLost, and then the caller must
+    roll back.
+    """
+    moves.held(session, job.id, job.fence)
+    result = _written(session, job, outcome)
+    jobs.finish(session, job.id, job.fence, result)
+    return result
+
+
+def _written(session: Session, job: Job, outcome: Outcome) -> Result:
+    match outcome:
+        case EmbedOutcome():
+            return _embedded(session, job, outcome.embedding)
+        case RankOutcome():
+            result = _embedded(session, job, outcome.embedding)
+            datasets.record_ranking(session, outcome.ranking)
+            return {**result, "neighbours": len(outcome.ranking.neighbours)}
+        case PretrainOutcome():
+            return _pretrained(session, job, outcome)
+        case SearchOutcome():
+            return _searched(session, job, outcome)
+
+
+def _embedded(session: Session, job: Job, embedding: Embedding | None) -> Result:
+    result: Result = {"dataset_id": str(job.dataset_id)}
+    if embedding is None:
+        return result
+    if embedding.dataset_id != job.dataset_id:
+        raise ValueError("an outcome's embedding is that of the job's own dataset")
+    datasets.record_embedding(session, embedding)
+    return {**result, "embedder": embedding.embedder}
+
+
+def _pretrained(session: Session, job: Job, outcome: PretrainOutcome) -> Result:
+    spec: PretrainSpec = wire.load(PretrainSpec, job.spec)
+    result = _embedded(session, job, outcome.embedding)
+    supernet = supernets.register(
+        session,
+        name=spec.name.strip(),
+        dataset_id=spec.dataset_id,
+        job_id=job.id,
+        space=outcome.space,
+        resolution=outcome.resolution,
+        key=outcome.key,
+        sha256=outcome.sha256,
+        metrics=outcome.metrics,
+        seconds=outcome.seconds,
+    )
+    return {**result, "supernet_id": str(supernet.id)}
+
+
+def _searched(session: Session, job: Job, outcome: SearchOutcome) -> Result:
+    search = searches.by_job(session, job.id)
+    result = _embedded(session, job, outcome.embedding)
+    if outcome.ranking is not None:
+        datasets.record_ranking(session, outcome.ranking)
+    found = {"ranking": outcome.ranking, "start": outcome.start}
+    session.execute(update(SearchRow).where(SearchRow.id == search.id).values(found))
+    model = models.register(
+        session,
+        search_id=search.id,
+        dataset_id=search.dataset_id,
+        genotype=outcome.genotype,
+        metrics=outcome.metrics,
+        artifacts=outcome.artifacts,
+        manifest_key=outcome.manifest_key,
+        manifest_sha256=outcome.manifest_sha256,
+    )
+    return {**result, "search_id": str(search.id), "model_id": str(model.id)}
+
+
+def _target(
+    session: Session, dataset_id: DatasetId, embedder: str
+) -> tuple[Dataset, Embedding | None]:
+    dataset = datasets.get(session, dataset_id)
+    return dataset, datasets.embedding(session, dataset_id, embedder)
+
+
+def _others(session: Session, spec: RankSpec | SearchSpec) -> tuple[Candidate, ...]:
+    return supernets.candidates(session, embedder=spec.embedder, exclude=spec.dataset_id)
+
+
+def _starts(session: Session, spec: SearchSpec) -> tuple[Candidate, ...]:
+    match spec.policy:
+        case StartPolicy.COLD:
+            return ()
+        case StartPolicy.NEAREST:
+            return _others(session, spec)
+        case StartPolicy.SUPERNET:
+            return (_named(session, spec.supernet_id, spec.embedder),)
+
+
+def _named(session: Session, supernet_id: UUID | None, embedder: str) -> Candidate:
+    found = supernet_id and supernets.candidate(session, supernet_id, embedder=embedder)
+    if not found:
+        raise NotFound(f"There is no supernet {supernet_id} with an embedding by '{embedder}'.")
+    return found
