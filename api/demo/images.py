@@ -1,7 +1,7 @@
 """The demo's datasets, made from images inside Python packages; nothing is downloaded at run time.
 
 Each archive is an ImageFolder zip with its own train and test folders. Glyphs are split by font
-family and textures by stripe of the photograph, so that no test image has a near twin in train; the
+family, textures by stripe of the photograph, so that no test image has a near twin in train; the
 digits by image, since the packages do not say who wrote which.
 """
 

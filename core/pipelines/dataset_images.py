@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from core.config import UploadLimits
 from core.data import packing
 from core.domain import keys
 from core.domain.datasets import Dataset
@@ -18,7 +19,7 @@ def load(
     """The (train, test) splits on the CPU, both normalised by the statistics of train."""
     packed = packing.read(_packed_file(context, dataset, resolution))
     images, labels = torch.from_numpy(packed.images), torch.from_numpy(packed.labels)
-    in_test = torch.from_numpy(packed.split) == packing.TEST
+    in_test = torch.from_numpy(packed.split) == packing.TEST_CODE
     classes = len(dataset.classes)
     train = LabelledImages.measured(images[~in_test], labels[~in_test], classes)
     test = LabelledImages(images[in_test], labels[in_test], classes, train.mean, train.std)
@@ -34,6 +35,12 @@ def _packed_file(context: Context, dataset: Dataset, resolution: int) -> Path:
         return objects.fetch(context.store, key, path)
     originals = context.scratch / "originals.parquet"
     objects.fetch(context.store, keys.originals(dataset.sha256), originals)
-    packing.repack(originals, path, resolution=resolution)
+    packing.repack(
+        originals,
+        path,
+        resolution=resolution,
+        channels=dataset.channels,
+        max_pixels=UploadLimits().image_pixels,
+    )
     context.store.put(key, path)  # made once per dataset and resolution
     return path

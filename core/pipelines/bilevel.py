@@ -1,0 +1,104 @@
+"""One bilevel search followed epoch by epoch: recorded, reported and resumable."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from core.domain.jobs import JobRecord
+from core.domain.searches import Training
+from core.errors import Diverged
+from core.nas import search, warm_start
+from core.nas.images import LabelledImages
+from core.nas.search import EpochRecord, SearchConfig, SearchState
+from core.nas.space import Space
+from core.nas.supernet import Supernet
+from core.pipelines.meter import Meter
+
+INPUT_CHANNELS = 3  # grey images are repeated, so that any source fits any target
+_ALPHAS = ("alphas_normal", "alphas_reduction")  # long: recorded live, not kept in the history
+
+
+@dataclass(slots=True)
+class Course:
+    """One search on its way: what to train, on what, and its history so far."""
+
+    state: SearchState
+    train: LabelledImages
+    valid: LabelledImages
+    config: SearchConfig
+    stage: str
+    seconds: float
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def configure(training: Training, learning_rate: float) -> SearchConfig:
+    """The loop's settings. Raises ValueError naming what is out of range."""
+    return SearchConfig(
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        learning_rate=learning_rate,
+        learning_rate_min=min(1e-3, learning_rate),
+        weight_decay=training.weight_decay,
+        alpha_learning_rate=training.alpha_learning_rate,
+        seed=training.seed,
+    )
+
+
+def generator(seed: int) -> torch.Generator:
+    """The generator of every weight that is not a source's."""
+    return torch.Generator().manual_seed(seed)
+
+
+def blank(space: Space, classes: int, *, device: str) -> SearchState:
+    """A state of the right shapes, to load a checkpoint into."""
+    return SearchState(Supernet(space, classes, generator(0)).to(device))
+
+
+def start(
+    origin: Space | warm_start.Source,
+    train: LabelledImages,
+    valid: LabelledImages,
+    config: SearchConfig,
+    *,
+    head: warm_start.Head,
+) -> SearchState:
+    """The supernet a search begins with, cold or warm."""
+    supernet = warm_start.begin(
+        origin,
+        train.classes,
+        train,
+        valid,
+        head=head,
+        generator=generator(config.seed),
+        batch_size=config.batch_size,
+    )
+    return SearchState(supernet)
+
+
+def follow(course: Course, meter: Meter, save: Callable[[], None]) -> None:
+    """Run to the last epoch, saving after each. Raises Stopped, or Diverged."""
+    try:
+        for record in search.run(course.state, course.train, course.valid, course.config):
+            if record.epoch < len(course.history):
+                continue  # resumed from the start, which is measured again
+            course.seconds += record.seconds
+            row = asdict(record) | {"elapsed": course.seconds}
+            course.history.append({k: v for k, v in row.items() if k not in _ALPHAS})
+            save()
+            meter.advance(course.stage, _units(record), JobRecord(course.stage, record.epoch, row))
+    except search.Diverged as error:
+        raise Diverged(
+            f"The search's loss stopped being a number at learning rate "
+            f"{course.config.learning_rate:g} ({error}); try a smaller one."
+        ) from error
+
+
+def units(records: int) -> float:
+    """Work units of that many records: epochs, of which the first only measures the start."""
+    return max(0.0, records - 1 + 0.25)
+
+
+def _units(record: EpochRecord) -> float:
+    return 1.0 if record.epoch else 0.25

@@ -1,0 +1,136 @@
+"""From supernet to model: derive, inherit, retrain, and measure each on its own."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core.domain.jobs import JobRecord
+from core.domain.searches import HeadInit, SearchSpec
+from core.errors import Diverged
+from core.nas import loop
+from core.nas.derive import derive as derive_genotype
+from core.nas.evaluate import RetrainConfig, RetrainState, evaluate, retrain
+from core.nas.genotype import Genotype
+from core.nas.head import fit_head
+from core.nas.images import LabelledImages
+from core.nas.network import Network, inherit
+from core.nas.normalisation import reestimate
+from core.nas.space import Space
+from core.nas.supernet import Supernet
+from core.pipelines import bilevel
+from core.pipelines.meter import Meter
+from core.pipelines.notes import Notes
+
+STAGE = "retrain"
+_RETRAIN_SHARE = 0.85  # of the train split; the rest is only measured on
+_UNIT = 0.5  # an epoch of retraining costs about half an epoch of search
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A genotype with inherited weights, and what it and its supernet are worth."""
+
+    genotype: Genotype
+    state: RetrainState
+    figures: dict[str, Any]
+    seconds: float
+
+
+def derive(
+    supernet: Supernet, images: LabelledImages, test: LabelledImages, spec: SearchSpec
+) -> Derived:
+    """Derive by magnitude and inherit; the head is solved again if the search began with one."""
+    started = time.perf_counter()
+    train, valid = images.halves(spec.training.seed)
+    size = spec.training.batch_size
+    reestimate(supernet, train.batches(size))
+    genotype = derive_genotype(supernet)
+    network = inherit(supernet, genotype)
+    reestimate(network, train.batches(size))
+    if spec.head is HeadInit.CLOSED_FORM:
+        fit_head(network, train, valid, batch_size=size)
+    figures = {
+        "supernet": _accuracies(supernet, valid, test, size),
+        "discretised": _accuracies(network, valid, test, size),
+    }
+    return Derived(genotype, RetrainState(network), figures, time.perf_counter() - started)
+
+
+def blank(space: Space, genotype: Genotype, classes: int, device: str) -> RetrainState:
+    """A state of the right shapes, to load a checkpoint into."""
+    network = Network(space, genotype, classes, bilevel.generator(0))
+    return RetrainState(network.to(device))
+
+
+def follow_retraining(
+    state: RetrainState,
+    images: LabelledImages,
+    spec: SearchSpec,
+    written: Notes,
+    meter: Meter,
+    save: Callable[[], None],
+) -> None:
+    """Retrain to the last epoch, saving after each. Raises Stopped, or Diverged."""
+    train, valid = _parts(images, spec)
+    config = RetrainConfig(
+        epochs=spec.retrain_epochs,
+        batch_size=spec.training.batch_size,
+        learning_rate=spec.retrain_learning_rate,
+        weight_decay=spec.training.weight_decay,
+        seed=spec.training.seed,
+    )
+    try:
+        for record in retrain(state, train, valid, config):
+            if record.epoch < len(written.live_history):
+                continue  # resumed from the start, which is measured again
+            written.live_seconds += record.seconds
+            row = asdict(record) | {"elapsed": written.live_seconds}
+            written.live_history.append(row)
+            save()
+            meter.advance(STAGE, _units(record.epoch), JobRecord(STAGE, record.epoch, row))
+    except loop.Diverged as error:
+        raise Diverged(
+            f"Retraining's loss stopped being a number at learning rate "
+            f"{spec.retrain_learning_rate:g} ({error}); try a smaller one."
+        ) from error
+    written.seconds["retrain"] = written.live_seconds
+
+
+def final_figures(
+    network: Network, images: LabelledImages, test: LabelledImages, spec: SearchSpec
+) -> dict[str, Any]:
+    """What the retrained network is worth, with its confusions on the test split."""
+    train, valid = _parts(images, spec)
+    size = spec.training.batch_size
+    reestimate(network, train.batches(size))
+    on_test = evaluate(network, test, size)
+    return {
+        "valid_accuracy": evaluate(network, valid, size).accuracy,
+        "test_accuracy": on_test.accuracy,
+        "test_loss": on_test.loss,
+        "confusion": on_test.confusion.tolist(),
+        "per_class": list(on_test.per_class),
+    }
+
+
+def units(records: int) -> float:
+    """Work units of that many records of a retraining."""
+    return _UNIT * bilevel.units(records)
+
+
+def _units(epoch: int) -> float:
+    return _UNIT * (1.0 if epoch else 0.25)
+
+
+def _parts(images: LabelledImages, spec: SearchSpec) -> tuple[LabelledImages, LabelledImages]:
+    return images.split(_RETRAIN_SHARE, spec.training.seed)
+
+
+def _accuracies(
+    model: Supernet | Network, valid: LabelledImages, test: LabelledImages, size: int
+) -> dict[str, float]:
+    return {
+        "valid_accuracy": evaluate(model, valid, size).accuracy,
+        "test_accuracy": evaluate(model, test, size).accuracy,
+    }

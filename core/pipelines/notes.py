@@ -1,0 +1,72 @@
+"""What a search job has done so far: everything a later attempt needs, in one checkpoint file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from core.domain.datasets import Embedding, Ranking
+from core.pipelines import checkpoint_file
+from core.pipelines.context import Context
+from core.services import wire
+
+
+@dataclass(slots=True)
+class Notes:
+    """The state of a search job between two records.
+
+    `arms` are the finished searches, one per learning rate; `best` holds the supernet of the best
+    of them. `live` is the training under way: the next arm's, or, once there is a genotype, the
+    retraining's. `live_history` are its records.
+    """
+
+    ranking: Ranking | None
+    embedding: Embedding | None
+    start: dict[str, Any]
+    step: int = 0
+    arms: list[dict[str, Any]] = field(default_factory=list)
+    best_arm: int | None = None
+    best: dict[str, Tensor] = field(default_factory=dict)
+    genotype: str | None = None
+    live: dict[str, Tensor] = field(default_factory=dict)
+    live_history: list[dict[str, Any]] = field(default_factory=list)
+    live_seconds: float = 0.0
+    figures: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def save(self, context: Context) -> None:
+        """Make this the state to resume from."""
+        self.step += 1
+        tensors = checkpoint_file.prefixed("best", self.best)
+        tensors |= checkpoint_file.prefixed("live", self.live)
+        path = context.scratch / "checkpoint.safetensors"
+        context.checkpoint(self.step, checkpoint_file.write(path, tensors, self._state()))
+
+    def _state(self) -> Mapping[str, Any]:
+        return {
+            "ranking": wire.dump(self.ranking),
+            "embedding": wire.dump(self.embedding),
+            "start": self.start,
+            "step": self.step,
+            "arms": self.arms,
+            "best_arm": self.best_arm,
+            "genotype": self.genotype,
+            "live_history": self.live_history,
+            "live_seconds": self.live_seconds,
+            "figures": self.figures,
+            "seconds": self.seconds,
+        }
+
+
+def read(path: Path) -> Notes:
+    """The notes of an earlier attempt."""
+    tensors, state = checkpoint_file.read(path)
+    return Notes(
+        ranking=wire.load(Ranking | None, state.pop("ranking")),
+        embedding=wire.load(Embedding | None, state.pop("embedding")),
+        best=checkpoint_file.under("best", tensors),
+        live=checkpoint_file.under("live", tensors),
+        **state,
+    )

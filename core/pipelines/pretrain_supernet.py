@@ -1,0 +1,96 @@
+"""Train a supernet from scratch on one dataset, to be registered as a source."""
+
+import time
+from typing import Any
+
+from safetensors.torch import save_file
+
+from core.domain.work import PretrainInputs, PretrainOutcome
+from core.nas.evaluate import evaluate
+from core.nas.images import LabelledImages
+from core.nas.normalisation import reestimate
+from core.nas.space import Space
+from core.nas.supernet import Supernet
+from core.pipelines import bilevel, checkpoint_file, dataset_images, embed_dataset, objects
+from core.pipelines.bilevel import Course
+from core.pipelines.context import Context
+from core.pipelines.meter import Meter
+
+STAGE = "pretrain"
+
+
+def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
+    """The pretrain job."""
+    spec, started = inputs.spec, time.perf_counter()
+    _, embedding = embed_dataset.ensure(inputs.dataset, inputs.embedding, spec.embedder, context)
+    images, test = dataset_images.load(
+        context,
+        inputs.dataset,
+        resolution=spec.space.resolution,
+        channels=bilevel.INPUT_CHANNELS,
+    )
+    course, earlier = _begin(inputs, images.to(context.device), context)
+    meter = Meter(context, total=bilevel.units(spec.training.epochs + 1) + 1)
+    meter.skip(bilevel.units(len(course.history)))
+
+    def save() -> None:
+        state = {
+            "history": course.history,
+            "seconds": course.seconds,
+            "wall": earlier + time.perf_counter() - started,
+        }
+        path = context.scratch / "checkpoint.safetensors"
+        checkpoint_file.write(path, course.state.tensors(), state)
+        context.checkpoint(len(course.history), path)
+
+    bilevel.follow(course, meter, save)
+    supernet = course.state.supernet
+    metrics = _metrics(course, supernet, test.to(context.device))
+    path = context.scratch / "supernet.safetensors"
+    save_file({k: v.cpu().contiguous() for k, v in supernet.state_dict().items()}, path)
+    key = context.key("supernet.safetensors")
+    context.store.put(key, path)
+    return PretrainOutcome(
+        space=supernet.space.to_dict(),
+        resolution=spec.space.resolution,
+        key=key,
+        sha256=objects.checksum(path),
+        metrics=metrics,
+        seconds=earlier + time.perf_counter() - started,
+        embedding=embedding,
+    )
+
+
+def _begin(
+    inputs: PretrainInputs, images: LabelledImages, context: Context
+) -> tuple[Course, float]:
+    spec = inputs.spec
+    space = Space(
+        channels=spec.space.channels,
+        layers=spec.space.layers,
+        nodes=spec.space.nodes,
+        input_channels=bilevel.INPUT_CHANNELS,
+    )
+    train, valid = images.halves(spec.training.seed)
+    config = bilevel.configure(spec.training, spec.learning_rate)
+    restored = context.restore()
+    if restored is None:
+        began = time.perf_counter()
+        state = bilevel.start(space, train, valid, config, head="random")
+        return Course(state, train, valid, config, STAGE, time.perf_counter() - began), 0.0
+    tensors, saved = checkpoint_file.read(restored.path)
+    state = bilevel.blank(space, images.classes, device=context.device)
+    state.load(tensors)
+    course = Course(state, train, valid, config, STAGE, saved["seconds"], saved["history"])
+    return course, float(saved["wall"])
+
+
+def _metrics(course: Course, supernet: Supernet, test: LabelledImages) -> dict[str, Any]:
+    size = course.config.batch_size
+    reestimate(supernet, course.train.batches(size))
+    return {
+        "valid_accuracy": evaluate(supernet, course.valid, size).accuracy,
+        "test_accuracy": evaluate(supernet, test, size).accuracy if len(test) else None,
+        "history": course.history,
+        "search_seconds": course.seconds,
+    }

@@ -1,0 +1,192 @@
+"""The main job: start, search, derive, retrain, evaluate, export; resumable after every epoch."""
+
+import time
+from dataclasses import dataclass
+
+from core.domain.work import SearchInputs, SearchOutcome
+from core.errors import InvalidInput
+from core.nas.genotype import Genotype
+from core.nas.images import LabelledImages
+from core.nas.network import Network
+from core.nas.space import Space
+from core.pipelines import (
+    bilevel,
+    dataset_images,
+    derivation,
+    model_files,
+    notes,
+    starts,
+)
+from core.pipelines.bilevel import Course
+from core.pipelines.context import Context
+from core.pipelines.meter import Meter
+from core.pipelines.notes import Notes
+from core.services import wire
+
+_EXPORT_UNITS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the stages of one search job share."""
+
+    inputs: SearchInputs
+    context: Context
+    notes: Notes
+    meter: Meter
+    images: LabelledImages
+    test: LabelledImages
+
+    @property
+    def space(self) -> Space:
+        """The space that is searched: the source's, or the one asked for."""
+        return Space.from_dict(self.notes.start["space"])
+
+
+def run(inputs: SearchInputs, context: Context) -> SearchOutcome:
+    """The search job."""
+    desk = _open(inputs, context)
+    if desk.notes.genotype is None:
+        _search_arms(desk)
+        _derive(desk)
+    network = _retrain(desk)
+    return _export(desk, network)
+
+
+def _open(inputs: SearchInputs, context: Context) -> Desk:
+    started = time.perf_counter()
+    restored = context.restore()
+    written = starts.decide(inputs, context) if restored is None else notes.read(restored.path)
+    if restored is None:
+        written.seconds["start"] = time.perf_counter() - started
+    images, test = dataset_images.load(
+        context,
+        inputs.dataset,
+        resolution=written.start["resolution"],
+        channels=bilevel.INPUT_CHANNELS,
+    )
+    if not len(test):
+        raise InvalidInput(
+            "the dataset has no test images, so nothing honest could be said of the model; "
+            "upload it with a test folder or enough images a class for a split"
+        )
+    meter = Meter(context, total=_total_units(inputs))
+    meter.skip(_units_done(inputs, written))
+    return Desk(
+        inputs, context, written, meter, images.to(context.device), test.to(context.device)
+    )
+
+
+def _total_units(inputs: SearchInputs) -> float:
+    spec = inputs.spec
+    searches = len(spec.learning_rates) * bilevel.units(spec.training.epochs + 1)
+    return searches + derivation.units(spec.retrain_epochs + 1) + _EXPORT_UNITS
+
+
+def _units_done(inputs: SearchInputs, written: Notes) -> float:
+    finished = len(written.arms) * bilevel.units(inputs.spec.training.epochs + 1)
+    live = bilevel.units if written.genotype is None else derivation.units
+    return finished + live(len(written.live_history))
+
+
+def _search_arms(desk: Desk) -> None:
+    """One full search per learning rate; the best by validation accuracy is kept."""
+    spec, written = desk.inputs.spec, desk.notes
+    train, valid = desk.images.halves(spec.training.seed)
+    for index in range(len(written.arms), len(spec.learning_rates)):
+        course = _course(desk, index, train, valid)
+
+        def save(course: Course = course) -> None:
+            written.live = course.state.tensors()
+            written.live_history, written.live_seconds = course.history, course.seconds
+            written.save(desk.context)
+
+        bilevel.follow(course, desk.meter, save)
+        _finish_arm(written, course)
+    written.seconds["search"] = sum(arm["seconds"] for arm in written.arms)
+
+
+def _course(desk: Desk, index: int, train: LabelledImages, valid: LabelledImages) -> Course:
+    spec, written = desk.inputs.spec, desk.notes
+    config = bilevel.configure(spec.training, spec.learning_rates[index])
+    stage = f"search:{index}"
+    if written.live:
+        state = bilevel.blank(desk.space, train.classes, device=desk.context.device)
+        state.load(written.live)
+        seconds, history = written.live_seconds, written.live_history
+        return Course(state, train, valid, config, stage, seconds, history)
+    began = time.perf_counter()
+    origin = starts.origin(desk.inputs, written, desk.context)
+    state = bilevel.start(origin, train, valid, config, head=spec.head.value)
+    return Course(state, train, valid, config, stage, time.perf_counter() - began)
+
+
+def _finish_arm(written: Notes, course: Course) -> None:
+    best = max(row["valid_accuracy"] for row in course.history)
+    written.arms.append(
+        {
+            "learning_rate": course.config.learning_rate,
+            "seconds": course.seconds,
+            "best_valid_accuracy": best,
+            "history": course.history,
+        }
+    )
+    index = len(written.arms) - 1
+    if written.best_arm is None or best > written.arms[written.best_arm]["best_valid_accuracy"]:
+        written.best_arm = index
+        written.best = dict(course.state.supernet.state_dict())
+    written.live, written.live_history, written.live_seconds = {}, [], 0.0
+
+
+def _derive(desk: Desk) -> None:
+    written, spec = desk.notes, desk.inputs.spec
+    desk.meter.begin("derive")
+    device = desk.context.device
+    supernet = bilevel.blank(desk.space, desk.images.classes, device=device).supernet
+    supernet.load_state_dict(written.best)
+    derived = derivation.derive(supernet, desk.images, desk.test, spec)
+    written.genotype = derived.genotype.to_json()
+    written.figures = derived.figures
+    written.seconds["derive"] = derived.seconds
+    written.live = derived.state.tensors()
+    written.save(desk.context)
+
+
+def _retrain(desk: Desk) -> Network:
+    written, spec = desk.notes, desk.inputs.spec
+    genotype = Genotype.from_json(written.genotype or "")
+    state = derivation.blank(desk.space, genotype, desk.images.classes, desk.context.device)
+    state.load(written.live)
+
+    def save() -> None:
+        written.live = state.tensors()
+        written.save(desk.context)
+
+    derivation.follow_retraining(state, desk.images, spec, written, desk.meter, save)
+    return state.network
+
+
+def _export(desk: Desk, network: Network) -> SearchOutcome:
+    written = desk.notes
+    desk.meter.begin("export")
+    figures = derivation.final_figures(network, desk.images, desk.test, desk.inputs.spec)
+    model = model_files.write(
+        desk.context,
+        dataset=desk.inputs.dataset,
+        spec=wire.dump(desk.inputs.spec),
+        written=written,
+        network=network,
+        test=desk.test,
+        retrained=figures,
+    )
+    desk.meter.advance("export", _EXPORT_UNITS)
+    return SearchOutcome(
+        ranking=written.ranking,
+        start=written.start,
+        genotype=model.genotype,
+        metrics=model.metrics,
+        artifacts=model.artifacts,
+        manifest_key=model.manifest.key,
+        manifest_sha256=model.manifest.sha256,
+        embedding=written.embedding,
+    )
