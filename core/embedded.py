@@ -46,6 +46,7 @@ def embedded(
             f"{_owner_prefix(home)}{os.getpid()}",
             announce=slots.announce,
             child_command=child_command,
+            overdue_seconds=0,  # a ring costs nothing here
         )
         sweeper = Sweeper(supervisor.sweep, seconds=settings.jobs.sweep)
         try:

@@ -1,42 +1,10 @@
-"""The Celery shell: settings in, a worker that answers hints out.
+"""The application that `celery -A worker.app worker` and `python -m worker` start.
 
-`python -m worker` or `celery -A worker.app worker`; either takes `--queues cpu,gpu`. One process
-with the default pool computes one job at a time, each in a child of its own; start one per GPU.
+Either takes `--queues cpu,gpu`. One process with the default pool computes one job at a time, in
+a child of its own: start one per GPU, or `--pool threads --concurrency N` for several on one host.
 """
 
-from celery import Celery
-
 from core.config import Settings
-from core.domain.jobs import QueueName
-from core.errors import InvalidInput
-from core.queue.celery_queue import wire_settings
-from worker import tasks
-from worker.lifecycle import Lifecycle
-
-
-def create_app(settings: Settings) -> Celery:
-    """A Celery application whose messages are hints and whose jobs live in the database."""
-    if not settings.redis_url:
-        raise InvalidInput("A worker needs HEADSTART_REDIS_URL; the embedded mode has no workers.")
-    app = Celery("headstart", broker=settings.redis_url)
-    app.conf.update(
-        wire_settings(connect_seconds=2, answer_seconds=5),
-        task_queues={queue.value: {} for queue in QueueName},
-        task_default_queue=QueueName.CPU.value,
-        task_acks_late=False,  # the lease brings a job back, not the message
-        worker_pool="solo",  # the supervisor starts its own children
-        worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,
-        worker_enable_remote_control=False,
-        worker_send_task_events=False,
-        worker_hijack_root_logger=False,
-        worker_redirect_stdouts=False,
-        broker_connection_retry_on_startup=True,
-    )
-    lifecycle = Lifecycle(settings)
-    lifecycle.attach()
-    tasks.register(app, lifecycle)
-    return app
-
+from worker.factory import create_app
 
 app = create_app(Settings())

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from functools import cached_property
 
 from celery import signals
@@ -16,8 +17,9 @@ from core.execution.sweeper import Sweeper
 class Lifecycle:
     """Container, supervisor and sweeper of this process; made after any fork, on first use."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, child_command: Sequence[str]) -> None:
         self._settings = settings
+        self._command = tuple(child_command)
 
     @cached_property
     def container(self) -> Container:
@@ -28,8 +30,13 @@ class Lifecycle:
     def supervisor(self) -> Supervisor:
         """Runs this worker's jobs."""
         owner = f"worker:{socket.gethostname()}:{os.getpid()}"
-        announce = self.container.queue.announce
-        return Supervisor(self.container.sessions, self._settings, owner, announce=announce)
+        return Supervisor(
+            self.container.sessions,
+            self._settings,
+            owner,
+            announce=self.container.queue.announce,
+            child_command=self._command,
+        )
 
     @cached_property
     def sweeper(self) -> Sweeper:

@@ -29,12 +29,14 @@ class Supervisor:
         *,
         announce: Callable[[JobId, QueueName], None] | None = None,
         child_command: Sequence[str] = CHILD_COMMAND,
+        overdue_seconds: float = OVERDUE_SECONDS,
     ) -> None:
         self._sessions = sessions
         self._settings = settings
         self._owner = owner
         self._announce = announce
         self._command = tuple(child_command)
+        self._overdue = overdue_seconds
         self._drains = False
 
     def run_next(self, queue: QueueName) -> bool:
@@ -70,7 +72,7 @@ class Supervisor:
         for job in reaped:
             log.warning("job_reaped", job_id=str(job.id), state=job.state.value)
         with self._sessions.read() as session:
-            waiting = jobs.waiting(session, older_than_seconds=OVERDUE_SECONDS)
+            waiting = jobs.waiting(session, older_than_seconds=self._overdue)
         due = {job.id: job for job in (*reaped, *waiting) if job.state is JobState.QUEUED}
         for job in due.values():
             self._ring(job)

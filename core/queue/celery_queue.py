@@ -36,7 +36,7 @@ def wire_settings(*, connect_seconds: float, answer_seconds: float) -> dict[str,
 
 
 class CeleryQueue:
-    """Rings for Celery workers; a failed ring is logged, and the workers' sweeps make up for it."""
+    """Rings for Celery workers; a failed ring is logged: the workers' sweeps make up for it."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis = redis.Redis.from_url(

@@ -1,0 +1,124 @@
+"""A child with tiny pipelines: `python -m tests.unit.execution.scenario NAME FOLDER`."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from core.domain.datasets import Embedding
+from core.domain.jobs import JobKind, JobRecord, Progress
+from core.domain.work import EmbedInputs, EmbedOutcome
+from core.errors import Diverged, Unavailable
+from core.execution import child
+from core.pipelines.context import Context
+
+STEPS = 6
+KILLED_AT = 3
+
+
+def outcome(inputs: EmbedInputs, seconds: float = 1.0) -> EmbedOutcome:
+    return EmbedOutcome(
+        Embedding(
+            dataset_id=inputs.dataset.id,
+            embedder=inputs.spec.embedder,
+            key="embedding",
+            sha256="0" * 64,
+            dimension=4,
+            samples=10,
+            seconds=seconds,
+        )
+    )
+
+
+def succeed(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    sys.stdout.write("what a library prints\n")
+    os.write(1, b'{"event": "Finished", "body": {}}\n')
+    values = {"threads": os.environ["OMP_NUM_THREADS"], "not_a_number": float("nan")}
+    context.report(Progress("work", 0.5, 2.0), JobRecord("work", 1, values))
+    (context.scratch / "file").write_text("gone when the attempt ends")
+    (folder / "torch").write_text(str("torch" in sys.modules))
+    (folder / "secrets").write_text(str([n for n in os.environ if n.startswith("HEADSTART_")]))
+    return outcome(inputs)
+
+
+def steps(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Counts upwards, checkpoints each step, and dies once in the middle."""
+    restored = context.restore()
+    total = int(restored.path.read_text()) if restored else 0
+    first = restored.step + 1 if restored else 1
+    for step in range(first, STEPS + 1):
+        total += step
+        with (folder / "log").open("a") as log:
+            log.write(f"{step}\n")
+        path = context.scratch / "state.txt"
+        path.write_text(str(total))
+        context.checkpoint(step, path)
+        context.report(Progress("work", step / STEPS), JobRecord("work", step, {"total": total}))
+        if step == KILLED_AT and not (folder / "killed").exists():
+            (folder / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return outcome(inputs, seconds=float(total))
+
+
+def diverge(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    raise Diverged("The loss is not finite.")
+
+
+def break_down(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    raise RuntimeError("/secret/path")
+
+
+def run_out(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    raise MemoryError
+
+
+def miss(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    raise Unavailable("The store does not answer.")
+
+
+def die(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    with (folder / "log").open("a") as log:
+        log.write("died\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def wait(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Reports for ever, or until somebody writes `enough`."""
+    (folder / "pid").write_text(str(os.getpid()))
+    (folder / "ready").touch()
+    count = 0
+    while not (folder / "enough").exists():
+        count += 1
+        context.report(Progress("work", 0.1), JobRecord("work", 1, {"count": count}))
+        time.sleep(0.02)
+    return outcome(inputs)
+
+
+def hang(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Never reports, and holds a process of its own."""
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    (folder / "grandchild").write_text(str(other.pid))
+    (folder / "pid").write_text(str(os.getpid()))
+    (folder / "ready").touch()
+    time.sleep(600)
+    raise AssertionError
+
+
+SCENARIOS: dict[str, Callable[[EmbedInputs, Context, Path], EmbedOutcome]] = {
+    pipeline.__name__: pipeline
+    for pipeline in (succeed, steps, diverge, break_down, run_out, miss, die, wait, hang)
+}
+
+
+def find(kind: JobKind) -> child.Pipeline:
+    assert kind is JobKind.EMBED
+    pipeline = SCENARIOS[sys.argv[1]]
+    return lambda inputs, context: pipeline(inputs, context, Path(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    child.main(find)

@@ -1,0 +1,223 @@
+"""From claim to last word, with a real child."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from core.db.sessions import Sessions
+from core.domain.jobs import JobState, QueueName
+from core.errors import Unavailable
+from core.services import jobs
+from tests.unit.execution.bench import QUICK, Bench, alive, eventually
+
+
+def test_success_records_the_result_and_leaves_nothing_behind(bench: Bench) -> None:
+    job = bench.run("succeed")
+    assert job.state is JobState.SUCCEEDED
+    assert job.result is not None
+    assert (job.attempt, job.error_code) == (1, None)
+    assert job.cost_seconds > 0
+    with bench.sessions.read() as session:
+        (record,) = jobs.records(session, job.id)
+    assert record.values == {"threads": str(bench.settings.threads), "not_a_number": None}
+    assert list((bench.settings.home / "scratch").iterdir()) == []
+
+
+def test_a_child_loads_no_torch_unasked_and_sees_no_setting_of_ours(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_STORAGE__SECRET_KEY", "canary")
+    bench.run("succeed")
+    assert (bench.read("torch"), bench.read("secrets")) == ("False", "[]")
+
+
+def test_an_empty_queue_is_no_work(bench: Bench) -> None:
+    supervisor = bench.supervisor("succeed")
+    bench.submit()
+    assert not supervisor.run_next(QueueName.GPU)
+    assert supervisor.run_next(QueueName.CPU)
+    assert not supervisor.run_next(QueueName.CPU)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "code", "message"),
+    [
+        ("diverge", "diverged", "The loss is not finite."),
+        ("run_out", "out_of_memory", "The work needed more memory"),
+        ("break_down", "internal", ""),
+    ],
+)
+def test_a_failure_keeps_its_code_and_no_secret(
+    bench: Bench, scenario: str, code: str, message: str
+) -> None:
+    job = bench.run(scenario)
+    assert (job.state, job.error_code, job.attempt) == (JobState.FAILED, code, 1)
+    assert (job.error_message or "").startswith(message)
+    assert "/secret" not in (job.error_message or "")
+
+
+def test_a_killed_child_is_resumed_from_its_checkpoint(bench: Bench) -> None:
+    job = bench.run("steps")
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+    assert bench.read("log").split() == ["1", "2", "3", "4", "5", "6"]
+    assert bench.rings == [job.id]
+    with bench.sessions.read() as session:
+        (resumed,) = jobs.records(session, job.id, stage="resume")
+        totals = [record.values["total"] for record in jobs.records(session, job.id, stage="work")]
+        kept = jobs.checkpoints(session, job.id)
+    assert resumed.values["step"] == 3
+    assert totals == [1, 3, 6, 10, 15, 21]
+    assert kept[0].step == 6
+
+
+def test_a_corrupt_checkpoint_gives_way_to_the_one_before(bench: Bench) -> None:
+    job_id = bench.submit()
+    supervisor = bench.supervisor("steps")
+    assert supervisor.run_next(QueueName.CPU)
+    with bench.sessions.read() as session:
+        newest = jobs.checkpoints(session, job_id)[0]
+    stored = bench.settings.home / "objects" / newest.key
+    stored.chmod(0o600)
+    stored.write_text("999")
+    assert supervisor.run_next(QueueName.CPU)
+    assert bench.job(job_id).state is JobState.SUCCEEDED
+    assert bench.read("log").split() == ["1", "2", "3", "3", "4", "5", "6"]
+    with bench.sessions.read() as session:
+        (resumed,) = jobs.records(session, job_id, stage="resume")
+    assert resumed.values == {"step": 2, "reason": "1 newer unreadable"}
+
+
+@pytest.mark.parametrize(("scenario", "code"), [("die", "worker_lost"), ("miss", "unavailable")])
+def test_attempts_run_out(bench: Bench, scenario: str, code: str) -> None:
+    job = bench.run(scenario)
+    assert (job.state, job.error_code, job.attempt) == (JobState.FAILED, code, 3)
+    with bench.sessions.read() as session:
+        moves = [event.to_state for event in jobs.events(session, job.id)]
+    assert moves.count(JobState.RUNNING) == 3
+
+
+def test_a_later_attempt_waits(bench: Bench) -> None:
+    job_id = bench.submit()
+    supervisor = bench.supervisor("die", replace_delays(30.0))
+    assert supervisor.run_next(QueueName.CPU)
+    assert not supervisor.run_next(QueueName.CPU)
+    assert (bench.job(job_id).state, bench.rings) == (JobState.QUEUED, [])
+
+
+@pytest.mark.parametrize("scenario", ["wait", "hang"])
+def test_cancel_ends_the_child_and_all_it_started(bench: Bench, scenario: str) -> None:
+    job_id = bench.submit()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bench.supervisor(scenario).run_next, QueueName.CPU)
+        bench.wait_for("ready")
+        with bench.sessions.begin() as session:
+            jobs.cancel(session, job_id)
+        assert running.result(timeout=20)
+    assert bench.job(job_id).state is JobState.CANCELLED
+    assert not alive(int(bench.read("pid")))
+    if scenario == "hang":
+        eventually(lambda: not alive(int(bench.read("grandchild"))))
+
+
+def test_a_job_cancelled_in_the_queue_never_starts(bench: Bench) -> None:
+    job_id = bench.submit()
+    with bench.sessions.begin() as session:
+        jobs.cancel(session, job_id)
+    assert not bench.supervisor("succeed").run_next(QueueName.CPU)
+    assert bench.job(job_id).state is JobState.CANCELLED
+
+
+def test_who_lost_the_lease_kills_the_child_and_writes_nothing(bench: Bench) -> None:
+    job_id = bench.submit()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bench.supervisor("wait").run_next, QueueName.CPU)
+        bench.wait_for("ready")
+        with bench.sessions.begin() as session:
+            jobs.forget_owner(session, "test:")
+        with bench.sessions.begin() as session:
+            taken = jobs.claim(session, queue=QueueName.CPU, owner="another:1", lease_seconds=60)
+        assert taken is not None
+        assert running.result(timeout=20)
+    after = bench.job(job_id)
+    assert not alive(int(bench.read("pid")))
+    assert (after.state, after.fence, after.lease_owner) == (
+        JobState.RUNNING,
+        taken.fence,
+        "another:1",
+    )
+    with bench.sessions.read() as session:
+        assert len(jobs.events(session, job_id)) == 4  # queued, running, queued, running
+
+
+def test_drain_gives_the_job_back_uncharged(bench: Bench) -> None:
+    job_id = bench.submit()
+    supervisor = bench.supervisor("wait")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(supervisor.run_next, QueueName.CPU)
+        bench.wait_for("ready")
+        supervisor.drain()
+        assert running.result(timeout=20)
+    assert not supervisor.run_next(QueueName.CPU)
+    assert not alive(int(bench.read("pid")))
+    assert bench.job(job_id).state is JobState.QUEUED
+    (bench.folder / "enough").touch()
+    assert bench.supervisor("wait").run_next(QueueName.CPU)
+    assert (bench.job(job_id).state, bench.job(job_id).attempt) == (JobState.SUCCEEDED, 1)
+
+
+def test_a_short_absence_of_the_database_costs_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = bench.submit()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bench.supervisor("wait").run_next, QueueName.CPU)
+        bench.wait_for("ready")
+        with monkeypatch.context() as patch:
+            tries = refuse(patch)
+            eventually(lambda: len(tries) >= 3)
+            (bench.folder / "enough").touch()
+            eventually(lambda: not alive(int(bench.read("pid"))))
+        assert running.result(timeout=20)
+    assert bench.job(job_id).state is JobState.SUCCEEDED
+
+
+def test_without_a_beat_the_child_is_killed_and_the_job_left_to_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = bench.submit()
+    supervisor = bench.supervisor("wait", QUICK.model_copy(update={"self_stop": 2.0}))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(supervisor.run_next, QueueName.CPU)
+        bench.wait_for("ready")
+        with monkeypatch.context() as patch:
+            refuse(patch)
+            assert running.result(timeout=20)
+    assert not alive(int(bench.read("pid")))
+    assert bench.job(job_id).state is JobState.RUNNING
+
+
+def test_the_sweep_takes_back_what_a_lost_worker_held(bench: Bench) -> None:
+    job_id = bench.submit()
+    with bench.sessions.begin() as session:
+        assert jobs.claim(session, queue=QueueName.CPU, owner="dead:1", lease_seconds=0.01)
+    supervisor = bench.supervisor("succeed")
+    eventually(lambda: supervisor.sweep() or bench.job(job_id).state is JobState.QUEUED)
+    assert bench.rings[:1] == [job_id]
+    assert supervisor.run_next(QueueName.CPU)
+    assert (bench.job(job_id).state, bench.job(job_id).attempt) == (JobState.SUCCEEDED, 2)
+
+
+def replace_delays(*seconds: float):  # type: ignore[no-untyped-def]
+    return QUICK.model_copy(update={"retry_delays": seconds})
+
+
+def refuse(patch: pytest.MonkeyPatch) -> list[int]:
+    """Let every write transaction fail as an absent database does; counts them."""
+    tries: list[int] = []
+
+    def begin(self: Sessions) -> None:
+        tries.append(1)
+        raise Unavailable("The database does not answer.")
+
+    patch.setattr(Sessions, "begin", begin)
+    return tries
