@@ -1,0 +1,82 @@
+"""The HTTP application over a container: routers, pages, static files, problems, guard."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api import problems, security
+from api.problems import Problem
+from api.routes import datasets, health, jobs, models, searches, supernets
+from api.web import pages
+from api.web import routers as web
+from core.bootstrap import Container
+from core.errors import AppError
+
+DESCRIPTION = """\
+Upload a labelled image dataset, let Headstart find the pretrained supernet nearest to it by
+optimal-transport dataset distance, continue a differentiable architecture search from there, and
+download a small trained model. Errors are RFC 9457 problems with a stable `code`.
+"""
+
+
+def create_app(container: Container) -> FastAPI:
+    """The application; it owns nothing, whoever made the container closes it."""
+    app = FastAPI(
+        title="Headstart",
+        version=_version(),
+        description=DESCRIPTION,
+        docs_url=None,  # the stock pages load scripts from elsewhere, which our policy forbids
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.container = container
+    for resource in (datasets, supernets, searches, jobs, models, health):
+        app.include_router(resource.router)
+    app.include_router(web.router, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    _answer_problems(app)
+    app.add_middleware(
+        security.Guard,
+        respond=respond,
+        any_host=container.settings.allow_unauthenticated_network,
+    )
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("headstart-nas")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0"
+
+
+def respond(request: Request, problem: Problem) -> Response:
+    """The problem as a page for people who browse, as problem+json for everyone else."""
+    if request.url.path.startswith("/v1/") or not pages.wanted(request):
+        return problems.as_json(problem)
+    return pages.problem(request, problem)
+
+
+def _answer_problems(app: FastAPI) -> None:
+    @app.exception_handler(AppError)
+    def _ours(request: Request, error: AppError) -> Response:
+        return respond(request, problems.of_error(error))
+
+    @app.exception_handler(HTTPException)
+    def _framework(request: Request, error: HTTPException) -> Response:
+        return respond(request, problems.of_http(error))
+
+    @app.exception_handler(RequestValidationError)
+    def _malformed(request: Request, error: RequestValidationError) -> Response:
+        return respond(request, problems.of_validation(error))
+
+    @app.exception_handler(Exception)
+    def _bug(request: Request, _: Exception) -> Response:
+        # Answered outside the guard, so it takes the headers along; the server logs the rest.
+        response = respond(request, Problem(500, "internal", problems.BLANK))
+        response.headers.update(security.HEADERS)
+        return response

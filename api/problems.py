@@ -1,0 +1,151 @@
+"""The only table from our errors to HTTP statuses; spells problems as RFC 9457."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from core import errors
+from core.errors import AppError, Detail, InvalidInput
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 5
+
+STATUS_OF: Mapping[type[AppError], int] = {
+    AppError: 500,
+    errors.NotFound: 404,
+    errors.InvalidInput: 422,
+    errors.TooLarge: 413,
+    errors.Conflict: 409,
+    errors.Diverged: 422,
+    errors.CorruptObject: 500,
+    errors.Unavailable: 503,
+}
+# Statuses that a code makes more precise than its class does.
+STATUS_OF_CODE: Mapping[str, int] = {
+    "incomplete_body": 400,
+    "malformed_multipart": 400,
+    "unsupported_media_type": 415,
+    "cross_site": 403,
+    "unknown_host": 400,
+    "storage_full": 507,
+}
+CODE_OF_STATUS: Mapping[int, str] = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "too_large",
+    415: "unsupported_media_type",
+    503: "unavailable",
+}
+SENTENCE_OF_STATUS: Mapping[int, str] = {
+    400: "The request could not be read; check that its body is well-formed.",
+    404: "There is nothing at this address.",
+    405: "This address does not take this method; the Allow header lists those it does.",
+    413: "The request is larger than this address accepts.",
+}
+BLANK = "Something went wrong on our side. The details are in the server's log."
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong, for people (`title`, `detail`) and for programs (`code`, `errors`)."""
+
+    status: int
+    code: str
+    detail: str
+    errors: tuple[Detail, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The status in words."""
+        return HTTPStatus(self.status).phrase
+
+
+def of_error(error: AppError) -> Problem:
+    """One of our own errors; its message is meant for the caller unless the fault is ours."""
+    status = STATUS_OF_CODE.get(error.stable_code) or next(
+        STATUS_OF[cls] for cls in type(error).__mro__ if cls in STATUS_OF
+    )
+    retry = (
+        (("Retry-After", str(RETRY_SECONDS)),) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
+    )
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request failed: %s", error.stable_code, exc_info=error)
+        return Problem(status, error.stable_code, BLANK)
+    return Problem(status, error.stable_code, error.message, error.details, retry)
+
+
+def of_http(error: HTTPException) -> Problem:
+    """One of the framework's own refusals."""
+    status = error.status_code
+    headers = tuple((error.headers or {}).items())
+    code = CODE_OF_STATUS.get(status, "bad_request" if status < 500 else "internal")
+    return Problem(status, code, SENTENCE_OF_STATUS.get(status, _sentence(error)), (), headers)
+
+
+def of_validation(error: RequestValidationError) -> Problem:
+    """A request whose parts do not have the documented shape: all of them at once."""
+    found = error.errors()
+    if any(each["type"] == "json_invalid" for each in found):
+        return Problem(400, "malformed_json", "The body is not JSON; nothing was read from it.")
+    return of_error(invalid(found))
+
+
+def invalid(found: Sequence[Mapping[str, Any]], *, origin: str = "body") -> InvalidInput:
+    """Pydantic's findings as one of our own errors."""
+    details = tuple(_detail(each, origin) for each in found)
+    listed = "; ".join(f"{each.place}: {each.message}" for each in details[:3])
+    more = f"; and {len(details) - 3} more" if len(details) > 3 else ""
+    message = f"The request is not acceptable. {listed}{more}."
+    return InvalidInput(message, code="validation_error", details=details)
+
+
+def as_json(problem: Problem) -> Response:
+    """The problem for programs."""
+    body = {
+        "type": f"urn:headstart:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "errors": [
+            {"place": each.place, "code": each.code, "message": each.message}
+            for each in problem.errors
+        ],
+    }
+    return Response(
+        json.dumps(body, ensure_ascii=True),  # a lone surrogate in an echoed name stays an escape
+        status_code=problem.status,
+        headers=dict(problem.headers),
+        media_type=MEDIA_TYPE,
+    )
+
+
+def _sentence(error: HTTPException) -> str:
+    return str(error.detail) if error.status_code < 500 else BLANK
+
+
+def _detail(found: Mapping[str, Any], origin: str) -> Detail:
+    return Detail(_place(found["loc"]) or origin, str(found["type"]), _message(found))
+
+
+def _place(location: Sequence[object]) -> str:
+    """`body.training.epochs` reads better without `body`; `query.name` keeps its origin."""
+    parts: Iterable[object] = location[1:] if location[:1] == ("body",) else location
+    return ".".join(map(str, parts))
+
+
+def _message(found: Mapping[str, Any]) -> str:
+    message = str(found["msg"]).removeprefix("Value error, ").rstrip(".")
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,53 @@
+"""From an archive on disk to a registered dataset with its embed job; REST and form share it."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from api import deps
+from core.bootstrap import Container
+from core.domain.datasets import Dataset
+from core.domain.jobs import Job, JobKind
+from core.domain.searches import EmbedSpec
+from core.pipelines import ingest_dataset
+from core.services import datasets, jobs, searches
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The dataset, whether it is new, and the job that embeds it unless that is done."""
+
+    dataset: Dataset
+    created: bool
+    embed_job: Job | None
+
+
+def register(container: Container, archive: Path, *, name: str) -> Registered:
+    """Check, store and register an archive. The slow part runs outside any transaction."""
+    settings = container.settings
+    with tempfile.TemporaryDirectory(dir=settings.home / "uploads", prefix="intake-") as folder:
+        prepared = ingest_dataset.ingest(
+            archive, folder=Path(folder), store=container.store, limits=settings.uploads
+        )
+    with deps.working(container) as work:
+        dataset, created = datasets.register(
+            work.session,
+            sha256=prepared.sha256,
+            name=name,
+            classes=prepared.classes,
+            train_counts=prepared.train_counts,
+            test_counts=prepared.test_counts,
+            channels=prepared.channels,
+            report=prepared.report,
+        )
+        return Registered(dataset, created, _embed_job(work, dataset, settings.embedder))
+
+
+def _embed_job(work: deps.UnitOfWork, dataset: Dataset, embedder: str) -> Job | None:
+    """The job that will embed the dataset: the one that waits, or a new one."""
+    if datasets.embedding(work.session, dataset.id, embedder) is not None:
+        return None
+    latest, _ = jobs.listing(work.session, limit=1, kind=JobKind.EMBED, dataset_id=dataset.id)
+    if latest and not latest[0].finished:
+        return latest[0]
+    return work.announce(searches.submit_embed(work.session, EmbedSpec(dataset.id, embedder)))

@@ -1,0 +1,122 @@
+"""Datasets: upload, look, compare."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from api import examples, registration
+from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
+from api.schemas import Name
+from api.uploads import MEDIA_TYPES, RawArchiveDep
+from api.views import (
+    DatasetView,
+    FullDatasetView,
+    JobView,
+    PageView,
+    RankingView,
+    ReportView,
+    UploadView,
+)
+from core.domain.datasets import DatasetId
+from core.domain.searches import RankSpec
+from core.errors import NotFound
+from core.services import datasets, searches
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+ARCHIVE_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "A zip, tar or tar.gz: one folder per class, maybe under train/ and test/.",
+        "content": {
+            media: {"schema": {"type": "string", "format": "binary"}}
+            for media in sorted(MEDIA_TYPES)
+        },
+    }
+}
+
+
+def upload_name(name: Annotated[Name, Query(description="What to call the dataset.")]) -> str:
+    """Read before the body, so that a bad name costs no transfer."""
+    return name
+
+
+NameDep = Annotated[str, Depends(upload_name)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    openapi_extra=ARCHIVE_BODY,
+    responses={200: {"model": UploadView, "description": "The content is known already."}},
+)
+def upload(
+    name: NameDep, archive: RawArchiveDep, container: ContainerDep, response: Response
+) -> UploadView:
+    """Register the archive in the body; the same content is the same dataset."""
+    registered = registration.register(container, archive.path, name=name)
+    response.status_code = 201 if registered.created else 200
+    response.headers["Location"] = f"/v1/datasets/{registered.dataset.id}"
+    return UploadView.of(registered.dataset, registered.embed_job)
+
+
+@router.get("")
+def index(session: SessionDep, page: PageDep) -> PageView[DatasetView]:
+    """All datasets, newest first."""
+    found, token = datasets.listing(session, limit=page.limit, after=page.after)
+    shown = [DatasetView.model_validate(each) for each in found]
+    return PageView(items=shown, next_page_token=token)
+
+
+@router.get("/{dataset_id}")
+def show(dataset_id: UUID, session: SessionDep) -> FullDatasetView:
+    """One dataset with its intake report."""
+    return FullDatasetView.model_validate(datasets.get(session, DatasetId(dataset_id)))
+
+
+@router.get("/{dataset_id}/report")
+def report(dataset_id: UUID, session: SessionDep) -> ReportView:
+    """What intake saw in the archive."""
+    return ReportView.model_validate(datasets.get(session, DatasetId(dataset_id)).report)
+
+
+@router.get(
+    "/{dataset_id}/examples/{class_index}.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+)
+def show_examples(
+    dataset_id: UUID, class_index: int, request: Request, container: ContainerDep
+) -> Response:
+    """Up to eight images of one class, side by side."""
+    with container.sessions.read() as session:
+        dataset = datasets.get(session, DatasetId(dataset_id))
+    headers = {
+        "ETag": f'"{dataset.sha256[:32]}-{class_index}-{examples.VERSION}"',
+        "Cache-Control": "private, max-age=31536000, immutable",
+    }
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    strip = examples.strip(container.store, dataset, class_index, home=container.settings.home)
+    return Response(strip, media_type="image/png", headers=headers)
+
+
+@router.get("/{dataset_id}/neighbours")
+def neighbours(dataset_id: UUID, session: SessionDep) -> RankingView:
+    """The stored ranking of sources, nearest first; 404 `not_ranked` before there is one."""
+    datasets.get(session, DatasetId(dataset_id))
+    ranking = datasets.ranking(session, DatasetId(dataset_id))
+    if ranking is None:
+        raise NotFound("This dataset has not been ranked yet: POST to :rank.", code="not_ranked")
+    return RankingView.model_validate(ranking)
+
+
+@router.post("/{dataset_id}:rank", status_code=202)
+def rank(dataset_id: UUID, work: WorkDep, container: ContainerDep, response: Response) -> JobView:
+    """Rank every source for this dataset; poll the job at `Location`."""
+    spec = RankSpec(DatasetId(dataset_id), container.settings.embedder)
+    job = work.announce(searches.submit_rank(work.session, spec))
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = "1"
+    return JobView.of(job)

@@ -1,0 +1,76 @@
+"""Jobs: how the work is going, and stopping it."""
+
+import hashlib
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api.deps import PageDep, SessionDep, WorkDep
+from api.views import EventView, JobView, Listed, PageView, RecordView
+from core.domain.jobs import Job, JobId, JobKind, JobState
+from core.services import jobs
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+@router.get("")
+def index(
+    session: SessionDep,
+    page: PageDep,
+    kind: JobKind | None = None,
+    state: JobState | None = None,
+    dataset_id: UUID | None = None,
+) -> PageView[JobView]:
+    """Jobs, newest first."""
+    found, token = jobs.listing(
+        session, limit=page.limit, after=page.after, kind=kind, state=state, dataset_id=dataset_id
+    )
+    return PageView(items=[JobView.of(each) for each in found], next_page_token=token)
+
+
+@router.get("/{job_id}", response_model=JobView, responses={304: {"description": "Unchanged."}})
+def show(
+    job_id: UUID, session: SessionDep, request: Request, response: Response
+) -> JobView | Response:
+    """One job; `poll_after_ms` says when asking again makes sense."""
+    job = jobs.get(session, JobId(job_id))
+    etag = version(job)
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = "no-cache"
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers={"ETag": etag, "Cache-Control": "no-cache"})
+    return JobView.of(job)
+
+
+@router.get("/{job_id}/records")
+def records(
+    job_id: UUID,
+    session: SessionDep,
+    stage: Annotated[str | None, Query(max_length=64)] = None,
+) -> Listed[RecordView]:
+    """The job's history so far, an epoch a line."""
+    jobs.get(session, JobId(job_id))
+    found = jobs.records(session, JobId(job_id), stage=stage)
+    return Listed(items=[RecordView.model_validate(each) for each in found])
+
+
+@router.get("/{job_id}/events")
+def events(job_id: UUID, session: SessionDep) -> Listed[EventView]:
+    """Every move of the job, and why."""
+    jobs.get(session, JobId(job_id))
+    found = jobs.events(session, JobId(job_id))
+    return Listed(items=[EventView.model_validate(each) for each in found])
+
+
+@router.post("/{job_id}:cancel", status_code=202)
+def cancel(job_id: UUID, work: WorkDep) -> JobView:
+    """Ask the job to stop. A running one stops at its next report; 409 when it has ended."""
+    return JobView.of(jobs.cancel(work.session, JobId(job_id)))
+
+
+def version(job: Job) -> str:
+    """An entity tag that changes with anything a watcher would notice."""
+    seen = (job.state, job.fence, job.stage, job.progress, job.eta_seconds, job.cancel_requested,
+            job.cost_seconds, job.error_code, job.resume_reason)  # fmt: skip
+    return f'"{hashlib.sha256(repr(seen).encode()).hexdigest()[:24]}"'

@@ -1,0 +1,58 @@
+"""Models: the results and their files."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from api import downloads
+from api.deps import ContainerDep, PageDep, SessionDep
+from api.views import ModelView, PageView
+from core.domain.datasets import DatasetId
+from core.domain.searches import ModelId
+from core.errors import NotFound
+from core.services import models
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.get("")
+def index(
+    session: SessionDep, page: PageDep, dataset_id: UUID | None = None
+) -> PageView[ModelView]:
+    """Models, newest first; of one dataset, if asked."""
+    found, token = models.listing(
+        session,
+        limit=page.limit,
+        after=page.after,
+        dataset_id=None if dataset_id is None else DatasetId(dataset_id),
+    )
+    return PageView(items=[ModelView.of(each) for each in found], next_page_token=token)
+
+
+@router.get("/{model_id}")
+def show(model_id: UUID, session: SessionDep) -> ModelView:
+    """One model: genotype, metrics, files."""
+    return ModelView.of(models.get(session, ModelId(model_id)))
+
+
+@router.get("/{model_id}/artifacts/{name}", response_class=StreamingResponse)
+def download(model_id: UUID, name: str, request: Request, container: ContainerDep) -> Response:
+    """One file of a model; its bytes are checked against their checksum on the way."""
+    with container.sessions.read() as session:
+        model = models.get(session, ModelId(model_id))
+    artifact = model.artifact(name)
+    if artifact is None:
+        listed = ", ".join(each.name for each in model.artifacts)
+        raise NotFound(f"This model has no file of that name; it has: {listed}.")
+    headers = {
+        "ETag": f'"{artifact.sha256}"',
+        "Content-Disposition": f'attachment; filename="{downloads.file_name(artifact.name)}"',
+        "Content-Length": str(artifact.size),
+        "Cache-Control": "private, max-age=31536000, immutable",
+    }
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        del headers["Content-Length"]
+        return Response(status_code=304, headers=headers)
+    content = downloads.verified(container.store, artifact)
+    return StreamingResponse(content, media_type=artifact.media_type, headers=headers)

@@ -1,0 +1,49 @@
+"""Searches: ask for an architecture, look at the evidence."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+
+from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
+from api.schemas import SearchBody
+from api.views import JobView, PageView, SearchView, SubmittedSearchView
+from core.domain.datasets import DatasetId
+from core.domain.searches import SearchId
+from core.services import searches
+
+router = APIRouter(prefix="/v1/searches", tags=["searches"])
+
+
+@router.post("", status_code=202)
+def submit(
+    body: SearchBody, work: WorkDep, container: ContainerDep, response: Response
+) -> SubmittedSearchView:
+    """Search an architecture for a dataset; poll the job at `Location`."""
+    spec = body.to_spec(container.settings.embedder)
+    search, job = searches.submit_search(work.session, spec)
+    work.announce(job)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = "2"
+    shown = SearchView.model_validate(search).model_dump()
+    return SubmittedSearchView(**shown, job=JobView.of(job))
+
+
+@router.get("")
+def index(
+    session: SessionDep, page: PageDep, dataset_id: UUID | None = None
+) -> PageView[SearchView]:
+    """Searches, newest first; of one dataset, if asked."""
+    found, token = searches.listing(
+        session,
+        limit=page.limit,
+        after=page.after,
+        dataset_id=None if dataset_id is None else DatasetId(dataset_id),
+    )
+    shown = [SearchView.model_validate(each) for each in found]
+    return PageView(items=shown, next_page_token=token)
+
+
+@router.get("/{search_id}")
+def show(search_id: UUID, session: SessionDep) -> SearchView:
+    """One search: its ranking, where it started, and its model when there is one."""
+    return SearchView.model_validate(searches.get(session, SearchId(search_id)))

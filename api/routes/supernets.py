@@ -1,0 +1,39 @@
+"""Supernets: the registry of pretrained sources."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+
+from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
+from api.schemas import PretrainBody
+from api.views import JobView, PageView, SupernetView
+from core.domain.supernets import SupernetId
+from core.services import searches, supernets
+
+router = APIRouter(prefix="/v1/supernets", tags=["supernets"])
+
+
+@router.post("", status_code=202)
+def pretrain(
+    body: PretrainBody, work: WorkDep, container: ContainerDep, response: Response
+) -> JobView:
+    """Train a supernet on a dataset and register it; poll the job at `Location`."""
+    spec = body.to_spec(container.settings.embedder)
+    job = work.announce(searches.submit_pretrain(work.session, spec))
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = "2"
+    return JobView.of(job)
+
+
+@router.get("")
+def index(session: SessionDep, page: PageDep) -> PageView[SupernetView]:
+    """All supernets, newest first."""
+    found, token = supernets.listing(session, limit=page.limit, after=page.after)
+    shown = [SupernetView.model_validate(each) for each in found]
+    return PageView(items=shown, next_page_token=token)
+
+
+@router.get("/{supernet_id}")
+def show(supernet_id: UUID, session: SessionDep) -> SupernetView:
+    """One supernet with its lineage and training record."""
+    return SupernetView.model_validate(supernets.get(session, SupernetId(supernet_id)))

@@ -1,0 +1,137 @@
+"""Request bodies: strict, so that a typing slip is an answer and not a surprise."""
+
+import unicodedata
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from core.domain.datasets import DatasetId
+from core.domain.searches import (
+    HeadInit,
+    PretrainSpec,
+    SearchSpec,
+    SpaceSpec,
+    StartPolicy,
+    Training,
+)
+from core.domain.supernets import SupernetId
+
+LONGEST_NAME = 120
+SPACE, TRAINING = SpaceSpec(), Training()
+
+
+def clean_name(name: str) -> str:
+    """A name fit to show: composed, trimmed, on one line. Raises ValueError, saying why not."""
+    composed = unicodedata.normalize("NFC", name).strip()
+    if not composed:
+        raise ValueError("a name needs at least one character")
+    if len(composed) > LONGEST_NAME:
+        raise ValueError(f"a name has at most {LONGEST_NAME} characters")
+    # C covers control, format (bidirectional overrides), surrogate and private-use characters.
+    if any(unicodedata.category(character).startswith("C") for character in composed):
+        raise ValueError("a name holds no control or invisible characters")
+    return composed
+
+
+Name = Annotated[str, AfterValidator(clean_name)]
+Whole = Annotated[int, Field(strict=True)]
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+LearningRate = Annotated[Real, Field(gt=0, le=10)]
+
+
+class Body(BaseModel):
+    """Unknown fields are refused; so are NaN, infinities, and true for 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpaceBody(Body):
+    """The search space of a start from nothing; a warm start takes its source's."""
+
+    channels: Annotated[Whole, Field(ge=1, le=128)] = SPACE.channels
+    layers: Annotated[Whole, Field(ge=2, le=40)] = SPACE.layers
+    nodes: Annotated[Whole, Field(ge=2, le=8)] = SPACE.nodes
+    resolution: Annotated[Whole, Field(ge=8, le=256)] = SPACE.resolution
+
+    def to_spec(self) -> SpaceSpec:
+        """As the domain says it."""
+        return SpaceSpec(self.channels, self.layers, self.nodes, self.resolution)
+
+
+class TrainingBody(Body):
+    """The bilevel loop's settings."""
+
+    epochs: Annotated[Whole, Field(ge=1, le=10_000)] = TRAINING.epochs
+    batch_size: Annotated[Whole, Field(ge=2, le=4_096)] = TRAINING.batch_size
+    alpha_learning_rate: LearningRate = TRAINING.alpha_learning_rate
+    weight_decay: Annotated[Real, Field(ge=0, le=1)] = TRAINING.weight_decay
+    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = TRAINING.seed
+
+    def to_spec(self) -> Training:
+        """As the domain says it."""
+        return Training(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            alpha_learning_rate=self.alpha_learning_rate,
+            weight_decay=self.weight_decay,
+            seed=self.seed,
+        )
+
+
+class PretrainBody(Body):
+    """Train a supernet on one dataset and register it as a source."""
+
+    dataset_id: UUID
+    name: Name
+    space: SpaceBody = SpaceBody()
+    training: TrainingBody = TrainingBody()
+    learning_rate: LearningRate = 0.05
+
+    def to_spec(self, embedder: str) -> PretrainSpec:
+        """As the domain says it."""
+        return PretrainSpec(
+            dataset_id=DatasetId(self.dataset_id),
+            name=self.name,
+            embedder=embedder,
+            space=self.space.to_spec(),
+            training=self.training.to_spec(),
+            learning_rate=self.learning_rate,
+        )
+
+
+class SearchBody(Body):
+    """Search an architecture for one dataset."""
+
+    dataset_id: UUID
+    policy: StartPolicy = StartPolicy.NEAREST
+    supernet_id: UUID | None = None
+    head: HeadInit = HeadInit.CLOSED_FORM
+    space: SpaceBody = SpaceBody()
+    training: TrainingBody = TrainingBody()
+    learning_rates: Annotated[tuple[LearningRate, ...], Field(min_length=1, max_length=8)] = (
+        0.025,
+    )
+    retrain_epochs: Annotated[Whole, Field(ge=1, le=10_000)] = 20
+    retrain_learning_rate: LearningRate = 0.025
+
+    @model_validator(mode="after")
+    def _supernet_goes_with_its_policy(self) -> "SearchBody":
+        if (self.policy is StartPolicy.SUPERNET) != (self.supernet_id is not None):
+            raise ValueError("supernet_id is given with policy 'supernet', and only then")
+        return self
+
+    def to_spec(self, embedder: str) -> SearchSpec:
+        """As the domain says it."""
+        return SearchSpec(
+            dataset_id=DatasetId(self.dataset_id),
+            embedder=embedder,
+            policy=self.policy,
+            supernet_id=None if self.supernet_id is None else SupernetId(self.supernet_id),
+            head=self.head,
+            space=self.space.to_spec(),
+            training=self.training.to_spec(),
+            learning_rates=self.learning_rates,
+            retrain_epochs=self.retrain_epochs,
+            retrain_learning_rate=self.retrain_learning_rate,
+        )

@@ -1,0 +1,171 @@
+"""Receiving an archive: streamed to a file, hashed and counted as it flows, gone afterwards.
+
+The one asynchronous corner of the service: a slow client must not hold a thread.
+"""
+
+import base64
+import binascii
+import errno
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated
+
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from api.deps import ContainerDep
+from core.config import Settings
+from core.errors import InvalidInput, TooLarge, Unavailable
+
+MEDIA_TYPES = frozenset(
+    {
+        "application/zip",
+        "application/x-zip-compressed",
+        "application/x-tar",
+        "application/gzip",
+        "application/x-gzip",
+        "application/octet-stream",
+    }
+)
+BUFFER = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An upload on disk, for the length of its request."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+class Sink:
+    """A file that counts and hashes what is written to it, and refuses to pass its limit."""
+
+    def __init__(self, file: IO[bytes], limit: int) -> None:
+        self._file = file
+        self._limit = limit
+        self._digest = hashlib.sha256()
+        self._waiting = bytearray()
+        self.size = 0
+
+    async def write(self, data: bytes) -> None:
+        """Take bytes; written out by the megabyte, off the event loop."""
+        self.size += len(data)
+        if self.size > self._limit:
+            raise TooLarge(
+                f"The archive is larger than the {self._limit:,} bytes this server accepts.",
+                code="archive_too_large",
+            )
+        self._waiting += data
+        if len(self._waiting) >= BUFFER:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write out what waits."""
+        data = bytes(self._waiting)
+        self._waiting.clear()
+        if data:
+            await run_in_threadpool(self._store, data)
+
+    def _store(self, data: bytes) -> None:
+        self._digest.update(data)
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise Unavailable(
+                "The server has no room for this archive now.", code="storage_full"
+            ) from error
+
+    def digest(self) -> bytes:
+        """The SHA-256 of everything written out."""
+        return self._digest.digest()
+
+
+@asynccontextmanager
+async def spooled(settings: Settings) -> AsyncIterator[tuple[Sink, Path]]:
+    """A sink over a temporary file that is removed at the end of the block, come what may."""
+    folder = settings.home / "uploads"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="incoming-") as file:
+        yield Sink(file.file, settings.uploads.archive_bytes), Path(file.name)
+
+
+async def raw_archive(request: Request, container: ContainerDep) -> AsyncIterator[Received]:
+    """The request's body as a file."""
+    _check_media_type(request)
+    expected = _content_digest(request.headers.get("content-digest"))
+    _check_announced_length(request, container.settings.uploads.archive_bytes)
+    async with spooled(container.settings) as (sink, path):
+        async for chunk in body(request):
+            await sink.write(chunk)
+        await sink.flush()
+        if sink.size == 0:
+            raise InvalidInput(
+                "The body is empty: send the archive as the body.", code="empty_body"
+            )
+        if expected is not None and sink.digest() != expected:
+            raise InvalidInput(
+                "The archive does not match its Content-Digest; it was damaged on the way.",
+                code="digest_mismatch",
+            )
+        yield Received(path, sink.size, sink.digest().hex())
+
+
+async def body(request: Request) -> AsyncIterator[bytes]:
+    """The body's chunks; a client that leaves early is an incomplete body."""
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect as error:
+        raise InvalidInput(
+            "The upload ended before its end; nothing was kept.", code="incomplete_body"
+        ) from error
+
+
+def _check_media_type(request: Request) -> None:
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media not in MEDIA_TYPES:
+        raise InvalidInput(
+            "Send the archive itself as the body, with Content-Type application/zip, "
+            "application/x-tar, application/gzip or application/octet-stream.",
+            code="unsupported_media_type",
+        )
+
+
+def _check_announced_length(request: Request, limit: int) -> None:
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise TooLarge(
+            f"The archive is larger than the {limit:,} bytes this server accepts.",
+            code="archive_too_large",
+        )
+
+
+def _content_digest(header: str | None) -> bytes | None:
+    """The SHA-256 of an RFC 9530 Content-Digest, when it lists one."""
+    for entry in (header or "").split(","):
+        name, _, value = entry.strip().partition("=")
+        if name.lower() != "sha-256":
+            continue
+        try:
+            digest = base64.b64decode(value.strip().strip(":"), validate=True)
+        except binascii.Error as error:
+            raise InvalidInput(
+                "Content-Digest is not spelled sha-256=:base64:.", code="invalid_digest"
+            ) from error
+        if len(digest) != hashlib.sha256().digest_size:
+            raise InvalidInput("Content-Digest holds no SHA-256.", code="invalid_digest")
+        return digest
+    return None
+
+
+RawArchiveDep = Annotated[Received, Depends(raw_archive, scope="function")]

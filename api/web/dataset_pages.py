@@ -1,0 +1,88 @@
+"""A dataset's page: its images, its report, its neighbours, and what can be done with it."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from sqlalchemy.orm import Session
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+from api.deps import ContainerDep, SessionDep, WorkDep
+from api.web import charts, forms, metrics, pages
+from core.domain.datasets import Dataset, DatasetId
+from core.domain.jobs import Job
+from core.domain.searches import PretrainSpec, RankSpec, SearchSpec
+from core.services import datasets, jobs, models, searches, supernets
+
+router = APIRouter(prefix="/datasets/{dataset_id}")
+
+SHOWN_CLASSES = 40
+SHOWN_PROBLEMS = 50
+
+
+async def form(request: Request) -> FormData:
+    """The fields of a small form."""
+    return await request.form(max_files=0, max_fields=40)
+
+
+FormDep = Annotated[FormData, Depends(form)]
+
+
+@router.get("")
+def show(dataset_id: UUID, session: SessionDep) -> Response:
+    """The dataset."""
+    dataset = datasets.get(session, DatasetId(dataset_id))
+    ranking = datasets.ranking(session, dataset.id)
+    nearest = ranking.neighbours[0] if ranking and ranking.neighbours else None
+    sources, _ = supernets.listing(session, limit=100)
+    return pages.render(
+        "dataset.html",
+        dataset=dataset,
+        counts=charts.class_counts(dataset),
+        shown_classes=SHOWN_CLASSES,
+        shown_problems=SHOWN_PROBLEMS,
+        ranking=ranking,
+        distances=charts.distances(ranking) if nearest and ranking else None,
+        nearest=nearest,
+        coupling=charts.coupling(nearest) if nearest else None,
+        # A dataset's own supernet is a start one may name, never a neighbour of itself.
+        sources=sources,
+        jobs=_recent_jobs(session, dataset),
+        models=[
+            (each, metrics.accuracies(each))
+            for each in models.listing(session, limit=20, dataset_id=dataset.id)[0]
+        ],
+        search=SearchSpec(dataset.id, ""),
+        pretrain=PretrainSpec(dataset.id, dataset.name, ""),
+    )
+
+
+@router.post("/search")
+def search(dataset_id: UUID, sent: FormDep, work: WorkDep, container: ContainerDep) -> Response:
+    """Start a search and watch it."""
+    spec = forms.search(sent, dataset_id).to_spec(container.settings.embedder)
+    _, job = searches.submit_search(work.session, spec)
+    work.announce(job)
+    return pages.see(f"/jobs/{job.id}")
+
+
+@router.post("/pretrain")
+def pretrain(dataset_id: UUID, sent: FormDep, work: WorkDep, container: ContainerDep) -> Response:
+    """Start a pretraining and watch it."""
+    spec = forms.pretrain(sent, dataset_id).to_spec(container.settings.embedder)
+    job = work.announce(searches.submit_pretrain(work.session, spec))
+    return pages.see(f"/jobs/{job.id}")
+
+
+@router.post("/rank")
+def rank(dataset_id: UUID, work: WorkDep, container: ContainerDep) -> Response:
+    """Rank the sources and watch."""
+    spec = RankSpec(DatasetId(dataset_id), container.settings.embedder)
+    job = work.announce(searches.submit_rank(work.session, spec))
+    return pages.see(f"/jobs/{job.id}")
+
+
+def _recent_jobs(session: Session, dataset: Dataset) -> tuple[Job, ...]:
+    found, _ = jobs.listing(session, limit=8, dataset_id=dataset.id)
+    return found

@@ -1,0 +1,76 @@
+"""A job's page: how far, how long still, at what cost; refreshed while it runs."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from api.deps import SessionDep, WorkDep
+from api.web import charts, pages
+from core.domain.datasets import DatasetId
+from core.domain.jobs import Job, JobId, JobKind
+from core.errors import NotFound
+from core.services import datasets, jobs, searches
+
+router = APIRouter(prefix="/jobs")
+
+PAGE = 50
+
+
+@router.get("")
+def index(session: SessionDep, page_token: str | None = None) -> Response:
+    """All jobs, newest first."""
+    found, token = jobs.listing(session, limit=PAGE, after=page_token)
+    known, _ = datasets.listing(session, limit=1_000)
+    names = {each.id: each.name for each in known}
+    return pages.render("jobs.html", jobs=found, names=names, token=token)
+
+
+@router.get("/{job_id}")
+def show(job_id: UUID, session: SessionDep) -> Response:
+    """One job, live."""
+    return pages.render("job.html", **_seen(session, job_id))
+
+
+@router.get("/{job_id}/live")
+def live(job_id: UUID, session: SessionDep) -> Response:
+    """The moving part of the job's page alone."""
+    seen = _seen(session, job_id)
+    page = pages.render("job_live.html", **seen)
+    if seen["job"].finished:
+        page.headers["HX-Refresh"] = "true"  # once more, whole: history and result link too
+    return page
+
+
+@router.post("/{job_id}/cancel")
+def cancel(job_id: UUID, work: WorkDep) -> Response:
+    """Ask the job to stop, and keep watching."""
+    job = jobs.cancel(work.session, JobId(job_id))
+    return pages.see(f"/jobs/{job.id}")
+
+
+def _seen(session: Session, job_id: UUID) -> dict[str, Any]:
+    job = jobs.get(session, JobId(job_id))
+    records = jobs.records(session, job.id)
+    dataset = None
+    if job.dataset_id is not None:
+        dataset = datasets.get(session, DatasetId(job.dataset_id))
+    return {
+        "job": job,
+        "dataset": dataset,
+        "curves": charts.live_curves(records),
+        "latest": records[-1] if records else None,
+        "events": jobs.events(session, job.id),
+        "model_id": _model_id(session, job),
+    }
+
+
+def _model_id(session: Session, job: Job) -> UUID | None:
+    if job.kind is not JobKind.SEARCH:
+        return None
+    try:
+        return searches.by_job(session, job.id).model_id
+    except NotFound:
+        return None

@@ -1,0 +1,139 @@
+"""Reading a model's free-form metrics: whatever is missing or odd is simply not shown."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.domain.searches import Model, Search
+from core.pictures.curves import Series
+
+ACCURACIES = (
+    ("supernet", "Supernet", "the mixture that was searched"),
+    ("discretised", "Discretised", "the derived network, before retraining"),
+    ("retrained", "Retrained", "the network you download"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """One of the three accuracies that must not be mixed up."""
+
+    name: str
+    explained: str
+    test: float | None
+    valid: float | None
+
+
+def accuracies(model: Model) -> tuple[Accuracy, ...]:
+    """Supernet, discretised, retrained: kept apart."""
+    found = []
+    for key, name, explained in ACCURACIES:
+        values = mapping(model.metrics.get(key))
+        test, valid = number(values.get("test_accuracy")), number(values.get("valid_accuracy"))
+        found.append(Accuracy(name, explained, test, valid))
+    return tuple(found)
+
+
+def confusion(model: Model) -> list[list[float]]:
+    """The retrained network's confusion matrix: rows are true classes."""
+    rows = mapping(model.metrics.get("retrained")).get("confusion")
+    return [[number(value) or 0.0 for value in sequence(row)] for row in sequence(rows)]
+
+
+def best_arm(model: Model) -> Mapping[str, Any]:
+    """The search run, of one learning rate, that the model came from."""
+    arms = sequence(model.metrics.get("arms"))
+    index = model.metrics.get("best_arm")
+    if isinstance(index, int) and 0 <= index < len(arms):
+        return mapping(arms[index])
+    return mapping(arms[0]) if arms else {}
+
+
+def history(model: Model) -> list[Mapping[str, Any]]:
+    """The epochs of the best arm."""
+    return [mapping(row) for row in sequence(best_arm(model).get("history"))]
+
+
+def best_validation(model: Model) -> float | None:
+    """The highest validation accuracy of any epoch."""
+    return max(
+        (
+            found
+            for row in history(model)
+            if (found := number(row.get("valid_accuracy"))) is not None
+        ),
+        default=None,
+    )
+
+
+def series(name: str, rows: Sequence[Mapping[str, Any]], key: str) -> Series:
+    """One column of a history as a line, by epoch."""
+    points = [
+        (x, y)
+        for position, row in enumerate(rows)
+        if (y := number(row.get(key))) is not None
+        and (x := number(row.get("epoch", position + 1))) is not None
+    ]
+    return Series(name, [x for x, _ in points], [y for _, y in points])
+
+
+def seconds(model: Model) -> float | None:
+    """What the search itself cost, all its learning rates together."""
+    spent = [number(mapping(arm).get("seconds")) for arm in sequence(model.metrics.get("arms"))]
+    known = [value for value in spent if value is not None]
+    return sum(known) if known else None
+
+
+def started_from(search: Search) -> str:
+    """Where a search began, in a few words."""
+    policy = str(search.spec.get("policy", ""))
+    start = mapping(search.start)
+    if policy == "cold":
+        return "cold"
+    source = start.get("dataset_name") or start.get("supernet_name") or start.get("source")
+    return f"warm from {source}" if source else f"warm ({policy})"
+
+
+def label(search: Search) -> str:
+    """How a search is called where several are compared."""
+    parts = [started_from(search)]
+    if search.spec.get("head"):
+        parts.append(f"{str(search.spec['head']).replace('_', '-')} head")
+    seed = mapping(search.spec.get("training")).get("seed")
+    if seed is not None:
+        parts.append(f"seed {seed}")
+    return ", ".join(parts)
+
+
+def cell(genotype: Mapping[str, Any], name: str) -> list[list[tuple[str, int]]]:
+    """A cell of the genotype as `draw_cell` wants it; empty when it is not one."""
+    nodes = [
+        [
+            (
+                str(mapping(edge).get("operation", "?")),
+                int(number(mapping(edge).get("source")) or 0),
+            )
+            for edge in sequence(node)
+        ]
+        for node in sequence(genotype.get(name))
+    ]
+    sound = all(0 <= source < index + 2 for index, node in enumerate(nodes) for _, source in node)
+    return nodes if sound else []
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def sequence(value: Any) -> Sequence[Any]:
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+
+
+def number(value: Any) -> float | None:
+    """The value if it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

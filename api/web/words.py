@@ -1,0 +1,88 @@
+"""Values as people read them: durations, sizes, stages, operations."""
+
+import math
+from datetime import datetime
+from typing import Any
+
+KINDS = {
+    "embed": "Embedding",
+    "rank": "Ranking of sources",
+    "pretrain": "Supernet pretraining",
+    "search": "Architecture search",
+}
+STAGES = {
+    "queued": "waiting for a free worker",
+    "starting": "starting",
+    "done": "done",
+    "": "waiting",
+    "fetch": "fetching the images",
+    "embed": "embedding the dataset",
+    "rank": "measuring distances to the sources",
+    "start": "preparing the start",
+    "pretrain": "training the supernet",
+    "search": "searching",
+    "derive": "deriving the network",
+    "retrain": "retraining the derived network",
+    "evaluate": "evaluating on the test split",
+    "export": "exporting the model",
+}
+UNKNOWN = "\N{EN DASH}"
+
+
+def duration(seconds: Any) -> str:
+    """`93.4` as `1 min 33 s`; a dash when it is not known."""
+    if not _is_number(seconds) or seconds < 0:
+        return UNKNOWN
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def percent(share: Any) -> str:
+    """`0.9731` as `97.3 %`."""
+    return f"{100 * share:.1f} %" if _is_number(share) else UNKNOWN
+
+
+def count(number: Any) -> str:
+    """`1234567` as `1,234,567`."""
+    return f"{number:,.0f}" if _is_number(number) else UNKNOWN
+
+
+def size(number: Any) -> str:
+    """Bytes as people say them."""
+    if not _is_number(number):
+        return UNKNOWN
+    for unit, power in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= power:
+            return f"{number / power:.1f} {unit}"
+    return f"{number:.0f} bytes"
+
+
+def kind(value: Any) -> str:
+    """What a kind of job does."""
+    return KINDS.get(str(value), str(value))
+
+
+def stage(value: Any) -> str:
+    """A stage, with its number when there are several (`search:1`)."""
+    name, _, number = str(value).partition(":")
+    said = STAGES.get(name, name.replace("_", " "))
+    return f"{said}, learning rate {int(number) + 1}" if number.isdigit() else said
+
+
+def operation(value: Any) -> str:
+    """An operation's name, as the search space spells it."""
+    return str(value)
+
+
+def moment(value: datetime | None) -> str:
+    """A time, to the second, in UTC."""
+    return UNKNOWN if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
