@@ -15,9 +15,10 @@ def packed(dataset_sha256: str, resolution: int) -> str:
     return f"{TENANT}/datasets/{dataset_sha256}/packed-{resolution}.safetensors"
 
 
-def embedding(dataset_sha256: str, embedder: str) -> str:
-    """The dataset as one embedder version sees it."""
-    return f"{TENANT}/datasets/{dataset_sha256}/embeddings/{embedder}.safetensors"
+def embedding(dataset_sha256: str, embedder: str, sha256: str) -> str:
+    """The dataset as one embedder version sees it; floats differ in the last bit between machines,
+    so the file's own checksum is part of the name."""
+    return f"{TENANT}/datasets/{dataset_sha256}/embeddings/{embedder}-{sha256[:16]}.safetensors"
 
 
 def attempt(job_id: JobId, fence: int, name: str) -> str:

@@ -38,7 +38,7 @@ def load(embedding: Embedding, context: Context) -> EmbeddedDataset:
     path = context.scratch / f"embedding-{embedding.sha256}.safetensors"
     if not path.exists():
         objects.fetch(context.store, embedding.key, path, sha256=embedding.sha256)
-    return EmbeddedDataset.from_tensors(load_file(path))
+    return embedded_dataset.from_tensors(load_file(path))
 
 
 def compute(
@@ -55,13 +55,14 @@ def compute(
     )
     path = context.scratch / "embedding.safetensors"
     save_file(embedded.to_tensors(), path)
-    key = keys.embedding(dataset.sha256, model.identifier)
+    sha256 = objects.checksum(path)
+    key = keys.embedding(dataset.sha256, model.identifier, sha256)
     context.store.put(key, path)
     return embedded, Embedding(
         dataset_id=dataset.id,
         embedder=model.identifier,
         key=key,
-        sha256=objects.checksum(path),
+        sha256=sha256,
         dimension=embedded.dimension,
         samples=len(embedded.labels),
         seconds=time.perf_counter() - started,

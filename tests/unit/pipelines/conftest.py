@@ -1,0 +1,108 @@
+"""A world for pipelines without a supervisor: a local store, a scratch folder, checkpoints."""
+
+import io
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.config import UploadLimits
+from core.domain.datasets import Dataset, DatasetId
+from core.domain.jobs import JobRecord, Progress
+from core.pipelines.context import Restored, Stopped
+from core.pipelines.ingest_dataset import ingest
+from core.storage.local import LocalStore
+
+
+@dataclass
+class World:
+    """A `Context` that remembers; `stop_after` records it raises Stopped, as a cancel would."""
+
+    store: LocalStore
+    scratch: Path
+    kept: Path
+    device: str = "cpu"
+    resnet18_weights: Path | None = None
+    stop_after: int | None = None
+    attempt: str = "1"
+    records: list[JobRecord] = field(default_factory=list)
+    progress: list[Progress] = field(default_factory=list)
+    checkpoints: list[tuple[int, Path]] = field(default_factory=list)
+
+    def key(self, name: str) -> str:
+        return f"default/jobs/test/a{self.attempt}/{name}"
+
+    def report(self, progress: Progress, record: JobRecord | None = None) -> None:
+        self.progress.append(progress)
+        if record is not None:
+            self.records.append(record)
+        if self.stop_after is not None and len(self.records) >= self.stop_after:
+            raise Stopped
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        assert not self.checkpoints or step > self.checkpoints[-1][0]
+        copy = self.kept / f"{self.attempt}-{step}.safetensors"
+        shutil.copy(path, copy)
+        self.checkpoints.append((step, copy))
+
+    def restore(self) -> Restored | None:
+        return Restored(*self.checkpoints[-1]) if self.checkpoints else None
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A fresh context over a fresh local store."""
+    folders = [tmp_path / name for name in ("objects", "scratch", "kept")]
+    for folder in folders:
+        folder.mkdir()
+    return World(LocalStore(folders[0]), folders[1], folders[2])
+
+
+@pytest.fixture
+def registered(world: World, tmp_path: Path) -> Callable[..., Dataset]:
+    """Put a dataset of striped images into the world's store, as intake would."""
+
+    def register(name: str, *, classes: int = 3, seed: int = 0) -> Dataset:
+        archive = tmp_path / f"{name}.zip"
+        archive.write_bytes(striped_archive(classes=classes, seed=seed))
+        folder = tmp_path / f"intake-{name}"
+        folder.mkdir()
+        found = ingest(archive, folder=folder, store=world.store, limits=UploadLimits())
+        return Dataset(
+            id=DatasetId(uuid4()),
+            sha256=found.sha256,
+            name=name,
+            classes=found.classes,
+            train_counts=found.train_counts,
+            test_counts=found.test_counts,
+            channels=found.channels,
+            report=found.report,
+            created_at=datetime.now(UTC),
+        )
+
+    return register
+
+
+def striped_archive(*, classes: int, seed: int, train: int = 16, test: int = 6) -> bytes:
+    """A zip of noisy stripes whose period tells the class: easy enough to learn in two epochs."""
+    random = np.random.default_rng(seed)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for label in range(classes):
+            for number in range(train + test):
+                columns = np.arange(16) + random.integers(8)
+                stripes = np.where((columns // (label + 1)) % 2, 200.0, 40.0)
+                noisy = stripes[None, :] + random.normal(0, 20, (16, 16))
+                image = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+                entry = io.BytesIO()
+                image.save(entry, "PNG")
+                split = "train" if number < train else "test"
+                archive.writestr(f"{split}/class{label}/{number}.png", entry.getvalue())
+    return buffer.getvalue()

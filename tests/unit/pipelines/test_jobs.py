@@ -1,0 +1,234 @@
+"""Every pipeline on a small dataset, through a real store, and resumed where it was stopped."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import onnxruntime
+import pytest
+from safetensors.torch import load_file
+
+from core.domain.datasets import Dataset
+from core.domain.searches import (
+    EmbedSpec,
+    HeadInit,
+    PretrainSpec,
+    RankSpec,
+    SearchSpec,
+    SpaceSpec,
+    StartPolicy,
+    Training,
+)
+from core.domain.supernets import SupernetId
+from core.domain.work import (
+    Candidate,
+    EmbedInputs,
+    PretrainInputs,
+    PretrainOutcome,
+    RankInputs,
+    SearchInputs,
+    SearchOutcome,
+)
+from core.errors import CorruptObject, NotFound
+from core.pipelines import (
+    compare_datasets,
+    dataset_images,
+    embed_dataset,
+    objects,
+    pretrain_supernet,
+    search_architecture,
+)
+from core.pipelines.context import Stopped
+from tests.unit.pipelines.conftest import World
+
+EMBEDDER = "oriented-energy"
+SPACE = SpaceSpec(channels=2, layers=3, nodes=2, resolution=16)
+TRAINING = Training(epochs=2, batch_size=16, seed=3)
+Register = Callable[..., Dataset]
+
+
+def pretrain(world: World, dataset: Dataset) -> PretrainOutcome:
+    spec = PretrainSpec(dataset.id, "net", EMBEDDER, SPACE, TRAINING)
+    return pretrain_supernet.run(PretrainInputs(spec, dataset, None), world)
+
+
+def apart(world: World, name: str, stop_after: int | None = None) -> World:
+    """Another job in the same store: its own scratch folder, its own checkpoints."""
+    scratch = world.scratch.parent / f"scratch-{name}"
+    scratch.mkdir()
+    return World(world.store, scratch, world.kept, attempt=name, stop_after=stop_after)
+
+
+def candidate(dataset: Dataset, outcome: PretrainOutcome) -> Candidate:
+    assert outcome.embedding is not None
+    return Candidate(
+        dataset_name=dataset.name,
+        classes=dataset.classes,
+        embedding=outcome.embedding,
+        supernet_id=SupernetId(uuid4()),
+        supernet_name="net",
+        space=outcome.space,
+        resolution=outcome.resolution,
+        key=outcome.key,
+        sha256=outcome.sha256,
+    )
+
+
+def search_inputs(
+    dataset: Dataset, *candidates: Candidate, policy: StartPolicy, **changes: object
+) -> SearchInputs:
+    spec = SearchSpec(
+        dataset_id=dataset.id,
+        embedder=EMBEDDER,
+        policy=policy,
+        space=SPACE,
+        training=TRAINING,
+        learning_rates=(0.05, 0.025),
+        retrain_epochs=2,
+    )
+    return SearchInputs(replace(spec, **changes), dataset, None, candidates)
+
+
+def test_embedding_is_stored_under_its_content(world: World, registered: Register) -> None:
+    dataset = registered("stripes")
+    outcome = embed_dataset.run(
+        EmbedInputs(
+            EmbedSpec(dataset.id, EMBEDDER),
+            dataset,
+        ),
+        world,
+    )
+    embedding = outcome.embedding
+    assert dataset.sha256 in embedding.key
+    assert embed_dataset.load(embedding, world).dimension == embedding.dimension
+
+
+def test_a_changed_embedding_is_refused(world: World, registered: Register) -> None:
+    dataset = registered("stripes")
+    outcome = embed_dataset.run(EmbedInputs(EmbedSpec(dataset.id, EMBEDDER), dataset), world)
+    wrong = replace(outcome.embedding, sha256="0" * 64)
+    with pytest.raises(CorruptObject, match="SHA-256"):
+        embed_dataset.load(wrong, world)
+
+
+def test_another_resolution_is_packed_once_from_the_originals(
+    world: World, registered: Register
+) -> None:
+    dataset = registered("stripes")
+    train, test = dataset_images.load(world, dataset, resolution=16, channels=3)
+    assert train.images.shape[1:] == (3, 16, 16)
+    assert (len(train), len(test)) == (dataset.n_train, dataset.n_test)
+    assert world.store.exists(f"default/datasets/{dataset.sha256}/packed-16.safetensors")
+
+
+def test_ranking_puts_the_like_dataset_first(world: World, registered: Register) -> None:
+    target, like, unlike = (
+        registered("target", seed=1),
+        registered("like", seed=2),
+        registered("unlike", classes=2, seed=3),
+    )
+    candidates = tuple(candidate(d, pretrain(apart(world, d.name), d)) for d in (unlike, like))
+    outcome = compare_datasets.run(
+        RankInputs(RankSpec(target.id, EMBEDDER), target, None, candidates), world
+    )
+    names = [n.dataset_name for n in outcome.ranking.neighbours]
+    assert names == ["like", "unlike"]
+    assert outcome.embedding is not None
+    first, second = outcome.ranking.neighbours
+    assert first.interval[0] <= first.distance <= first.interval[1]
+    assert first.distance < second.distance
+
+
+@pytest.fixture
+def source(world: World, registered: Register) -> Candidate:
+    dataset = registered("source", seed=7)
+    return candidate(dataset, pretrain(apart(world, "source"), dataset))
+
+
+@pytest.fixture
+def warm(world: World, registered: Register, source: Candidate) -> SearchInputs:
+    return search_inputs(registered("target"), source, policy=StartPolicy.NEAREST)
+
+
+@pytest.mark.slow
+def test_a_stopped_search_ends_as_an_undisturbed_one(
+    world: World, warm: SearchInputs, tmp_path: Path
+) -> None:
+    undisturbed = search_architecture.run(warm, apart(world, "undisturbed"))
+    total = 2 * 3 + 3  # two arms of a start and two epochs, retraining likewise
+    for stop in (1, 4, total - 1):
+        stopped = apart(world, f"stopped{stop}", stop_after=stop)
+        with pytest.raises(Stopped):
+            search_architecture.run(warm, stopped)
+        resumed = apart(world, f"resumed{stop}")
+        resumed.checkpoints = stopped.checkpoints
+        ended = search_architecture.run(warm, resumed)
+        assert len(resumed.records) == total - stop
+        assert ended.genotype == undisturbed.genotype
+        assert _weights(world, ended, tmp_path) == _weights(world, undisturbed, tmp_path)
+        assert _accuracies(ended) == _accuracies(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_warm_search_hands_over_a_model(
+    world: World, warm: SearchInputs, tmp_path: Path
+) -> None:
+    outcome = search_architecture.run(warm, world)
+    assert outcome.start["dataset_name"] == "source"
+    assert outcome.ranking is not None
+    assert {item.name for item in outcome.artifacts} == {
+        "genotype.json", "metrics.json", "config.json", "README.md", "report.html",
+        "model.onnx", "model.safetensors",
+    }  # fmt: skip
+    for item in outcome.artifacts:
+        objects.fetch(world.store, item.key, tmp_path / item.name, sha256=item.sha256)
+    manifest = objects.fetch(
+        world.store, outcome.manifest_key, tmp_path / "m.json", sha256=outcome.manifest_sha256
+    )
+    assert len(json.loads(manifest.read_text())) == len(outcome.artifacts)
+    _, test = dataset_images.load(world, warm.dataset, resolution=16, channels=3)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    scaled = test.images.numpy().astype(np.float32) / 255
+    logits, probabilities = session.run(None, {"images": scaled})
+    guesses = logits.argmax(axis=1)
+    accuracy = float((guesses == test.labels.numpy()).mean())
+    assert accuracy == pytest.approx(outcome.metrics["retrained"]["test_accuracy"], abs=0.02)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert outcome.metrics["onnx_difference"] <= 1e-4
+    assert [p.fraction for p in world.progress] == sorted(p.fraction for p in world.progress)
+    assert world.progress[-1].fraction == pytest.approx(1.0)
+    assert "<svg" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_cold_search_ranks_nothing(world: World, registered: Register) -> None:
+    inputs = search_inputs(
+        registered("target"), policy=StartPolicy.COLD, head=HeadInit.RANDOM, learning_rates=(0.05,)
+    )
+    outcome = search_architecture.run(inputs, world)
+    assert outcome.ranking is None
+    assert outcome.start["supernet_id"] is None
+    assert len(outcome.metrics["arms"]) == 1
+
+
+def test_an_unknown_supernet_is_said_to_be_unknown(world: World, registered: Register) -> None:
+    inputs = search_inputs(
+        registered("target"), policy=StartPolicy.SUPERNET, supernet_id=SupernetId(uuid4())
+    )
+    with pytest.raises(NotFound, match="no supernet"):
+        search_architecture.run(inputs, world)
+
+
+def _weights(world: World, outcome: SearchOutcome, tmp_path: Path) -> dict[str, list[float]]:
+    item = next(a for a in outcome.artifacts if a.name == "model.safetensors")
+    path = objects.fetch(world.store, item.key, tmp_path / "weights", sha256=item.sha256)
+    return {name: tensor.flatten().tolist() for name, tensor in load_file(path).items()}
+
+
+def _accuracies(outcome: SearchOutcome) -> list[float]:
+    return [
+        outcome.metrics[key]["test_accuracy"] for key in ("supernet", "discretised", "retrained")
+    ]
