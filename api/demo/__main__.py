@@ -1,0 +1,208 @@
+"""`make demo`: the main job, end to end, on real images, with a cold search as the control.
+
+Sources are pretrained by the product's own jobs. Each target is uploaded, embedded and ranked, then
+searched three times at one budget: warm from the nearest source, cold at its own best learning rate,
+and cold with the head solved in closed form as the warm start has it.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from api.demo import images, results
+from api.demo.service import DemoFailed, Json, Service, started
+
+SOURCES = ("mnist", "latin", "textures")
+TARGETS = ("digits", "greek")
+# One budget for every arm; small enough for two cores and four minutes.
+SPACE: Json = {"channels": 4, "layers": 3, "nodes": 4, "resolution": 16}
+BATCH, EPOCHS, PRETRAIN_EPOCHS, RETRAIN_EPOCHS = 64, 6, 4, 6
+COLD_RATES, WARM_RATES, PRETRAIN_RATE = (0.05, 0.1), (0.01,), 0.1
+ALPHA_RATE = 3e-3
+ARMS: Mapping[str, Json] = {
+    "cold": {"policy": "cold", "head": "random", "learning_rates": COLD_RATES},
+    "cold_closed_form_head": {
+        "policy": "cold",
+        "head": "closed_form",
+        "learning_rates": COLD_RATES,
+    },
+    "warm": {"policy": "nearest", "head": "closed_form", "learning_rates": WARM_RATES},
+}
+FILES = {"onnx": "model.onnx", "safetensors": "model.safetensors", "model_card": "README.md",
+         "report": "report.html"}  # fmt: skip
+
+
+class Demo:
+    """One run: the service, the screen, the seed."""
+
+    def __init__(self, service: Service, progress: Progress, *, folder: Path, seed: int) -> None:
+        self.service, self.progress = service, progress
+        self.folder, self.seed = folder, seed
+
+    def run(self) -> Json:
+        """Everything, in the order a user would do it."""
+        datasets = self._upload(images.build(self.folder / "data"))
+        pretraining = self._pretrain({name: datasets[name] for name in SOURCES})
+        targets = {name: datasets[name] for name in TARGETS}
+        rankings = {name: self._rank(name, dataset) for name, dataset in targets.items()}
+        models = self._search(targets)
+        return {
+            "targets": {
+                name: self._target(name, rankings[name], models[name]) for name in TARGETS
+            },
+            "pretraining_seconds": pretraining,
+            "ranking_seconds": {name: ranking["seconds"] for name, ranking in rankings.items()},
+            "seed": self.seed,
+            "url": f"{self.service.url}/models/{models[TARGETS[0]]['warm'][1]['id']}",
+        }
+
+    def _upload(self, archives: Mapping[str, Path]) -> dict[str, Json]:
+        found = {name: self.service.upload(path, name) for name, path in archives.items()}
+        for name, dataset in found.items():
+            if dataset["embed_job"] is not None:
+                self._wait(f"embed {name}", dataset["embed_job"])
+        return found
+
+    def _pretrain(self, sources: Mapping[str, Json]) -> dict[str, float]:
+        jobs = {
+            name: self.service.post(
+                "/v1/supernets",
+                {
+                    "dataset_id": dataset["id"],
+                    "name": name,
+                    "space": SPACE,
+                    "training": self._training(PRETRAIN_EPOCHS),
+                    "learning_rate": PRETRAIN_RATE,
+                },
+            )
+            for name, dataset in sources.items()
+        }
+        ended = self._wait_all({f"pretrain {name}": job for name, job in jobs.items()})
+        return {
+            name: self.service.get(f"/v1/supernets/{job['result']['supernet_id']}")["seconds"]
+            for name, job in zip(sources, ended, strict=True)
+        }
+
+    def _rank(self, name: str, dataset: Json) -> Json:
+        job = self.service.post(f"/v1/datasets/{dataset['id']}:rank")
+        self._wait(f"rank {name}", job)
+        return self.service.get(f"/v1/datasets/{dataset['id']}/neighbours")
+
+    def _search(self, targets: Mapping[str, Json]) -> dict[str, dict[str, tuple[Json, Json]]]:
+        searches = {
+            (target, arm): self.service.post(
+                "/v1/searches",
+                {
+                    "dataset_id": dataset["id"],
+                    "space": SPACE,
+                    "training": self._training(EPOCHS),
+                    "retrain_epochs": RETRAIN_EPOCHS,
+                    **start,
+                },
+            )
+            for target, dataset in targets.items()
+            for arm, start in ARMS.items()
+        }
+        self._wait_all({f"search {t}: {a}": s["job"] for (t, a), s in searches.items()})
+        models: dict[str, dict[str, tuple[Json, Json]]] = {target: {} for target in targets}
+        for (target, arm), submitted in searches.items():
+            search = self.service.get(f"/v1/searches/{submitted['id']}")
+            models[target][arm] = (search, self.service.get(f"/v1/models/{search['model_id']}"))
+        return models
+
+    def _target(self, name: str, ranking: Json, arms: Mapping[str, tuple[Json, Json]]) -> Json:
+        cold_best = results.best_validation(arms["cold"][1])
+        described = {}
+        for arm, (search, model) in arms.items():
+            files = self.service.download(model, self.folder / name / arm)
+            artifacts = {kind: str(files[file]) for kind, file in FILES.items()}
+            described[arm] = results.arm(search, model, cold_best=cold_best, artifacts=artifacts)
+        nearest_first = [
+            {"source": n["dataset_name"], "distance": n["distance"], "interval": n["interval"]}
+            for n in ranking["neighbours"]
+        ]
+        return {"ranking": nearest_first, **described}
+
+    def _training(self, epochs: int) -> Json:
+        return {
+            "epochs": epochs,
+            "batch_size": BATCH,
+            "alpha_learning_rate": ALPHA_RATE,
+            "seed": self.seed,
+        }
+
+    def _wait_all(self, jobs: Mapping[str, Json]) -> Sequence[Json]:
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            return list(pool.map(self._wait, jobs.keys(), jobs.values()))
+
+    def _wait(self, label: str, job: Json) -> Json:
+        task = self.progress.add_task(label, total=1.0, stage="waiting")
+
+        def show(now: Json) -> None:
+            self._show(task, now)
+
+        return self.service.wait(job, show)
+
+    def _show(self, task: TaskID, job: Json) -> None:
+        done = job["state"] == "succeeded"
+        eta = job["eta_seconds"]
+        stage = "done" if done else job["stage"] or job["state"]
+        stage += f", {eta:.0f} s left" if eta and not done else ""
+        self.progress.update(task, completed=1.0 if done else job["progress"], stage=stage)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; 0 when it ended with its table, 1 when it failed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("var/demo"))
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    console, began = Console(), time.monotonic()
+    columns = ("{task.description}", "{task.fields[stage]}")
+    progress = Progress(
+        TextColumn(columns[0]),
+        BarColumn(24),
+        TextColumn(columns[1]),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    try:
+        with started(options.folder) as service:
+            console.print(f"The service runs at {service.url}")
+            with progress:
+                demo = Demo(service, progress, folder=options.folder, seed=options.seed)
+                result = demo.run()
+    except DemoFailed as error:
+        console.print(f"[red]The demo failed:[/red] {error}")
+        return 1
+    path = options.folder / "result.json"
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    console.print(results.tables(result))
+    _where_to_look(console, result, path, seconds=time.monotonic() - began)
+    return 0
+
+
+def _where_to_look(console: Console, result: Json, path: Path, *, seconds: float) -> None:
+    warm: Any = result["targets"][TARGETS[0]]["warm"]["artifacts"]
+    lines = (
+        f"\nTook {seconds:.0f} seconds. Where to look:",
+        f"  result page   {result['url']}  (the service stays up for an hour)",
+        f"  report        {warm['report']}",
+        f"  ONNX model    {warm['onnx']}",
+        f"  all figures   {path}",
+    )
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
