@@ -91,6 +91,15 @@ class S3Store:
         except NotFound as error:
             raise Unavailable(f"The bucket {self._bucket!r} does not exist.") from error
 
+    def create_bucket(self) -> None:
+        """Make the bucket if there is none: part of setting a cluster up."""
+        try:
+            with _store_errors():
+                self._client.head_bucket(Bucket=self._bucket)
+        except NotFound:
+            with _store_errors():
+                self._client.create_bucket(Bucket=self._bucket)
+
     def close(self) -> None:
         """Close pooled connections; the store cannot be used afterwards."""
         self._client.close()

@@ -77,6 +77,15 @@ def test_a_missing_bucket_takes_nothing(s3_server: S3Storage, source: Path) -> N
         store.put("key", source)
 
 
+def test_a_bucket_is_made_once(s3_server: S3Storage, source: Path) -> None:
+    with store_with(s3_server, bucket=f"made-{time.time_ns()}") as store:
+        store.create_bucket()
+        store.put("key", source)
+        store.create_bucket()
+        store.check()
+        assert store.exists("key")
+
+
 def test_large_files_go_up_in_parts_with_our_checksum(store: S3Store, tmp_path: Path) -> None:
     large = tmp_path / "large"
     large.write_bytes(os.urandom(20 * MEBIBYTE))
