@@ -1,8 +1,8 @@
 """`make demo`: the main job, end to end, on real images, with a cold search as the control.
 
-Sources are pretrained by the product's own jobs. Each target is uploaded, embedded and ranked, then
-searched three times at one budget: warm from the nearest source, cold at its own best learning rate,
-and cold with the head solved in closed form as the warm start has it.
+Sources are pretrained by the product's own jobs. Each target is uploaded, embedded and ranked,
+then searched three times at one budget: warm from the nearest source, cold at its own best
+learning rate, and cold with the head solved in closed form as the warm start has it.
 """
 
 import argparse
