@@ -71,7 +71,7 @@ def opened(path: Path, limits: UploadLimits, *, folder: Path) -> Iterator[Archiv
             )
         head = os.pread(file.fileno(), 512, 0)
         if head[:2] == b"\x1f\x8b":
-            with _unpacked(file, size, limits, folder / "archive.tar") as tar:
+            with _unpacked(file, limits, folder / "archive.tar") as tar:
                 yield _archive(tar, limits)
         else:
             yield _archive(file, limits)
@@ -95,17 +95,20 @@ def _archive(file: BinaryIO, limits: UploadLimits) -> Archive:
 
 
 @contextmanager
-def _unpacked(file: BinaryIO, size: int, limits: UploadLimits, target: Path) -> Iterator[BinaryIO]:
+def _unpacked(file: BinaryIO, limits: UploadLimits, target: Path) -> Iterator[BinaryIO]:
     try:
         with target.open("w+b") as tar:
-            _gunzip(file, tar, size, limits)
+            _gunzip(file, tar, limits)
             yield tar
     finally:
         target.unlink(missing_ok=True)
 
 
-def _gunzip(file: BinaryIO, tar: BinaryIO, size: int, limits: UploadLimits) -> None:
-    """Unpack one gzip member in bounded steps, stopping at the size and ratio limits."""
+def _gunzip(file: BinaryIO, tar: BinaryIO, limits: UploadLimits) -> None:
+    """Unpack one gzip member in bounded steps.
+
+    The ratio is that of the bytes used so far, so a bomb stops as soon as it begins to swell.
+    """
     unpacker, written = zlib.decompressobj(_GZIP), 0
     try:
         while not unpacker.eof:
@@ -114,7 +117,7 @@ def _gunzip(file: BinaryIO, tar: BinaryIO, size: int, limits: UploadLimits) -> N
             if not packed and not chunk:
                 raise _broken_gzip("it is cut short")
             written += len(chunk)
-            check_expansion(written, size, limits)
+            check_expansion(written, file.tell() - len(unpacker.unconsumed_tail), limits)
             tar.write(chunk)
     except zlib.error:
         raise _broken_gzip("its data is not valid") from None

@@ -8,7 +8,7 @@ import hashlib
 import struct
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
@@ -126,20 +126,25 @@ def decode(data: bytes, *, max_pixels: int) -> Decoded:
             else "The file is not a PNG, JPEG, WebP, BMP or GIF image, whatever its name says.",
         )
     Image.MAX_IMAGE_PIXELS = max_pixels
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             if kind == "PNG":  # loading alone does not check the checksums of pixel data
                 with Image.open(BytesIO(data), formats=("PNG",)) as image:
                     image.verify()
             with Image.open(BytesIO(data), formats=(kind,)) as image:
-                return _decoded(image, max_pixels)
+                decoded = _decoded(image, max_pixels)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise _too_large(max_pixels) from None
         except _DECODER_ERRORS:
             raise BadImage(
                 "bad_image", f"The {kind} data is damaged or incomplete; export the image again."
             ) from None
+    # The other warnings are about EXIF and its like, which is dropped anyway.
+    if noted and "metadata" not in decoded.notes:
+        return replace(decoded, notes=(*decoded.notes, "metadata"))
+    return decoded
 
 
 def fit(pixels: Pixels, resolution: int) -> Pixels:

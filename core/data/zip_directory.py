@@ -196,7 +196,7 @@ def _judge(
     kind = stat.S_IFMT(entry.mode)
     if name.endswith("/") or kind == stat.S_IFDIR:
         register.check_directory(name)
-        if entry.size or entry.packed_size:
+        if entry.size:  # some writers "compress" a folder to two bytes
             register.fault(name, "corrupt_archive", "A folder cannot contain bytes.")
         return
     register.measure(name, entry.size, entry.packed_size)

@@ -1,0 +1,50 @@
+"""Prepared files reach the store under the content's keys; failures store nothing."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from core.config import UploadLimits
+from core.domain import keys
+from core.errors import BadArchive
+from core.pipelines.ingest_dataset import ingest
+from tests.unit.data.builders import dataset, write, zip_bytes
+
+
+class Shelf:
+    """An object store in memory."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def put(self, key: str, source: Path) -> None:
+        self.objects.setdefault(key, source.read_bytes())
+
+    def open(self, key: str) -> BinaryIO:
+        raise NotImplementedError
+
+    def exists(self, key: str) -> bool:
+        return key in self.objects
+
+    def check(self) -> None:
+        """Always there."""
+
+
+def test_originals_and_packed_are_stored_by_content(tmp_path: Path, limits: UploadLimits) -> None:
+    shelf = Shelf()
+    archive = write(tmp_path / "upload", zip_bytes(dataset(5)))
+    prepared = ingest(archive, folder=tmp_path / "out", store=shelf, limits=limits)
+    assert shelf.objects == {
+        keys.originals(prepared.sha256): prepared.originals.read_bytes(),
+        keys.packed(prepared.sha256, 32): prepared.packed.read_bytes(),
+    }
+
+
+def test_a_refused_upload_stores_nothing(tmp_path: Path, limits: UploadLimits) -> None:
+    shelf = Shelf()
+    archive = write(tmp_path / "upload", zip_bytes(dataset(5, classes=["cat"])))
+    with pytest.raises(BadArchive):
+        ingest(archive, folder=tmp_path / "out", store=shelf, limits=limits)
+    assert shelf.objects == {}
+    assert list((tmp_path / "out").iterdir()) == []

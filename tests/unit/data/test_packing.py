@@ -1,0 +1,138 @@
+"""Packed tensors and stored originals: what goes in comes out."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from core.data import originals, packing
+from core.data.prepared import ORIGINALS_NAME, PACKED_NAME
+from core.errors import CorruptObject
+from tests.unit.data.builders import encode, noise, zip_bytes
+from tests.unit.data.conftest import Prepare
+
+
+def write(path: Path, rows: list[np.ndarray], channels: int) -> None:
+    count = len(rows)
+    packing.write(
+        path,
+        rows,
+        labels=[index % 3 for index in range(count)],
+        split=[index % 2 for index in range(count)],
+        channels=channels,
+        resolution=8,
+    )
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((8, 8), 1), ((8, 8, 3), 3), ((8, 8), 3)])
+def test_written_rows_read_back_exactly(
+    tmp_path: Path, shape: tuple[int, ...], channels: int
+) -> None:
+    rows = [noise(seed, shape) for seed in range(11)]
+    write(tmp_path / "p", rows, channels)
+    packed = packing.read(tmp_path / "p")
+    assert packed.images.shape == (11, channels, 8, 8)
+    for row, image in zip(rows, packed.images, strict=True):
+        expected = row.transpose(2, 0, 1) if row.ndim == 3 else np.stack([row] * channels)
+        assert np.array_equal(image, expected)
+    assert packed.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]
+    assert packed.split.tolist() == [0, 1] * 5 + [0]
+    assert load_file(tmp_path / "p")["labels"].dtype == np.int64
+
+
+def test_parts_are_read_without_the_whole(tmp_path: Path) -> None:
+    rows = [noise(seed) for seed in range(30)]
+    write(tmp_path / "p", rows, 1)
+    whole = packing.read(tmp_path / "p")
+    assert np.array_equal(packing.read_slice(tmp_path / "p", 4, 9), whole.images[4:9])
+    wanted = np.flatnonzero((whole.labels == 1) & (whole.split == 0))[:2]
+    assert np.array_equal(packing.examples(tmp_path / "p", 1, 2), whole.images[wanted])
+    assert packing.examples(tmp_path / "p", 77, 2).shape == (0, 1, 8, 8)
+
+
+def test_wrong_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="1 rows for 2 labels"):
+        packing.write(
+            tmp_path / "p", [noise(0)], labels=[0, 1], split=[0, 0], channels=1, resolution=8
+        )
+    with pytest.raises(ValueError, match="colour image"):
+        write(tmp_path / "p", [noise(0, (8, 8, 3))], 1)
+    save_file({"images": np.zeros((1, 1, 8, 8), np.uint8)}, tmp_path / "q")
+    with pytest.raises(CorruptObject):
+        packing.read(tmp_path / "q")
+
+
+def colour_zip(size: int = 40) -> bytes:
+    return zip_bytes(
+        {
+            f"{name}/{i}.png": encode(noise(hash_(name, i), (size, size, 3)))
+            for name in "abc"
+            for i in range(5)
+        }
+    )
+
+
+def hash_(name: str, index: int) -> int:
+    return ord(name) * 100 + index
+
+
+def test_repacking_from_originals_gives_the_same_tensors(prepare: Prepare, tmp_path: Path) -> None:
+    contents = prepare(colour_zip())
+    folder = tmp_path / "out"
+    assert contents.channels == 3
+    for resolution in (32, 64):
+        packing.repack(
+            folder / ORIGINALS_NAME,
+            tmp_path / f"r{resolution}",
+            resolution=resolution,
+            channels=3,
+            max_pixels=10_000,
+        )
+    assert (tmp_path / "r32").read_bytes() == (folder / PACKED_NAME).read_bytes()
+    assert packing.read(tmp_path / "r64").images.shape == (15, 3, 64, 64)
+
+
+def test_pixels_of_the_right_size_survive_the_whole_way(prepare: Prepare, tmp_path: Path) -> None:
+    contents = prepare(colour_zip(32))
+    packed = packing.read(tmp_path / "out" / PACKED_NAME)
+    found = {image.tobytes() for image in packed.images}
+    made = {
+        noise(hash_(n, i), (32, 32, 3)).transpose(2, 0, 1).tobytes()
+        for n in "abc"
+        for i in range(5)
+    }
+    assert found == made
+    for image, label in zip(packed.images, packed.labels, strict=True):
+        own = contents.classes[label]
+        assert any(
+            np.array_equal(image, noise(hash_(own, i), (32, 32, 3)).transpose(2, 0, 1))
+            for i in range(5)
+        )
+
+
+def test_originals_are_the_uploaded_bytes_in_the_hugging_face_layout(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    contents = prepare(colour_zip())
+    path = tmp_path / "out" / ORIGINALS_NAME
+    table = pq.read_table(path)
+    assert table.column_names == ["image", "label", "label_name", "split", "sha256"]
+    first = table.slice(0, 1).to_pylist()[0]
+    name, index = first["image"]["path"].removesuffix(".png").split("/")
+    assert first["image"]["bytes"] == encode(noise(hash_(name, int(index)), (40, 40, 3)))
+    assert contents.classes[first["label"]] == first["label_name"] == name
+    assert b'"ClassLabel"' in table.schema.metadata[b"huggingface"]
+    assert originals.columns(path)[1] == ["train"] * 12 + ["test"] * 3
+
+
+def test_originals_come_in_groups_of_bounded_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(originals, "_GROUP_BYTES", 3_200)
+    rows = (originals.Original(bytes(900), "x", 0, "a", "train", "") for _ in range(9))
+    originals.write(tmp_path / "o", ["a"], rows)
+    with pq.ParquetFile(tmp_path / "o") as file:
+        assert file.num_row_groups == 3
+    assert sum(len(data) for data in originals.stored_images(tmp_path / "o")) == 8_100
