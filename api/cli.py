@@ -1,0 +1,294 @@
+"""The command line: starts the service, or talks to one over HTTP.
+
+Exit status: 0 done, 1 refused or failed (the reason is printed), 2 not a valid command.
+"""
+
+import ipaddress
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+from uuid import UUID
+
+import typer
+import uvicorn
+
+from api import remote, terminal
+from api.app import create_app
+from api.remote import Json, Refused, Remote, path_of
+from api.web import words
+from core import bootstrap
+from core.bootstrap import Container
+from core.config import Settings
+from core.domain.searches import StartPolicy
+from core.embedded import embedded
+from core.errors import AppError
+
+app = typer.Typer(
+    name="headstart",
+    help="A head start for neural architecture search.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+DRAIN_SECONDS = 20
+
+DatasetArgument = Annotated[str, typer.Argument(help="A dataset's id, unique id prefix, or name.")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs of the search.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Stay and show progress until it ends.")]
+
+
+def main() -> None:
+    """The `headstart` command."""
+    try:
+        app()
+    except Refused as refused:
+        terminal.show_problem(refused)
+        sys.exit(1)
+    except AppError as error:
+        terminal.show_problem(Refused(error.message, code=error.stable_code))
+        sys.exit(1)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8765,
+) -> None:
+    """Run the service here: database, files and workers included unless Redis is configured."""
+    settings = Settings()
+    if not _is_loopback(host) and not settings.allow_unauthenticated_network:
+        raise typer.BadParameter(
+            f"{host} can be reached from other machines, and nobody is asked who they are. "
+            "Listen on 127.0.0.1, or set HEADSTART_ALLOW_UNAUTHENTICATED_NETWORK=true behind "
+            "a proxy that does.",
+            param_hint="--host",
+        )
+    bootstrap.configure_logging(settings.log_format)
+    signal.signal(signal.SIGTERM, _stop)  # uvicorn passes the signal on when it has drained
+    with _container(settings) as container:
+        shown = f"[{host}]" if ":" in host else host
+        terminal.err.print(f"Headstart is at http://{shown}:{port}/")
+        uvicorn.run(
+            create_app(container),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+
+
+@app.command()
+def upload(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    name: Annotated[
+        str | None, typer.Option(help="What to call it; else the file's name.")
+    ] = None,
+) -> None:
+    """Upload an archive with one folder of images per class."""
+    with _server() as server, terminal.sending(file.stat().st_size) as bar:
+        task = bar.task_ids[0]
+        called = name or file.name.removesuffix(".gz").rsplit(".", 1)[0]
+        dataset = server.upload(file, name=called, sent=lambda size: bar.advance(task, size))
+    terminal.out.print(f"dataset {dataset['id']}")
+    classes, train, test = len(dataset["classes"]), dataset["n_train"], dataset["n_test"]
+    terminal.out.print(f"{classes} classes, {train} training and {test} test images", markup=False)
+    problems = dataset["report"]["problems"]
+    rows = [(each["place"], each["message"]) for each in problems[:20]]
+    if rows:
+        terminal.show_table((f"{len(problems)} worth a look", ""), rows)
+
+
+@app.command()
+def rank(dataset: DatasetArgument) -> None:
+    """Rank every pretrained source by its distance to a dataset."""
+    with _server() as server:
+        found = server.dataset(dataset)
+        job = server.post(path_of("datasets", f"{found['id']}:rank"))
+        terminal.watch(server, job)
+        terminal.show_neighbours(server.get(path_of("datasets", found["id"], "neighbours")))
+
+
+@app.command()
+def pretrain(
+    dataset: DatasetArgument,
+    name: Annotated[str, typer.Option(help="What to call the supernet.")],
+    epochs: Epochs = None,
+    seed: Seed = None,
+    wait: Wait = False,
+) -> None:
+    """Train a supernet on a dataset and register it as a source."""
+    with _server() as server:
+        found = server.dataset(dataset)
+        training = _given(epochs=epochs, seed=seed)
+        body = {"dataset_id": found["id"], "name": name, "training": training}
+        job = server.post(path_of("supernets"), body)
+        _say_submitted(job)
+        if wait:
+            job = terminal.watch(server, job)
+            _say_made(job, "supernet_id")
+
+
+@app.command()
+def search(
+    dataset: DatasetArgument,
+    policy: Annotated[
+        StartPolicy | None, typer.Option(help="Where to start; else the nearest source.")
+    ] = None,
+    supernet: Annotated[UUID | None, typer.Option(help="The source of policy supernet.")] = None,
+    epochs: Epochs = None,
+    seed: Seed = None,
+    learning_rate: Annotated[
+        list[float] | None, typer.Option(help="May be repeated: the best one is kept.")
+    ] = None,
+    retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of the retraining.")] = None,
+    wait: Wait = False,
+) -> None:
+    """Search an architecture for a dataset."""
+    with _server() as server:
+        found = server.dataset(dataset)
+        if supernet is not None and policy is None:
+            policy = StartPolicy.SUPERNET
+        body = _given(
+            dataset_id=found["id"],
+            policy=policy,
+            supernet_id=None if supernet is None else str(supernet),
+            learning_rates=learning_rate or None,
+            retrain_epochs=retrain_epochs,
+        )
+        asked = server.post(
+            path_of("searches"), body | {"training": _given(epochs=epochs, seed=seed)}
+        )
+        terminal.out.print(f"search {asked['id']}")
+        _say_submitted(asked["job"])
+        if wait:
+            terminal.watch(server, asked["job"])
+            done = server.get(path_of("searches", asked["id"]))
+            terminal.show_model(server.get(path_of("models", done["model_id"])))
+
+
+@app.command()
+def jobs(
+    job_id: Annotated[UUID | None, typer.Argument(help="One job; else the latest.")] = None,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Ask it to stop.")] = False,
+    wait: Wait = False,
+) -> None:
+    """Show jobs; cancel or follow one."""
+    if job_id is None and (cancel or wait):
+        raise typer.BadParameter("name the job to cancel or to wait for", param_hint="JOB_ID")
+    with _server() as server:
+        if job_id is None:
+            _show_jobs(server.get(path_of("jobs"), page_size=20)["items"])
+            return
+        if cancel:
+            server.post(path_of("jobs", f"{job_id}:cancel"))
+        job = server.get(path_of("jobs", str(job_id)))
+        if wait:
+            job = terminal.watch(server, job)
+        _show_jobs([job])
+        if job["error_message"]:
+            terminal.out.print(f"{job['error_message']} ({job['error_code']})", markup=False)
+
+
+@app.command()
+def models(
+    model_id: Annotated[UUID | None, typer.Argument(help="One model; else the latest.")] = None,
+    download: Annotated[
+        Path | None, typer.Option(help="Folder for its files.", file_okay=False)
+    ] = None,
+) -> None:
+    """Show models; download the files of one."""
+    if model_id is None and download is not None:
+        raise typer.BadParameter("name the model to download", param_hint="MODEL_ID")
+    with _server() as server:
+        if model_id is None:
+            found = server.get(path_of("models"), page_size=20)["items"]
+            terminal.show_table(
+                ("model", "retrained", "made"), [_model_row(each) for each in found]
+            )
+            return
+        model = server.get(path_of("models", str(model_id)))
+        terminal.show_model(model)
+        if download is not None:
+            _download(server, model, download)
+
+
+def _download(server: Remote, model: Json, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for artifact in model["artifacts"]:
+        target = folder / Path(artifact["name"]).name
+        server.download(artifact["href"], target, sha256=artifact["sha256"])
+        terminal.out.print(str(target), markup=False)
+
+
+@contextmanager
+def _server() -> Iterator[Remote]:
+    with remote.connect() as http:
+        yield Remote(http)
+
+
+@contextmanager
+def _container(settings: Settings) -> Iterator[Container]:
+    """Embedded, unless Redis says that workers are elsewhere."""
+    if settings.redis_url is None:
+        with embedded(settings) as container:
+            yield container
+        return
+    container = bootstrap.build(settings)
+    try:
+        yield container
+    finally:
+        container.close()
+
+
+def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _say_submitted(job: Json) -> None:
+    terminal.out.print(f"job {job['id']}")
+
+
+def _say_made(job: Json, key: str) -> None:
+    made = (job["result"] or {}).get(key)
+    if made:
+        terminal.out.print(f"{key.removesuffix('_id')} {made}")
+
+
+def _show_jobs(found: list[Json]) -> None:
+    rows = [
+        (
+            each["id"],
+            words.kind(each["kind"]),
+            each["state"],
+            words.stage(each["stage"]),
+            f"{100 * each['progress']:.0f} %",
+            words.duration(each["cost_seconds"]),
+        )
+        for each in found
+    ]
+    terminal.show_table(("job", "kind", "state", "stage", "done", "compute"), rows)
+
+
+def _model_row(model: Json) -> tuple[str, str, str]:
+    retrained = model["metrics"].get("retrained") or {}
+    return model["id"], words.percent(retrained.get("test_accuracy")), model["created_at"]

@@ -1,0 +1,178 @@
+"""The REST API as the command line uses it: JSON out, or one `Refused` with a sentence."""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+
+DEFAULT_URL = "http://127.0.0.1:8765"
+CHUNK = 1024 * 1024
+PAGE = 100
+
+Json = dict[str, Any]
+
+
+class Refused(Exception):
+    """The server, or the lack of one, said no: a sentence and a code to print."""
+
+    def __init__(self, sentence: str, *, code: str, details: tuple[str, ...] = ()) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.code = code
+        self.details = details
+
+
+class Remote:
+    """One server."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def get(self, path: str, **query: str | int | None) -> Json:
+        """A resource."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return _json(self._send("GET", path, params=given))
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
+        """Create something, or a custom verb."""
+        return _json(self._send("POST", path, json=body))
+
+    def listed(self, path: str, **query: str | int | None) -> Iterator[Json]:
+        """Every item of a paged list, fetched as it is read."""
+        token: str | None = None
+        while True:
+            page = self.get(path, page_size=PAGE, page_token=token, **query)
+            yield from page["items"]
+            token = page["next_page_token"]
+            if token is None:
+                return
+
+    def upload(self, archive: Path, *, name: str, sent: Callable[[int], None]) -> Json:
+        """Stream an archive up; `sent` hears of every piece. Checked by its digest on arrival."""
+        digest = base64.b64encode(_sha256(archive)).decode()
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(archive.stat().st_size),
+            "Content-Digest": f"sha-256=:{digest}:",
+        }
+        content, params = _pieces(archive, sent), {"name": name}
+        timeout = httpx.Timeout(30.0, read=None)  # the answer waits until every image is checked
+        answer = self._send(
+            "POST",
+            "/v1/datasets",
+            content=content,
+            params=params,
+            headers=headers,
+            timeout=timeout,
+        )
+        return _json(answer)
+
+    def download(self, path: str, target: Path, *, sha256: str) -> None:
+        """Fetch a file; it appears under its name only when whole and with the right checksum."""
+        partial = target.with_name(f".{target.name}.partial")
+        digest = hashlib.sha256()
+        try:
+            with self._http.stream("GET", path) as answer, partial.open("wb") as file:
+                if answer.status_code >= httpx.codes.BAD_REQUEST:
+                    answer.read()
+                    raise _refused(answer)
+                for chunk in answer.iter_bytes(CHUNK):
+                    digest.update(chunk)
+                    file.write(chunk)
+            if digest.hexdigest() != sha256:
+                raise Refused(f"{target.name} arrived damaged; try again.", code="corrupt_object")
+            partial.replace(target)
+        except httpx.HTTPError as error:
+            raise self._silent(error) from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def dataset(self, wanted: str) -> Json:
+        """A dataset by id, by the start of its id, or by name."""
+        try:
+            return self.get(f"/v1/datasets/{UUID(wanted)}")
+        except ValueError:
+            pass
+        found = list(self.listed("/v1/datasets"))
+        matches = [each for each in found if each["name"] == wanted]
+        if not matches and len(wanted) >= 4:
+            matches = [each for each in found if each["id"].startswith(wanted.lower())]
+        return _only(matches, wanted)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise self._silent(error) from error
+        if answer.status_code >= httpx.codes.BAD_REQUEST:
+            raise _refused(answer)
+        return answer
+
+    def _silent(self, error: httpx.HTTPError) -> Refused:
+        where = str(self._http.base_url).rstrip("/")
+        if isinstance(error, httpx.ConnectError):
+            sentence = f"No Headstart server answers at {where}: start one with `headstart serve`."
+        else:
+            sentence = f"The connection to {where} broke: {type(error).__name__}."
+        return Refused(f"{sentence} HEADSTART_URL names another.", code="unreachable")
+
+
+def connect() -> httpx.Client:
+    """A client for the server that HEADSTART_URL names, else the one on this machine."""
+    url = os.environ.get("HEADSTART_URL", DEFAULT_URL)
+    return httpx.Client(base_url=url, timeout=30.0, trust_env=False)
+
+
+def path_of(*parts: str) -> str:
+    """An address under /v1, each part escaped."""
+    return "/v1/" + "/".join(quote(part, safe=":") for part in parts)
+
+
+def _only(matches: list[Json], wanted: str) -> Json:
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
+        raise Refused(f"There is no dataset called '{wanted}', nor one whose id starts so.",
+                      code="not_found")  # fmt: skip
+    listed = ", ".join(f"{each['name']} ({each['id']})" for each in matches[:5])
+    raise Refused(f"'{wanted}' could be any of {listed}: use an id.", code="ambiguous")
+
+
+def _json(answer: httpx.Response) -> Json:
+    try:
+        body = answer.json()
+    except json.JSONDecodeError as error:
+        raise Refused(
+            "That server does not speak Headstart's language.", code="bad_answer"
+        ) from error
+    return body if isinstance(body, dict) else {"items": body}
+
+
+def _refused(answer: httpx.Response) -> Refused:
+    try:
+        problem = answer.json()
+        details = tuple(
+            f"{each['place']}: {each['message']}" for each in problem.get("errors", [])
+        )
+        return Refused(problem["detail"], code=problem["code"], details=details)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return Refused(f"The server answered {answer.status_code}.", code="bad_answer")
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _pieces(path: Path, sent: Callable[[int], None]) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            yield piece
+            sent(len(piece))

@@ -1,0 +1,113 @@
+"""What the command line shows: tables, progress bars, problems."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from api.remote import Json, Refused, Remote
+from api.web import words
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def show_problem(refused: Refused) -> None:
+    """The sentence, what it lists, and the code."""
+    err.print(f"{escape(refused.sentence)} [dim]({escape(refused.code)})[/dim]")
+    for detail in refused.details:
+        if detail not in refused.sentence:
+            err.print(f"  {escape(detail)}")
+
+
+def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A plain table; numbers on the right."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    out.print(table)
+
+
+def show_neighbours(ranking: Json) -> None:
+    """A ranking, nearest first."""
+    rows = [
+        (
+            position,
+            each["dataset_name"],
+            f"{each['distance']:.4g}",
+            f"{each['interval'][0]:.4g} to {each['interval'][1]:.4g}",
+            "tied with the nearest" if position > 1 and each["tied_with_nearest"] else "",
+        )
+        for position, each in enumerate(ranking["neighbours"], start=1)
+    ]
+    if not rows:
+        out.print("No source is registered yet: pretrain a supernet on another dataset first.")
+        return
+    show_table(("", "source", "distance", "interval", ""), rows)
+
+
+def show_model(model: Json) -> None:
+    """A model's accuracies and files."""
+    metrics = model["metrics"]
+    rows = [
+        (name, words.percent((metrics.get(name) or {}).get("test_accuracy")))
+        for name in ("supernet", "discretised", "retrained")
+    ]
+    out.print(f"model {model['id']}")
+    show_table(("accuracy on the test split", ""), rows)
+    files = [(each["name"], words.size(each["size"])) for each in model["artifacts"]]
+    show_table(("file", "size"), files)
+
+
+@contextmanager
+def sending(total: int) -> Iterator[Progress]:
+    """A bar for an upload."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        bar.add_task("uploading", total=total)
+        yield bar
+
+
+def watch(remote: Remote, job: Json) -> Json:
+    """Follow a job to its end. Raises Refused when it does not succeed."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(words.stage(job["stage"]), total=1.0, left="")
+        while job["poll_after_ms"] is not None:
+            eta = job["eta_seconds"]
+            left = "" if eta is None else f"about {words.duration(eta)} left"
+            said = words.stage(job["stage"])
+            bar.update(task, completed=job["progress"], description=said, left=left)
+            time.sleep(job["poll_after_ms"] / 1000)
+            job = remote.get(f"/v1/jobs/{job['id']}")
+    if job["state"] == "failed":
+        raise Refused(
+            job["error_message"] or "The job failed.", code=job["error_code"] or "failed"
+        )
+    if job["state"] == "cancelled":
+        raise Refused("The job was cancelled.", code="cancelled")
+    return job
