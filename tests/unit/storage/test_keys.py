@@ -14,7 +14,7 @@ from core.storage.keys import MAX_KEY_BYTES, checked
 SPELLED = [
     product.originals("a" * 64),
     product.packed("a" * 64, 32),
-    product.embedding("a" * 64, "default-1"),
+    product.embedding("a" * 64, "default-1", "b" * 64),
     product.attempt(JobId(uuid4()), 3, "model.onnx"),
 ]
 
