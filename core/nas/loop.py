@@ -1,0 +1,310 @@
+"""What search and retraining share: settings, resumable state and the loop over epochs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.nas.classifier import ImageClassifier
+from core.nas.images import AUGMENTATIONS, Augmentation, LabelledImages, epoch_generator
+from core.nas.normalisation import reestimate
+from core.nas.optimisers import Momentum, Optimiser
+
+# Streams of `epoch_generator`: independent randomness within one epoch.
+TRAIN, VALID, STATISTICS, PATHS = 2, 3, 4, 5
+
+
+class Diverged(ValueError):
+    """The loss stopped being a number; smaller learning rates usually cure it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """Settings of a descent with momentum and a cosine schedule.
+
+    Args:
+        epochs: Passes over the training images; 0 only measures the start.
+        batch_size: Largest batch.
+        learning_rate: Of the first epoch.
+        learning_rate_min: Of the cosine's end.
+        momentum: Of SGD.
+        weight_decay: On weights.
+        gradient_clip: Largest norm of the weights' gradient.
+        augment: See `LabelledImages.batches`.
+        statistics_images: Training images that re-estimate running statistics before measuring.
+        seed: Decides every shuffle and augmentation.
+
+    Raises:
+        ValueError: a value that is not finite or out of range.
+    """
+
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 0.025
+    learning_rate_min: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    gradient_clip: float = 5.0
+    augment: Augmentation = "shift"
+    statistics_images: int = 1024
+    seed: int = 0
+
+    LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
+        "epochs": (0, 100_000),
+        "batch_size": (2, 65_536),
+        "learning_rate": (0.0, 10.0),
+        "learning_rate_min": (0.0, 10.0),
+        "momentum": (0.0, 0.9999),
+        "weight_decay": (0.0, 1.0),
+        "gradient_clip": (1e-6, 1e6),
+        "statistics_images": (2, 1_000_000_000),
+        "seed": (0, 2**63 - 1),
+    }
+
+    def __post_init__(self) -> None:
+        check_limits(self, self.LIMITS)
+        if self.augment not in AUGMENTATIONS:
+            raise ValueError(f"augment: {self.augment!r} is not in {', '.join(AUGMENTATIONS)}")
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of the epoch with this index (cosine, Loshchilov & Hutter 2017)."""
+        low, high = self.learning_rate_min, self.learning_rate
+        return low + (high - low) * (1 + math.cos(math.pi * epoch / max(1, self.epochs))) / 2
+
+
+def check_limits(config: TrainingConfig, limits: dict[str, tuple[float, float]]) -> None:
+    """Refuse values of the wrong type, not finite or out of range.
+
+    Raises:
+        ValueError: names the field.
+    """
+    for name, (low, high) in limits.items():
+        value = getattr(config, name)
+        integral = isinstance(low, int) and isinstance(high, int)
+        kind = int if integral else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise ValueError(
+                f"{name}: {value!r} is not {'an integer' if integral else 'a number'}"
+            )
+        if not math.isfinite(value) or not low <= value <= high:
+            raise ValueError(f"{name}: {value} is not in {low}..{high}")
+
+
+class TrainingState:
+    """A model, its optimisers and the number of completed epochs: all that a resume needs.
+
+    Args:
+        model: Trained in place.
+        weights: Parameters that the epochs' descent moves.
+    """
+
+    def __init__(self, model: ImageClassifier, weights: Sequence[nn.Parameter]) -> None:
+        self.model = model
+        self.epoch = 0
+        self.descent = Momentum(weights)
+
+    def optimisers(self) -> dict[str, Optimiser]:
+        """The optimisers by the name under which their tensors are kept."""
+        return {"descent": self.descent}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies on the CPU of everything a resume needs: contiguous, fit for safetensors."""
+        copies = {n: t.detach().cpu().clone().contiguous() for n, t in self._live().items()}
+        copies["epoch"] = torch.tensor(self.epoch)
+        return copies
+
+    @torch.no_grad()
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Continue from what `tensors` returned, for a state built the same way.
+
+        Raises:
+            ValueError: a tensor is missing, unknown or of another shape; nothing is changed.
+        """
+        live = self._live()
+        different = set(tensors) ^ {*live, "epoch"}
+        if different:
+            name = min(different)
+            raise ValueError(f"state: {'unknown' if name in tensors else 'missing'} {name!r}")
+        for name, tensor in live.items():
+            if tensors[name].shape != tensor.shape:
+                wanted, got = list(tensor.shape), list(tensors[name].shape)
+                raise ValueError(f"state: tensor {name!r} is {got}, not {wanted}")
+        for name, tensor in live.items():
+            tensor.copy_(tensors[name])
+        self.epoch = int(tensors["epoch"])
+
+    def _live(self) -> dict[str, Tensor]:
+        live = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        for kind, optimiser in self.optimisers().items():
+            for moment, values in optimiser.moments().items():
+                for parameter, value in zip(optimiser.parameters, values, strict=True):
+                    live[f"{kind}.{moment}.{names[id(parameter)]}"] = value
+        return live
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Mean loss and share of right answers over some images."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One finished epoch; index 0 is the start, measured before any step."""
+
+    index: int
+    learning_rate: float
+    train: Score
+    valid: Score
+    steps: int
+    seconds: float
+
+
+class Meter:
+    """Sums losses and hits on the device; reads them back once."""
+
+    def __init__(self) -> None:
+        self._loss: Tensor | float = 0.0
+        self._hits: Tensor | int = 0
+        self._count = 0
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch whose mean loss is `loss`."""
+        self._loss = self._loss + loss.detach().double() * len(labels)
+        self._hits = self._hits + (logits.detach().argmax(dim=1) == labels).sum()
+        self._count += len(labels)
+
+    def score(self) -> Score:
+        """The means so far.
+
+        Raises:
+            Diverged: the loss is not finite.
+        """
+        loss = float(self._loss) / max(1, self._count)
+        if not math.isfinite(loss):
+            raise Diverged(f"loss: {loss} after {self._count} images")
+        return Score(loss, int(self._hits) / max(1, self._count))
+
+
+def run_epochs(
+    state: TrainingState,
+    train: LabelledImages,
+    valid: LabelledImages,
+    config: TrainingConfig,
+    *,
+    prepare: Callable[[int], Callable[[], None]] | None = None,
+) -> Iterator[Epoch]:
+    """Train until `config.epochs`, yielding after each epoch and once before the first.
+
+    Between two items the state is complete: saving it and loading it elsewhere gives, on the
+    same kind of device and with as many threads, the same numbers to the bit.
+
+    Args:
+        state: Advanced in place.
+        train: Images for the weights.
+        valid: Images to measure on.
+        config: Settings.
+        prepare: Called with the epoch's index; returns what runs before each weight step.
+
+    Raises:
+        Diverged: a loss is not finite.
+    """
+    if state.epoch == 0:
+        started = time.perf_counter()
+        valid_score = measure_fresh(state.model, train, valid, config)
+        yield Epoch(
+            index=0,
+            learning_rate=config.rate(0),
+            train=measure(state.model, _statistics_sample(train, config), config.batch_size),
+            valid=valid_score,
+            steps=0,
+            seconds=time.perf_counter() - started,
+        )
+    while state.epoch < config.epochs:
+        started = time.perf_counter()
+        rate = config.rate(state.epoch)
+        before = prepare(state.epoch) if prepare else None
+        score, steps = _train_epoch(state, train, config, before, rate=rate)
+        state.epoch += 1
+        valid_score = measure_fresh(state.model, train, valid, config)
+        yield Epoch(
+            index=state.epoch,
+            learning_rate=rate,
+            train=score,
+            valid=valid_score,
+            steps=steps,
+            seconds=time.perf_counter() - started,
+        )
+
+
+def _train_epoch(
+    state: TrainingState,
+    train: LabelledImages,
+    config: TrainingConfig,
+    before: Callable[[], None] | None,
+    *,
+    rate: float,
+) -> tuple[Score, int]:
+    generator = epoch_generator(config.seed, state.epoch, TRAIN)
+    state.model.train()
+    meter, steps = Meter(), 0
+    for images, labels in train.batches(config.batch_size, generator, config.augment):
+        if before is not None:
+            before()
+        logits = state.model(images)
+        loss = F.cross_entropy(logits, labels)
+        state.descent.step(
+            gradients(loss, state.descent.parameters),
+            rate=rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            clip=config.gradient_clip,
+        )
+        meter.add(loss, logits, labels)
+        steps += 1
+    return meter.score(), steps
+
+
+def gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor | None, ...]:
+    """Backpropagate to `parameters` only; None for those the loss does not depend on."""
+    # Naming the inputs prunes the backward pass: the architecture step needs no kernel gradients.
+    found: tuple[Tensor | None, ...] = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return found
+
+
+def measure_fresh(
+    model: ImageClassifier, train: LabelledImages, valid: LabelledImages, config: TrainingConfig
+) -> Score:
+    """Score on all of `valid`, running statistics first re-estimated on a sample of `train`.
+
+    The running average that training leaves makes a young network look like chance.
+    """
+    reestimate(model, _statistics_sample(train, config).batches(config.batch_size))
+    return measure(model, valid, config.batch_size)
+
+
+def _statistics_sample(train: LabelledImages, config: TrainingConfig) -> LabelledImages:
+    return train.sample(config.statistics_images, epoch_generator(config.seed, 0, STATISTICS))
+
+
+@torch.no_grad()
+def measure(model: ImageClassifier, images: LabelledImages, batch_size: int) -> Score:
+    """Score of `model` in evaluation mode; its mode is restored."""
+    training = model.training
+    model.eval()
+    meter = Meter()
+    for batch, labels in images.batches(batch_size):
+        logits = model(batch)
+        meter.add(F.cross_entropy(logits, labels), logits, labels)
+    model.train(training)
+    return meter.score()

@@ -1,0 +1,275 @@
+"""The operations of all edges that leave one state, computed together.
+
+An edge's separable convolution is a depthwise kernel followed by a pointwise one; with E edges
+leaving a state they stack to one grouped convolution per kind over ``E * C`` channels (edge
+major), or fold into one dense convolution, which small widths run faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.nas.classifier import uniform
+from core.nas.normalisation import ScaledBatchNorm
+
+Convolutions = Literal["auto", "dense", "depthwise"]
+Norm = Callable[[int], nn.Module]
+
+# Operation: kernel size, dilation, number of (depthwise, pointwise) stages.
+CONVOLUTIONS = {
+    "sep_conv_3x3": (3, 1, 2),
+    "sep_conv_5x5": (5, 1, 2),
+    "dil_conv_3x3": (3, 2, 1),
+    "dil_conv_5x5": (5, 2, 1),
+}
+
+# Widest cell for which folding was faster (one AVX-512 core, channels-last, forward + backward;
+# tests/benchmarks/bench_search_step.py). Depthwise kernels with dilation miss the fast path.
+_DENSE_UP_TO = {"sep_conv_3x3": 8, "sep_conv_5x5": 8, "dil_conv_3x3": 8, "dil_conv_5x5": 16}
+
+
+def pointwise_product(maps: Tensor, weight: Tensor) -> Tensor:
+    """The 1x1 convolution of ``[N, I, H, W]`` by ``[O, I]``.
+
+    Channels-last maps are a matrix already: a plain product takes half the time of the
+    convolution kernels at these sizes.
+    """
+    if maps.is_contiguous(memory_format=torch.channels_last) and maps.device.type == "cpu":
+        return F.linear(maps.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
+    return F.conv2d(maps, weight[..., None, None])
+
+
+def _normalised(norm: nn.Module, maps: Tensor, scale: Tensor | None) -> Tensor:
+    result: Tensor = norm(maps) if scale is None else norm(maps, scale)
+    return result
+
+
+class PackedConvolution(nn.Module):
+    """One kind of convolution on E edges: (ReLU, depthwise, pointwise, normalise) per stage.
+
+    Args:
+        operation: A key of `CONVOLUTIONS`.
+        channels: C of the cell.
+        edges: E.
+        stride: Stride of the first stage.
+        convolutions: Whether to fold depthwise and pointwise kernels into dense ones.
+        generator: Draws the initial weights (CPU).
+        norm: Makes the normalisation of a number of channels.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        channels: int,
+        edges: int,
+        *,
+        stride: int,
+        convolutions: Convolutions,
+        generator: torch.Generator,
+        norm: Norm = ScaledBatchNorm,
+    ) -> None:
+        super().__init__()
+        kernel, self.dilation, stages = CONVOLUTIONS[operation]
+        self.channels, self.edges, self.stride = channels, edges, stride
+        self.folded = convolutions == "dense" or (
+            convolutions == "auto" and channels <= _DENSE_UP_TO[operation]
+        )
+        self.depthwise = uniform((stages, edges, channels, kernel, kernel), 1 / kernel, generator)
+        self.pointwise = uniform((stages, edges, channels, channels), channels**-0.5, generator)
+        self.norms = nn.ModuleList(norm(edges * channels) for _ in range(stages))
+
+    def forward(
+        self, single: Tensor, repeated: Tensor | None = None, scale: Tensor | None = None
+    ) -> Tensor:
+        """Outputs ``[N, E*C, h, w]`` of all edges, normalised and times `scale` ``[E*C]``.
+
+        Args:
+            single: ``[N, C, H, W]`` after the ReLU.
+            repeated: E copies side by side, ``[N, E*C, H, W]``; needed unless folded or E = 1.
+            scale: Architecture weight of each output channel, 1 if None.
+        """
+        first = single if repeated is None or self.folded else repeated
+        maps = self._convolve(first, 0)
+        if len(self.norms) == 2:
+            maps = self._convolve(F.relu_(self.norms[0](maps)), 1)
+        return _normalised(self.norms[-1], maps, scale)
+
+    def _convolve(self, maps: Tensor, stage: int) -> Tensor:
+        depthwise, pointwise = self.depthwise[stage], self.pointwise[stage]
+        if not torch.compiler.is_exporting():
+            depthwise = self._live_taps(depthwise, maps)
+        stride = self.stride if stage == 0 else 1
+        padding = self.dilation * (depthwise.shape[-1] // 2)
+        width = self.edges * self.channels
+        if self.folded:
+            kernels = (pointwise[..., None, None] * depthwise[:, None]).flatten(0, 1)
+            groups = maps.shape[1] // self.channels
+            return F.conv2d(maps, kernels, None, stride, padding, self.dilation, groups)
+        kernels = depthwise.reshape(width, 1, *depthwise.shape[-2:])
+        maps = F.conv2d(maps, kernels, None, stride, padding, self.dilation, width)
+        return F.conv2d(maps, pointwise.reshape(width, -1, 1, 1), groups=self.edges)
+
+    def _live_taps(self, depthwise: Tensor, maps: Tensor) -> Tensor:
+        # On maps as small as those after two reductions the outer taps only ever meet padding.
+        reach = (max(maps.shape[-2:]) - 1) // self.dilation
+        dead = max(0, depthwise.shape[-1] // 2 - reach)
+        return depthwise[..., dead : -dead or None, dead : -dead or None]
+
+
+class FactorizedReduce(nn.Module):
+    """ReLU, then half the output channels from the even pixels and half from the odd ones.
+
+    The two strided 1x1 convolutions of the paper's code are the diagonal of one 2x2 kernel.
+
+    Args:
+        inputs: Channels in.
+        outputs: Channels out of one edge, even.
+        generator: Draws the initial weights (CPU).
+        edges: E, computed together.
+        norm: Makes the normalisation of a number of channels.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        generator: torch.Generator,
+        *,
+        edges: int = 1,
+        norm: Norm = ScaledBatchNorm,
+    ) -> None:
+        super().__init__()
+        self.weight = uniform((2, edges, outputs // 2, inputs), inputs**-0.5, generator)
+        self.norm = norm(edges * outputs)
+
+    def forward(self, maps: Tensor, scale: Tensor | None = None) -> Tensor:
+        """``[N, inputs, H, W]`` to ``[N, E*outputs, ceil(H/2), ceil(W/2)]``, edge major."""
+        return _normalised(self.norm, reduce_by_two(F.relu(maps), self.weight), scale)
+
+
+def reduce_by_two(rectified: Tensor, weight: Tensor) -> Tensor:
+    """The convolution of a factorised reduction.
+
+    Args:
+        rectified: ``[N, I, H, W]``; an odd size is padded with zeros at its end.
+        weight: ``[2, E, O/2, I]``: kernels of the even and of the odd pixels.
+
+    Returns:
+        ``[N, E*O, ceil(H/2), ceil(W/2)]``.
+    """
+    even, odd = weight.unbind(0)
+    taps = torch.stack(
+        [F.pad(even, (0, 0, 0, odd.shape[1])), F.pad(odd, (0, 0, even.shape[1], 0))], dim=-1
+    )
+    kernels = torch.diag_embed(taps.flatten(0, 1))  # [E*O, I, 2, 2]
+    height, width = rectified.shape[-2:]
+    if height % 2 or width % 2:
+        rectified = F.pad(rectified, (0, width % 2, 0, height % 2))
+    return F.conv2d(rectified, kernels, stride=2)
+
+
+class ReLUConvNorm(nn.Module):
+    """ReLU, 1x1 convolution, normalise: brings a cell's input to the cell's width."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        generator: torch.Generator,
+        *,
+        norm: Norm = ScaledBatchNorm,
+    ) -> None:
+        super().__init__()
+        self.weight = uniform((outputs, inputs), inputs**-0.5, generator)
+        self.norm = norm(outputs)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """``[N, inputs, H, W]`` to ``[N, outputs, H, W]``."""
+        return _normalised(self.norm, pointwise_product(F.relu(maps), self.weight), None)
+
+
+class PackedEdges(nn.Module):
+    """The mixed operations of all E edges that leave one state.
+
+    Args:
+        channels: C of the cell.
+        edges: E.
+        stride: 2 for the inputs of a reduction cell.
+        convolutions: See `PackedConvolution`.
+        generator: Draws the initial weights (CPU).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        edges: int,
+        *,
+        stride: int,
+        convolutions: Convolutions,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.channels, self.edges, self.stride = channels, edges, stride
+        self.convolutions = nn.ModuleDict(
+            {
+                operation: PackedConvolution(
+                    operation,
+                    channels,
+                    edges,
+                    stride=stride,
+                    convolutions=convolutions,
+                    generator=generator,
+                )
+                for operation in CONVOLUTIONS
+            }
+        )
+        # Pooling has no weights: its normalised output is the same on every edge.
+        self.pool_norm = ScaledBatchNorm(2 * channels)
+        self.reduce = (
+            FactorizedReduce(channels, channels, generator, edges=edges) if stride == 2 else None
+        )
+        self._all_folded = all(
+            isinstance(c, PackedConvolution) and c.folded for c in self.convolutions.values()
+        )
+
+    def forward(self, state: Tensor, mixture: Tensor) -> Tensor:
+        """Sum over operations per edge.
+
+        Args:
+            state: ``[N, C, H, W]``.
+            mixture: ``[E, 8]``, the softmaxed alphas of these edges, `OPERATIONS` order.
+
+        Returns:
+            ``[N, E*C, h, w]``, edge major.
+        """
+        rectified = F.relu(state)
+        repeated = None if self._all_folded else torch.cat([rectified] * self.edges, dim=1)
+        # Rows, not columns: torch's channels-last backward of batch normalisation reads a strided
+        # weight as if it were contiguous.
+        scales = mixture.t().repeat_interleave(self.channels, dim=1)
+        total = self._parameter_free(state, mixture)
+        for index, convolution in enumerate(self.convolutions.values(), start=4):
+            total += convolution(rectified, repeated, scales[index])
+        if self.reduce is not None:
+            total += self.reduce(state, scales[3])
+        return total
+
+    def _parameter_free(self, state: Tensor, mixture: Tensor) -> Tensor:
+        # One 1x1 convolution spreads the pools (and the identity) over the edges; as a matrix
+        # product its gradient for the mixture is one too, not a reduction per edge.
+        pools = [
+            F.max_pool2d(state, 3, self.stride, 1),
+            F.avg_pool2d(state, 3, self.stride, 1, count_include_pad=False),
+        ]
+        maps = self.pool_norm(torch.cat(pools, dim=1))
+        if self.stride == 1:
+            maps = torch.cat([maps, state], dim=1)
+        kinds = maps.shape[1] // self.channels
+        eye = torch.eye(self.channels, dtype=state.dtype, device=state.device)
+        kernels = torch.einsum("ek,oi->eoki", mixture[:, 1 : 1 + kinds], eye)
+        return pointwise_product(maps, kernels.reshape(self.edges * self.channels, -1))

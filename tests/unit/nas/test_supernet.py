@@ -1,0 +1,128 @@
+"""The packed supernet is the textbook one: same function, gradients and parameter count."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from core.nas.space import Space
+from core.nas.supernet import Supernet
+from tests.unit.nas.plain_darts import PlainDarts, pack, packed_gradients
+
+CASES = [
+    (Space(channels=4, layers=3, input_channels=1), 5, 8),
+    (Space(channels=4, layers=5, nodes=3, stem_multiplier=2), 3, 12),
+    (Space(channels=2, layers=4, nodes=2, input_channels=2), 7, 4),
+    (Space(channels=10, layers=3, nodes=1), 2, 8),
+]
+
+
+def plain_network(space: Space, seed: int = 0) -> PlainDarts:
+    torch.manual_seed(seed)
+    plain = PlainDarts(space, 6).double()
+    with torch.no_grad():
+        plain.alphas_normal.mul_(1000)  # unequal mixtures: a swapped edge must show
+        plain.alphas_reduction.mul_(1000)
+        for name, buffer in plain.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_()
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 2)
+    # One statistic per pooled state in the packed network; one per edge here, equal in any run.
+    for cell in plain.cells:
+        for source in range(space.nodes + 1):
+            edges = [
+                cell.edges[space.edge(node, source)]
+                for node in range(max(0, source - 1), space.nodes)
+            ]
+            for edge in edges[1:]:
+                for pool in (1, 2):
+                    edge.operations[pool][1].load_state_dict(
+                        edges[0].operations[pool][1].state_dict()
+                    )
+    return plain
+
+
+@pytest.mark.parametrize("convolutions", ["dense", "depthwise", "auto"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("space", "batch", "size"), CASES)
+def test_equals_the_textbook_network(
+    space: Space, batch: int, size: int, training: bool, convolutions: str
+) -> None:
+    plain = plain_network(space).train(training)
+    packed = pack(plain, convolutions=convolutions)
+    torch.manual_seed(1)
+    images = torch.randn(batch, space.input_channels, size, size, dtype=torch.float64)
+    labels = torch.arange(batch) % 6
+    expected, got = plain(images), packed(images)
+    assert (expected - got).abs().max() <= 1e-12 * max(1.0, expected.abs().max().item())
+    F.cross_entropy(expected, labels).backward()
+    F.cross_entropy(got, labels).backward()
+    wanted = packed_gradients(plain)
+    for name, parameter in packed.named_parameters():
+        assert parameter.grad is not None, name
+        scale = wanted[name].abs().max()
+        assert (wanted[name] - parameter.grad).abs().max() <= 1e-10 * scale + 1e-15, name
+
+
+@pytest.mark.parametrize(("space", "batch", "size"), CASES)
+def test_statistics_follow_the_textbook_network(space: Space, batch: int, size: int) -> None:
+    plain = plain_network(space)
+    packed = pack(plain)
+    images = torch.randn(batch, space.input_channels, size, size, dtype=torch.float64)
+    plain(images)
+    packed(images)
+    plain.eval()
+    packed.eval()
+    assert (plain(images) - packed(images)).abs().max() <= 1e-11
+
+
+@pytest.mark.parametrize(("space", "batch", "size"), CASES)
+def test_parameter_count_is_the_textbook_one(space: Space, batch: int, size: int) -> None:
+    plain = PlainDarts(space, 6)
+    packed = Supernet(space, 6, torch.Generator().manual_seed(0))
+    assert sum(p.numel() for p in packed.parameters()) == sum(
+        p.numel() for p in plain.parameters()
+    )
+    assert sum(p.numel() for p in packed.weight_parameters()) == sum(
+        p.numel() for name, p in plain.named_parameters() if not name.startswith("alphas")
+    )
+
+
+def test_initial_weights_are_distributed_as_the_textbook_ones() -> None:
+    space = Space(channels=16, layers=3, input_channels=3)
+    torch.manual_seed(0)
+    from_torch = pack(PlainDarts(space, 10))
+    ours = Supernet(space, 10, torch.Generator().manual_seed(0))
+    for (name, a), (_, b) in zip(
+        from_torch.named_parameters(), ours.named_parameters(), strict=True
+    ):
+        if a.numel() > 500:
+            assert a.std().item() == pytest.approx(b.std().item(), rel=0.1), name
+
+
+def test_the_seed_decides_the_weights() -> None:
+    space = Space(channels=2, layers=3)
+    networks = [Supernet(space, 3, torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    first, same, other = (n.state_dict()["stem"] for n in networks)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("size", [5, 7, 9, 13])
+def test_odd_sizes_pass(size: int) -> None:
+    space = Space(channels=2, layers=3)
+    network = Supernet(space, 3, torch.Generator().manual_seed(0))
+    assert network(torch.randn(4, 3, size, size)).shape == (4, 3)
+    assert network.features(torch.randn(4, 3, size, size)).shape == (4, space.feature_channels)
+
+
+def test_alphas_are_in_the_state_and_apart_from_the_weights() -> None:
+    network = Supernet(Space(channels=2, layers=3), 3, torch.Generator().manual_seed(0))
+    state = network.state_dict()
+    assert state["alphas_normal"].shape == state["alphas_reduction"].shape == (14, 8)
+    weights = {id(p) for p in network.weight_parameters()}
+    alphas = {id(p) for p in network.alpha_parameters()}
+    assert not weights & alphas
+    assert weights | alphas == {id(p) for p in network.parameters()}
