@@ -20,6 +20,7 @@ def create_app(settings: Settings, *, child_command: Sequence[str] = CHILD_COMMA
     app = Celery("headstart", broker=settings.redis_url)
     app.conf.update(
         wire_settings(connect_seconds=2, answer_seconds=5),
+        broker_transport="worker.transport:Transport",
         task_queues={queue.value: {} for queue in QueueName},
         task_default_queue=QueueName.CPU.value,
         task_acks_late=False,  # the lease brings a job back, not the message

@@ -107,6 +107,9 @@ class Attempt:
                 return GivenBack("unavailable", "The inputs could not be read.", charge=True)
             except AppError as error:
                 return FailedForGood(error.stable_code, error.message)
+            except Exception:  # a bug: logged whole, answered blank
+                log.exception("inputs_unreadable")
+                return FailedForGood(AppError.code, "")
             with ChildProcess(
                 self._command,
                 envelope=protocol.seal(envelope),

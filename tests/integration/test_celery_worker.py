@@ -100,6 +100,7 @@ def test_a_hint_makes_a_worker_run_a_job_whatever_else_is_in_the_queue(cluster: 
     job = job_of(cluster.container.sessions, job_id)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
     assert str(job_id) in cluster.log()
+    assert cluster.log().count("message_dropped") == 3
 
 
 def test_sigterm_drains_the_worker(cluster: Cluster) -> None:

@@ -1,0 +1,78 @@
+"""The container takes the queue that the settings ask for, and logs are one line each."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from core import bootstrap
+from core.config import Settings
+from core.errors import InvalidInput
+from core.queue.celery_queue import CeleryQueue
+from core.queue.hintless import HintlessQueue
+from core.storage.local import LocalStore
+from worker.factory import create_app
+
+
+def test_without_a_broker_nobody_is_told(tmp_path: Path) -> None:
+    container = bootstrap.build(Settings(home=tmp_path))
+    assert isinstance(container.queue, HintlessQueue)
+    assert isinstance(container.store, LocalStore)
+    container.close()
+
+
+def test_with_a_broker_workers_are_told_unless_a_queue_is_given(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, redis_url="redis://127.0.0.1:1/0")
+    container = bootstrap.build(settings)
+    assert isinstance(container.queue, CeleryQueue)
+    container.close()
+    given = HintlessQueue()
+    container = bootstrap.build(settings, queue=given)
+    assert container.queue is given
+    container.close()
+
+
+def test_a_worker_needs_a_broker(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="HEADSTART_REDIS_URL"):
+        create_app(Settings(home=tmp_path))
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("logging_restored")
+def test_what_a_user_typed_cannot_pass_for_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    forged = 'cat\n{"event": "job_succeeded"}\x1b[31m'
+    for log_format in ("json", "console"):
+        bootstrap.configure_logging(log_format)  # type: ignore[arg-type]
+        with structlog.contextvars.bound_contextvars(job_id="7"):
+            structlog.stdlib.get_logger("test").info("dataset_named", name=forged)
+            logging.getLogger("library").warning("plain %s", "words")
+    ours, theirs, *console = capsys.readouterr().err.splitlines()
+    first, second = json.loads(ours), json.loads(theirs)
+    assert (first["name"], first["job_id"], first["level"]) == (forged, "7", "info")
+    assert (second["event"], second["job_id"]) == ("plain words", "7")
+    assert len(console) == 2
+    assert "\x1b" not in "".join(console)
+
+
+@pytest.mark.usefixtures("logging_restored")
+def test_a_traceback_shows_no_local_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    bootstrap.configure_logging("console")
+    password = "".join(["ca", "nary"])
+    try:
+        raise RuntimeError(f"length {len(password)}")
+    except RuntimeError:
+        structlog.stdlib.get_logger("test").exception("failed")
+    said = capsys.readouterr().err
+    assert "length 6" in said
+    assert "canary" not in said
