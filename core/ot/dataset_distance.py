@@ -56,7 +56,7 @@ class DatasetDistance:
         coupling: ``[m, n]`` mass moved from each class to each class; sums to one.
         samples: Samples compared on either side.
         converged: Whether the plan is proved optimal.
-        influence: ``[N]`` and ``[M]`` centred contribution of each sample to ``squared``; its
+        influence: ``[N]`` and ``[M]``, first-order effect of each sample on ``squared``; its
             spread is what the interval is made of.
     """
 
@@ -73,11 +73,21 @@ class DatasetDistance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Rows of an embedded dataset with the weights that restore its class shares."""
+    """Rows of an embedded dataset with the weights that restore its class shares.
+
+    Attributes:
+        features: ``[N, D]``.
+        labels: ``[N]``.
+        weights: ``[N]`` float64, summing to one.
+        means: ``[m, D]`` class means over all samples of the dataset.
+        fraction: Share of the dataset's samples that are in this one.
+    """
 
     features: Tensor
     labels: Tensor
     weights: Tensor
+    means: Tensor
+    fraction: float
 
 
 def draw(dataset: EmbeddedDataset, samples: int) -> Sample:
@@ -94,7 +104,8 @@ def draw(dataset: EmbeddedDataset, samples: int) -> Sample:
     labels = dataset.labels[rows]
     per_class = torch.bincount(labels, minlength=len(dataset.classes))
     weights = dataset.class_weights[labels] / per_class[labels]
-    return Sample(dataset.features[rows], labels, weights)
+    fraction = len(rows) / float(dataset.moments.counts.sum())
+    return Sample(dataset.features[rows], labels, weights, dataset.moments.means, fraction)
 
 
 def otdd(
@@ -174,9 +185,13 @@ def _transport(
     coupling_mn = _class_coupling(result.plan, first.labels, second.labels, labels_mn)
     squared = result.cost
     features_part = min(config.lambda_x * float((result.plan * features_NM).sum()), squared)
+    influence = (
+        result.first_potential + config.lambda_y * _label_influence(first, second, coupling_mn),
+        result.second_potential + config.lambda_y * _label_influence(second, first, coupling_mn.T),
+    )
     variance = intervals.sampling_variance(
-        result.first_potential, first.weights
-    ) + intervals.sampling_variance(result.second_potential, second.weights)
+        influence[0], first.weights
+    ) + intervals.sampling_variance(influence[1], second.weights)
     return DatasetDistance(
         distance=math.sqrt(squared),
         squared=squared,
@@ -186,10 +201,7 @@ def _transport(
         coupling=coupling_mn,
         samples=(len(first.labels), len(second.labels)),
         converged=result.converged,
-        influence=(
-            _centred(result.first_potential, first.weights),
-            _centred(result.second_potential, second.weights),
-        ),
+        influence=influence,
     )
 
 
@@ -202,5 +214,17 @@ def _class_coupling(
     return coupling_nm.index_add_(0, second_labels_M, rows_mM.T).T.contiguous()
 
 
-def _centred(values_N: Tensor, weights_N: Tensor) -> Tensor:
-    return values_N - (weights_N * values_N).sum()
+def _label_influence(own: Sample, other: Sample, coupling_mn: Tensor) -> Tensor:
+    """Effect of each sample on the label distances, through its class mean.
+
+    The means rest on all samples, of which this one is a fraction r: its share of their variance
+    is r, and weighting by the root of r counts that in full and the covariance generously.
+    """
+    influence_N: Tensor = intervals.label_influence(
+        own.features,
+        own.labels,
+        means_mD=own.means,
+        other_means_nD=other.means,
+        coupling_mn=coupling_mn,
+    )
+    return influence_N * math.sqrt(own.fraction)
