@@ -1,0 +1,98 @@
+"""The application behind a real server, over SQLite, local files and a queue that remembers."""
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from core import bootstrap
+from core.bootstrap import Container
+from core.config import Settings, UploadLimits
+from core.domain.jobs import JobId, QueueName
+from core.errors import Unavailable
+from tests.fixtures.databases import migrated_sqlite
+
+__all__ = ["migrated_sqlite"]
+
+ARCHIVE_BYTES = 200_000
+
+
+class Bell:
+    """A queue that remembers what was announced, and can be broken."""
+
+    def __init__(self) -> None:
+        self.rung: list[tuple[JobId, QueueName]] = []
+        self.broken = False
+
+    def announce(self, job_id: JobId, queue: QueueName) -> None:
+        self.rung.append((job_id, queue))
+
+    def check(self) -> None:
+        if self.broken:
+            raise Unavailable("The message broker does not answer.")
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+@pytest.fixture
+def container(migrated_sqlite: Path, tmp_path: Path, bell: Bell) -> Iterator[Container]:
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(migrated_sqlite, home / "headstart.db")
+    settings = Settings(home=home, uploads=UploadLimits(archive_bytes=ARCHIVE_BYTES))
+    built = bootstrap.build(settings, queue=bell)
+    yield built
+    built.close()
+
+
+class Served:
+    """One application on a port of its own; each test gives it a container."""
+
+    def __init__(self, app: FastAPI, url: str) -> None:
+        self.app = app
+        self.url = url
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("served")
+    app = create_app(bootstrap.build(Settings(home=home)))
+    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="off")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        yield Served(app, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        server.should_exit = True
+        thread.join(timeout=10)
+
+
+@pytest.fixture
+def client(served: Served, container: Container) -> Iterator[httpx.Client]:
+    """A well-behaved program on this machine."""
+    served.app.state.container = container
+    with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def browser(served: Served, container: Container) -> Iterator[httpx.Client]:
+    """A browser showing this service's own pages."""
+    served.app.state.container = container
+    headers = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+    with httpx.Client(base_url=served.url, headers=headers, timeout=60, trust_env=False) as opened:
+        yield opened

@@ -1,0 +1,194 @@
+"""Rows as the services would have left them, made through the services."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.bootstrap import Container
+from core.domain.datasets import Dataset, DatasetReport, Neighbour, Problem, Ranking
+from core.domain.jobs import QUEUE_OF, Job, JobKind, JobRecord
+from core.domain.searches import (
+    Artifact,
+    Model,
+    PretrainSpec,
+    Search,
+    SearchSpec,
+    StartPolicy,
+)
+from core.domain.supernets import Supernet
+from core.services import datasets, jobs, models, searches, supernets
+
+EMBEDDER = "default"
+GENOTYPE: Mapping[str, Any] = {
+    cell: [
+        [
+            {"operation": "sep_conv_3x3", "source": node},
+            {"operation": "skip_connect", "source": node + 1},
+        ]
+        for node in range(4)
+    ]
+    for cell in ("normal", "reduction")
+}
+HISTORY = [
+    {
+        "epoch": epoch,
+        "train_accuracy": 0.5 + epoch / 20,
+        "valid_accuracy": 0.4 + epoch / 20,
+        "train_loss": 1 / (epoch + 1),
+        "valid_loss": 2 / (epoch + 1),
+        "seconds": 1.5,
+    }
+    for epoch in range(6)
+]
+METRICS: Mapping[str, Any] = {
+    "supernet": {"test_accuracy": 0.93, "valid_accuracy": 0.92},
+    "discretised": {"test_accuracy": 0.61},
+    "retrained": {"test_accuracy": 0.95, "confusion": [[9, 1], [0, 10]]},
+    "arms": [{"learning_rate": 0.025, "seconds": 12.0, "history": HISTORY}],
+    "best_arm": 0,
+    "parameters": 48_211,
+    "flops": 3_120_000,
+    "seconds": {"retrain": 4.0},
+}
+
+
+def dataset(container: Container, name: str = "animals", *, classes: int = 2) -> Dataset:
+    """A registered dataset (its images are not in the store)."""
+    report = DatasetReport(
+        problems=(Problem("error", "bad_image", "cat/7.png", "The image is cut short."),),
+        images_seen=20 * classes + 1,
+        images_kept=20 * classes,
+        exact_duplicates=0,
+        split="stratified",
+        split_seed=0,
+        modes={"L": 20 * classes},
+        sizes={"16x16": 20 * classes},
+    )
+    with container.sessions.begin() as session:
+        made, _ = datasets.register(
+            session,
+            sha256=hashlib.sha256(name.encode()).hexdigest(),
+            name=name,
+            classes=tuple(f"class {index}" for index in range(classes)),
+            train_counts=(15,) * classes,
+            test_counts=(5,) * classes,
+            channels=1,
+            report=report,
+        )
+    return made
+
+
+def queued(container: Container, target: Dataset, kind: JobKind = JobKind.SEARCH) -> Job:
+    """A job that waits."""
+    with container.sessions.begin() as session:
+        if kind is JobKind.PRETRAIN:
+            return searches.submit_pretrain(session, PretrainSpec(target.id, "source", EMBEDDER))
+        return searches.submit_search(session, SearchSpec(target.id, EMBEDDER))[1]
+
+
+def running(container: Container, target: Dataset, kind: JobKind = JobKind.SEARCH) -> Job:
+    """A job that a worker holds."""
+    queued(container, target, kind)
+    with container.sessions.begin() as session:
+        job = jobs.claim(session, queue=QUEUE_OF[kind], owner="test", lease_seconds=600)
+    assert job is not None
+    return job
+
+
+def recorded(container: Container, job: Job, *, stage: str = "search:0") -> None:
+    """The job's history so far."""
+    lines = [JobRecord(stage, int(row["epoch"]), row) for row in HISTORY]
+    with container.sessions.begin() as session:
+        jobs.add_records(session, job.id, job.fence, lines)
+
+
+def failed(container: Container, target: Dataset, code: str, message: str) -> Job:
+    """A job that ended badly."""
+    job = running(container, target)
+    with container.sessions.begin() as session:
+        return jobs.fail(session, job.id, job.fence, code, message)
+
+
+def supernet(container: Container, source: Dataset) -> Supernet:
+    """A registered supernet."""
+    job = running(container, source, JobKind.PRETRAIN)
+    with container.sessions.begin() as session:
+        made = supernets.register(
+            session,
+            name=f"{source.name} supernet",
+            dataset_id=source.id,
+            job_id=job.id,
+            space={"channels": 4, "layers": 3, "nodes": 4},
+            resolution=16,
+            key="supernet",
+            sha256="0" * 64,
+            metrics={"valid_accuracy": 0.9},
+            seconds=31.0,
+        )
+        jobs.finish(session, job.id, job.fence, {"supernet_id": str(made.id)})
+    return made
+
+
+def ranking(container: Container, target: Dataset, source: Dataset, supernet_id: Any) -> Ranking:
+    """A stored ranking with one neighbour."""
+    neighbour = Neighbour(
+        dataset_id=source.id,
+        dataset_name=source.name,
+        supernet_id=supernet_id,
+        distance=14.2,
+        interval=(13.1, 15.3),
+        tied_with_nearest=True,
+        features_part=9.0,
+        labels_part=5.2,
+        coupling=(("class 0", "a", 0.4), ("class 1", "b", 0.1)),
+    )
+    made = Ranking(target.id, EMBEDDER, (neighbour,), 1.5, {"seed": 0})
+    with container.sessions.begin() as session:
+        datasets.record_ranking(session, made)
+    return made
+
+
+def finished(
+    container: Container,
+    target: Dataset,
+    *,
+    policy: StartPolicy = StartPolicy.NEAREST,
+    metrics: Mapping[str, Any] = METRICS,
+    genotype: Mapping[str, Any] = GENOTYPE,
+) -> tuple[Search, Model]:
+    """A search that succeeded, and its model with files in the store."""
+    with container.sessions.begin() as session:
+        search, _ = searches.submit_search(session, SearchSpec(target.id, EMBEDDER, policy=policy))
+        job = jobs.claim(session, queue=QUEUE_OF[JobKind.SEARCH], owner="test", lease_seconds=600)
+        assert job is not None
+        assert job.id == search.job_id
+        files = {
+            "model.onnx": b"onnx" * 1_000,
+            "genotype.json": json.dumps(GENOTYPE).encode(),
+        }
+        model = models.register(
+            session,
+            search_id=search.id,
+            dataset_id=target.id,
+            genotype=genotype,
+            metrics=metrics,
+            artifacts=[stored(container, job, name, data) for name, data in files.items()],
+            manifest_key="manifest",
+            manifest_sha256="0" * 64,
+        )
+        jobs.finish(session, job.id, job.fence, {"model_id": str(model.id)})
+    return search, model
+
+
+def stored(container: Container, job: Job, name: str, data: bytes) -> Artifact:
+    """A file in the store."""
+    key = f"default/jobs/{job.id}/a1/{name}"
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / name
+        source.write_bytes(data)
+        container.store.put(key, source)
+    media = "application/octet-stream"
+    return Artifact(name, key, hashlib.sha256(data).hexdigest(), len(data), media)

@@ -1,0 +1,158 @@
+"""Uploads: every good form of archive comes in, every bad one is refused and leaves nothing."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core.bootstrap import Container
+from core.domain.jobs import JobKind
+from core.services import datasets, jobs
+from tests.unit.api import archives
+from tests.unit.api.conftest import ARCHIVE_BYTES, Bell
+
+ZIP = {"Content-Type": "application/zip"}
+
+
+def leftovers(container: Container) -> list[Path]:
+    return [path for path in (container.settings.home / "uploads").rglob("*") if path.is_file()]
+
+
+def assert_nothing_stored(container: Container, bell: Bell) -> None:
+    with container.sessions.read() as session:
+        assert datasets.listing(session, limit=10)[0] == ()
+        assert jobs.listing(session, limit=10)[0] == ()
+    assert bell.rung == []
+    assert leftovers(container) == []
+
+
+def test_a_zip_becomes_a_dataset_with_an_embed_job(
+    client: httpx.Client, container: Container, bell: Bell
+) -> None:
+    body = archives.zipped(archives.class_folders())
+    answer = client.post("/v1/datasets?name=Animals", content=body, headers=ZIP)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert answer.headers["location"] == f"/v1/datasets/{made['id']}"
+    assert made["name"] == "Animals"
+    assert made["classes"] == ["cat", "dog"]
+    assert made["n_train"] + made["n_test"] == 12
+    assert made["report"]["images_kept"] == 12
+    assert made["embed_job"]["kind"] == JobKind.EMBED
+    assert [str(job_id) for job_id, _ in bell.rung] == [made["embed_job"]["id"]]
+    assert leftovers(container) == []
+
+    again = client.post("/v1/datasets?name=Other", content=body, headers=ZIP)
+    assert again.status_code == 200
+    assert again.json()["id"] == made["id"]
+    assert again.json()["name"] == "Animals"
+    assert again.json()["embed_job"]["id"] == made["embed_job"]["id"]
+
+    strip = client.get(f"/v1/datasets/{made['id']}/examples/1.png")
+    assert strip.status_code == 200
+    assert strip.headers["content-type"] == "image/png"
+    assert strip.content.startswith(b"\x89PNG")
+    etag = {"If-None-Match": strip.headers["etag"]}
+    same = client.get(f"/v1/datasets/{made['id']}/examples/1.png", headers=etag)
+    assert same.status_code == 304
+    missing = client.get(f"/v1/datasets/{made['id']}/examples/2.png")
+    assert (missing.status_code, missing.json()["code"]) == (404, "unknown_class")
+
+
+def test_a_compressed_tar_with_its_digest_comes_in(client: httpx.Client) -> None:
+    body = archives.tarred(archives.class_folders())
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    headers = {
+        "Content-Type": "application/gzip",
+        "Content-Digest": f"sha-512=:AAAA:, sha-256=:{digest}:",
+    }
+    answer = client.post("/v1/datasets?name=animals", content=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+
+
+BAD_ARCHIVES: dict[str, Callable[[], bytes]] = {
+    "not an archive": lambda: b"hello, this is text" * 50,
+    "one class": lambda: archives.zipped(archives.class_folders(("cat",))),
+    "no images": lambda: archives.zipped({"cat/a.txt": b"a", "dog/b.txt": b"b"}),
+    "traversal": lambda: archives.zipped({"../../cat/a.png": archives.png()}),
+    "truncated": lambda: archives.zipped(archives.class_folders())[:-200],
+    "truncated images": lambda: archives.zipped(
+        {name: data[:60] for name, data in archives.class_folders().items()}
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ARCHIVES)
+def test_a_bad_archive_is_refused_with_a_reason(
+    client: httpx.Client, container: Container, bell: Bell, kind: str
+) -> None:
+    body = BAD_ARCHIVES[kind]()
+    answer = client.post("/v1/datasets?name=x", content=body, headers=ZIP)
+    assert answer.status_code in {413, 422}, answer.text
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["status"] == answer.status_code
+    assert problem["code"] not in {"", "internal", "invalid_input"}
+    assert problem["detail"].endswith(".")
+    assert str(container.settings.home) not in answer.text
+    assert_nothing_stored(container, bell)
+
+
+def endless(pieces: int) -> Iterator[bytes]:
+    for _ in range(pieces):
+        yield b"0" * 1_000
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_over_the_limit_is_cut_off(
+    client: httpx.Client, container: Container, bell: Bell, announced: bool
+) -> None:
+    size = ARCHIVE_BYTES + 1_000
+    content: bytes | Iterator[bytes] = b"0" * size if announced else endless(size // 1_000)
+    answer = client.post("/v1/datasets?name=x", content=content, headers=ZIP)
+    assert (answer.status_code, answer.json()["code"]) == (413, "archive_too_large")
+    assert_nothing_stored(container, bell)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "code"),
+    [
+        (ZIP, b"", 422, "empty_body"),
+        ({"Content-Type": "text/csv"}, b"a,b", 415, "unsupported_media_type"),
+        ({}, b"a,b", 415, "unsupported_media_type"),
+        (ZIP | {"Content-Digest": "sha-256=:!!:"}, b"x", 422, "invalid_digest"),
+        (ZIP | {"Content-Digest": "sha-256=:AAAA:"}, b"x", 422, "invalid_digest"),
+        (
+            ZIP | {"Content-Digest": f"sha-256=:{base64.b64encode(bytes(32)).decode()}:"},
+            b"x",
+            422,
+            "digest_mismatch",
+        ),
+    ],
+)
+def test_an_upload_that_is_not_what_it_says(
+    client: httpx.Client,
+    container: Container,
+    bell: Bell,
+    headers: dict[str, str],
+    body: bytes,
+    status: int,
+    code: str,
+) -> None:
+    answer = client.post("/v1/datasets?name=x", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert_nothing_stored(container, bell)
+
+
+@pytest.mark.parametrize("name", [None, "", "   ", "a" * 121, "a\x00b", "a\nb", "‮evil", "\x1b[2J"])
+def test_a_bad_name_is_refused_before_the_body(
+    client: httpx.Client, container: Container, bell: Bell, name: str | None
+) -> None:
+    params = {} if name is None else {"name": name}
+    answer = client.post("/v1/datasets", params=params, content=b"not an archive", headers=ZIP)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+    assert answer.json()["errors"][0]["place"] == "query.name"
+    assert_nothing_stored(container, bell)
