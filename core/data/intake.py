@@ -1,12 +1,12 @@
 """The front of intake: hand an uploaded archive to a confined child and believe only its answer.
 
-The upload's bytes are never parsed in this process, so a decoder's bug, a bomb that gets through
-or an endless loop costs one child and becomes one refusal.
+The upload is never parsed in this process: a decoder's bug or an endless loop costs one child.
 """
 
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,11 +38,26 @@ _log = logging.getLogger(__name__)
 _KINDS: dict[str, type[AppError]] = {
     kind.__name__: kind for kind in (BadArchive, InvalidInput, TooLarge, Unavailable)
 }
-_CONTENTS = TypeAdapter(Contents)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _LINE_BYTES = 64 * 1024**2
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
 # CPU time is limited inside the child; this is for one that waits and never ends.
 _PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """An error as the child tells it."""
+
+    kind: str
+    code: str
+    message: str
+    details: tuple[Detail, ...]
+
+
+_CONTENTS = TypeAdapter(Contents)
+_PROGRESS = TypeAdapter(tuple[str, float])
+_REFUSAL = TypeAdapter(_Refusal)
 
 
 def prepare(
@@ -143,10 +159,9 @@ def _converse(
         if "error" in message:
             raise _error(message["error"])
         if "contents" in message:
-            return _believed(message["contents"])
+            return _believed(message["contents"], request["resolution"])
         if "progress" in message and on_progress is not None:
-            stage, fraction = message["progress"]
-            on_progress(Progress(str(stage), float(fraction)))
+            on_progress(_progress(message["progress"]))
     return None
 
 
@@ -158,17 +173,32 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return message if isinstance(message, dict) else {}
 
 
-def _believed(contents: object) -> Contents:
+def _believed(told: object, resolution: int) -> Contents:
+    """The contents, in the one form they may have: the hash becomes part of object keys."""
     try:
-        return _CONTENTS.validate_python(contents)
+        contents = _CONTENTS.validate_python(told)
     except ValidationError:
         raise _unreadable() from None
+    if not _SHA256.fullmatch(contents.sha256) or contents.resolution != resolution:
+        raise _unreadable()
+    return contents
 
 
-def _error(told: dict[str, Any]) -> AppError:
-    kind = _KINDS.get(told["kind"], InvalidInput)
-    details = [Detail(**detail) for detail in told["details"]]
-    return kind(told["message"], code=told["code"], details=details)
+def _progress(told: object) -> Progress:
+    try:
+        stage, fraction = _PROGRESS.validate_python(told)
+    except ValidationError:
+        raise _unreadable() from None
+    return Progress(stage, fraction)
+
+
+def _error(told: object) -> AppError:
+    try:
+        refusal = _REFUSAL.validate_python(told)
+    except ValidationError:
+        return _unreadable()
+    kind = _KINDS.get(refusal.kind, InvalidInput)
+    return kind(refusal.message, code=refusal.code, details=refusal.details)
 
 
 def _died(status: int, log: IO[bytes]) -> AppError:

@@ -119,9 +119,32 @@ def prepare_with(
     monkeypatch.setattr(intake, "_environment", lambda: environment)
     archive = write(tmp_path / "upload", zip_bytes(HONEST))
     with pytest.raises(AppError) as caught:
-        intake.prepare(archive, tmp_path / "out", limits)
+        intake.prepare(archive, tmp_path / "out", limits, on_progress=lambda _: None)
     assert list((tmp_path / "out").iterdir()) == []
     return caught.value
+
+
+# Complete and well typed, but its hash would climb out of the object store.
+FORGED = {
+    "contents": {
+        "sha256": "../../etc",
+        "classes": ["a", "b"],
+        "train_counts": [1, 1],
+        "test_counts": [0, 0],
+        "channels": 1,
+        "resolution": 32,
+        "report": {
+            "problems": [],
+            "images_seen": 2,
+            "images_kept": 2,
+            "exact_duplicates": 0,
+            "split": "given",
+            "split_seed": None,
+            "modes": {},
+            "sizes": {},
+        },
+    }
+}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +155,9 @@ def prepare_with(
         ("sys.exit(3)", InvalidInput, "unreadable_archive"),
         ("print('nonsense')\nprint('[1]')", InvalidInput, "unreadable_archive"),
         ("print(json.dumps({'contents': {'sha256': 1}}))", InvalidInput, "unreadable_archive"),
+        (f"print(json.dumps({FORGED}))", InvalidInput, "unreadable_archive"),
+        ("print(json.dumps({'error': {'kind': 'TooLarge'}}))", InvalidInput, "unreadable_archive"),
+        ("print(json.dumps({'progress': 'much'}))", InvalidInput, "unreadable_archive"),
         (
             "resource.setrlimit(resource.RLIMIT_CPU, (1, 1))\nwhile True: pass",
             TooLarge,
@@ -203,6 +229,11 @@ def test_confinement_takes_hold() -> None:
     assert held["as"] == 2**30
     assert (held["cpu"], held["core"], held["files"]) == (7, 0, 64)
     assert held["privileges"] == "1"
+    if subprocess.run(
+        ["unshare", "-n", "true"], check=False, stderr=subprocess.DEVNULL
+    ).returncode:
+        return  # this machine lets nobody leave the network
+    assert held["network"] == ["lo"]
 
 
 def test_an_orphan_ends_at_once() -> None:
