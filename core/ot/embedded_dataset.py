@@ -171,6 +171,8 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> EmbeddedDataset:
     if bool((labels[1:] < labels[:-1]).any()):
         raise ValueError("labels must be sorted")
     _check(features, labels, m, len(labels))
+    if len(torch.unique(labels)) != m:
+        raise ValueError("labels must give every class a sample")
     return EmbeddedDataset(features, labels, classes, moments, embedder)
 
 

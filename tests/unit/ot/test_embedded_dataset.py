@@ -120,6 +120,7 @@ def test_it_survives_a_file(make_dataset: Maker, tmp_path: Path) -> None:
         ("features", torch.full((60, 5), float("nan"))),
         ("labels", torch.full((60,), 3)),
         ("labels", torch.arange(60).flip(0) // 20),
+        ("labels", torch.zeros(60, dtype=torch.long)),
         ("counts", torch.ones(2)),
         ("counts", torch.zeros(3)),
         ("means", torch.zeros(3, 4)),

@@ -65,6 +65,15 @@ def test_any_size_gives_finite_features(
     assert float(features.abs().max()) < 5
 
 
+def test_features_are_those_of_version_1(default: embedders.Embedder) -> None:
+    # A change here makes stored embeddings incomparable: raise the version with it.
+    assert default.identifier == "oriented-energy@1"
+    (features,) = default.embed(strokes(count=1).expand(-1, 3, -1, -1))
+    expected = [0.04842, 0.03666, 0.07253, 0.05929, 0.09605, 0.20153, 0.03477, 0.0]
+    assert features[::16].tolist() == pytest.approx(expected, abs=2e-4)
+    assert features[-7:-4].tolist() == pytest.approx([0.53274, 0.49286, 0.71334], abs=2e-4)
+
+
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_flat_images_of_any_level_look_alike(default: embedders.Embedder, level: int) -> None:
     flat = torch.full((1, 3, 9, 9), level, dtype=torch.uint8)
