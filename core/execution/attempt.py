@@ -213,7 +213,7 @@ class Attempt:
 
         def finish(session: Session) -> None:
             outcome = wire.load(protocol.OUTCOME_OF[job.kind], said)
-            jobs.finish(session, job.id, job.fence, work.record(session, job, outcome))
+            work.record(session, job, outcome)  # the results and `succeeded` in one commit
 
         try:
             self._lease.close(finish)

@@ -24,9 +24,10 @@ class Sweeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the sweep under way, if any, and end."""
+        """Finish the sweep under way, if any, and end; harmless before the start."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

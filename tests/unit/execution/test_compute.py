@@ -22,7 +22,11 @@ print([name for name in ("torch", "ot", "boto3", "onnxruntime") if name in sys.m
 
 
 @pytest.mark.parametrize(
-    ("program", "answer"), [(SETTLED, "1 True True cuda:3"), (UNTOUCHED, "[]")]
+    ("program", "answer"),
+    [
+        pytest.param(SETTLED, "1 True True cuda:3", marks=pytest.mark.slow),
+        (UNTOUCHED, "[]"),
+    ],
 )
 def test_what_a_fresh_process_finds(program: str, answer: str) -> None:
     said = subprocess.run(

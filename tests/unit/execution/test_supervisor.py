@@ -6,8 +6,8 @@ import pytest
 
 from core.db.sessions import Sessions
 from core.domain.jobs import JobState, QueueName
-from core.errors import Unavailable
-from core.services import jobs
+from core.errors import Conflict, NotFound, Unavailable
+from core.services import jobs, work
 from tests.unit.execution.bench import QUICK, Bench, alive, eventually
 
 
@@ -37,6 +37,35 @@ def test_an_empty_queue_is_no_work(bench: Bench) -> None:
     assert not supervisor.run_next(QueueName.GPU)
     assert supervisor.run_next(QueueName.CPU)
     assert not supervisor.run_next(QueueName.CPU)
+
+
+def test_an_outcome_that_cannot_be_recorded_fails_the_job(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def record(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(work, "record", record)
+    error: Exception = Conflict("That name is taken.")
+    assert bench.run("succeed").error_message == "That name is taken."
+    error = RuntimeError("/secret/path")
+    job = bench.run("succeed")
+    assert (job.state, job.error_code, job.error_message) == (JobState.FAILED, "internal", "")
+
+
+def test_inputs_that_cannot_be_read_fail_the_job(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def inputs(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(work, "inputs", inputs)
+    error: Exception = NotFound("That dataset is gone.")
+    assert bench.run("succeed").error_code == "not_found"
+    error = RuntimeError("/secret/path")
+    assert bench.run("succeed").error_code == "internal"
+    error = Unavailable("The database does not answer.")
+    assert (bench.run("succeed").error_code, bench.run("succeed").attempt) == ("unavailable", 3)
 
 
 @pytest.mark.parametrize(

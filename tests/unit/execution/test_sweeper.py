@@ -22,6 +22,10 @@ def test_a_failed_sweep_is_not_the_last() -> None:
     sweeper.stop()
 
 
+def test_stop_before_start_is_harmless() -> None:
+    Sweeper(lambda: None, seconds=1).stop()
+
+
 def test_stop_does_not_wait_for_the_next_turn() -> None:
     done = Event()
     sweeper = Sweeper(done.set, seconds=3600)
