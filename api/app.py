@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from api import problems, security
 from api.problems import Problem
@@ -47,6 +48,18 @@ def create_app(container: Container) -> FastAPI:
     return app
 
 
+def _allowed(request: Request) -> list[str]:
+    """The methods that this address takes."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
+        )
+    ]
+
+
 def _version() -> str:
     try:
         return version("headstart-nas")
@@ -68,6 +81,8 @@ def _answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _framework(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:  # the framework names the methods of one route only
+            error.headers = {"Allow": ", ".join(_allowed(request))}
         return respond(request, problems.of_http(error))
 
     @app.exception_handler(RequestValidationError)

@@ -1,0 +1,151 @@
+"""Pages: complete with good data, whole with odd data, and deaf to what is in it."""
+
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx
+import pytest
+
+from core.bootstrap import Container
+from core.domain.searches import StartPolicy
+from core.services import jobs
+from tests.unit.api import scenes
+
+HOSTILE = "<script>alert(1)</script>{{7*7}}"
+
+
+def test_an_empty_house(browser: httpx.Client) -> None:
+    for path in ("/", "/jobs", "/models"):
+        answer = browser.get(path)
+        assert answer.status_code == 200
+        assert "None yet" in answer.text
+
+
+def test_home_lists_everything(browser: httpx.Client, container: Container) -> None:
+    target = scenes.dataset(container)
+    supernet = scenes.supernet(container, target)
+    _, model = scenes.finished(container, target)
+    page = browser.get("/").text
+    assert f"/datasets/{target.id}" in page
+    assert supernet.name in page
+    assert f"/models/{model.id}" in page
+    assert "95.0 %" in page
+
+
+def test_a_dataset_page(browser: httpx.Client, container: Container) -> None:
+    target, source = scenes.dataset(container), scenes.dataset(container, "source")
+    bare = browser.get(f"/datasets/{target.id}").text
+    assert "Not ranked yet" in bare
+    assert "The image is cut short." in bare
+    supernet = scenes.supernet(container, source)
+    scenes.ranking(container, target, source, supernet.id)
+    page = browser.get(f"/datasets/{target.id}").text
+    assert "The nearest source is <b>source</b>" in page
+    assert page.count("<svg") >= 3
+    assert f'value="supernet:{supernet.id}"' in page
+    assert f"/v1/datasets/{target.id}/examples/1.png" in page
+
+
+def test_a_job_page_lives_until_the_job_ends(browser: httpx.Client, container: Container) -> None:
+    job = scenes.running(container, scenes.dataset(container))
+    scenes.recorded(container, job)
+    page = browser.get(f"/jobs/{job.id}").text
+    assert f'hx-get="/jobs/{job.id}/live"' in page
+    assert 'http-equiv="refresh"' in page
+    assert "Validation accuracy" in page
+    live = browser.get(f"/jobs/{job.id}/live")
+    assert "<html" not in live.text
+    assert "hx-refresh" not in live.headers
+    with container.sessions.begin() as session:
+        jobs.fail(session, job.id, job.fence, "diverged", "The loss stopped being a number.")
+    ended = browser.get(f"/jobs/{job.id}/live")
+    assert ended.headers["hx-refresh"] == "true"
+    assert "hx-get" not in ended.text
+    assert "The loss stopped being a number." in ended.text
+    whole = browser.get(f"/jobs/{job.id}").text
+    assert 'http-equiv="refresh"' not in whole
+
+
+def test_a_resumed_job_says_so(browser: httpx.Client, container: Container) -> None:
+    job = scenes.running(container, scenes.dataset(container))
+    with container.sessions.begin() as session:
+        jobs.release(
+            session, job.id, job.fence, reason="worker_lost", delay_seconds=0, charge=True
+        )
+    scenes_job = browser.get(f"/jobs/{job.id}").text
+    assert "worker lost" in scenes_job
+
+
+def test_a_result_page_without_a_control_offers_one(
+    browser: httpx.Client, container: Container
+) -> None:
+    target = scenes.dataset(container)
+    _, model = scenes.finished(container, target)
+    page = browser.get(f"/models/{model.id}").text
+    for shown in ("93.0 %", "61.0 %", "95.0 %", "48,211 parameters", "model.onnx"):
+        assert shown in page
+    assert "nothing here says whether the head start helped" in page
+    assert page.count('class="picture cell"') == 2
+    assert 'class="picture matrix"' in page
+
+
+def test_a_result_page_sets_cold_beside_warm(browser: httpx.Client, container: Container) -> None:
+    target = scenes.dataset(container)
+    _, cold = scenes.finished(container, target, policy=StartPolicy.COLD)
+    _, warm = scenes.finished(container, target)
+    page = browser.get(f"/models/{warm.id}").text
+    assert "nothing here says whether" not in page
+    assert f"/models/{cold.id}" in page
+    assert "cold, closed-form head, seed 0" in page
+    assert "Validation accuracy by epoch" in page
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {},
+        {"retrained": None, "arms": None, "best_arm": "x"},
+        {"arms": [], "best_arm": 3},
+        {"arms": [{"history": [{"epoch": 1}, 7, {"valid_accuracy": "high"}]}], "best_arm": 0},
+        {"retrained": {"confusion": [[1], "x", None]}, "supernet": [], "flops": True},
+    ],
+)
+def test_odd_metrics_leave_a_whole_page(
+    browser: httpx.Client, container: Container, metrics: Mapping[str, Any]
+) -> None:
+    target = scenes.dataset(container)
+    _, model = scenes.finished(container, target, metrics=metrics, genotype={"normal": [["?"]]})
+    answer = browser.get(f"/models/{model.id}")
+    assert answer.status_code == 200
+    assert answer.text.rstrip().endswith("</html>")
+
+
+def test_hostile_names_stay_text(browser: httpx.Client, container: Container) -> None:
+    target, source = scenes.dataset(container, HOSTILE), scenes.dataset(container, HOSTILE + "2")
+    supernet = scenes.supernet(container, source)
+    scenes.ranking(container, target, source, supernet.id)
+    _, model = scenes.finished(container, target)
+    job = scenes.failed(container, target, "diverged", HOSTILE)
+    for path in ("/", f"/datasets/{target.id}", f"/jobs/{job.id}", f"/models/{model.id}", "/jobs"):
+        page = browser.get(path).text
+        assert "<script>alert" not in page
+        assert "49" not in page or "{{7*7}}" in page
+        assert "&lt;script&gt;" in page, path
+
+
+def test_every_picture_on_a_page_is_sound(browser: httpx.Client, container: Container) -> None:
+    _, model = scenes.finished(container, scenes.dataset(container))
+    page = browser.get(f"/models/{model.id}").text
+    for piece in page.split("<svg")[1:]:
+        ElementTree.fromstring("<svg" + piece.split("</svg>")[0] + "</svg>")
+
+
+def test_problems_for_people(browser: httpx.Client) -> None:
+    answer = browser.get("/nowhere")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "There is nothing at this address." in answer.text
+    partial = browser.get("/jobs/7/live", headers={"HX-Request": "true"})
+    assert partial.status_code == 422
+    assert "<html" not in partial.text
