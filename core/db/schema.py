@@ -1,5 +1,7 @@
 """Bring a database to the shape this version of the code needs."""
 
+import threading
+from collections.abc import Callable
 from importlib import resources
 
 from alembic import command
@@ -10,13 +12,15 @@ from sqlalchemy import Connection
 
 from core.db.sessions import Sessions
 
+_ONE_AT_A_TIME = threading.Lock()
+
 
 def migrate(url: str, *, revision: str = "head") -> None:
     """Upgrade to `revision`, all or nothing; safe when several processes start at once."""
     sessions = Sessions(url)
     try:
         with sessions.connect() as connection:
-            command.upgrade(_config(connection), revision)
+            _run(command.upgrade, connection, revision)
     finally:
         sessions.dispose()
 
@@ -26,7 +30,7 @@ def downgrade(url: str, *, revision: str) -> None:
     sessions = Sessions(url)
     try:
         with sessions.connect() as connection:
-            command.downgrade(_config(connection), revision)
+            _run(command.downgrade, connection, revision)
     finally:
         sessions.dispose()
 
@@ -40,6 +44,12 @@ def pending(url: str) -> bool:
     finally:
         sessions.dispose()
     return set(current) != set(ScriptDirectory.from_config(_config()).get_heads())
+
+
+def _run(direction: Callable[[Config, str], None], connection: Connection, revision: str) -> None:
+    # Between processes the migration itself takes turns; within one, Alembic's globals must.
+    with _ONE_AT_A_TIME:
+        direction(_config(connection), revision)
 
 
 def _config(connection: Connection | None = None) -> Config:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -48,9 +48,11 @@ class Sessions:
             yield connection
 
     def check(self) -> None:
-        """Raise Unavailable, saying why, when the database does not answer."""
+        """Raise Unavailable, saying why, when the database does not answer or lacks its tables."""
         with self.read() as session:
-            session.execute(text("SELECT 1"))
+            # Not SELECT 1: for that SQLite does not even open its file.
+            if not inspect(session.connection()).has_table("alembic_version"):
+                raise Unavailable("The database lacks its tables: run the migrations.")
 
     def dispose(self) -> None:
         """Close every pooled connection."""

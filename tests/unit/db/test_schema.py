@@ -1,0 +1,75 @@
+"""Migrations: there and back again, and never apart from the tables in the code."""
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import CheckConstraint, Connection, inspect
+from sqlalchemy.exc import DBAPIError
+
+from core.db import schema
+from core.db.result_tables import Base
+from core.db.sessions import Sessions
+from core.errors import Unavailable
+
+
+def tables(url: str) -> set[str]:
+    opened = Sessions(url)
+    with opened.connect() as connection:
+        names = set(inspect(connection).get_table_names())
+    opened.dispose()
+    return names - {"alembic_version"}
+
+
+def test_up_down_and_up_again(empty_url: str) -> None:
+    assert schema.pending(empty_url)
+    schema.migrate(empty_url)
+    assert not schema.pending(empty_url)
+    everything = tables(empty_url)
+    assert everything == set(Base.metadata.tables)
+    schema.migrate(empty_url)  # again does nothing
+    schema.downgrade(empty_url, revision="0001")
+    assert schema.pending(empty_url)
+    assert tables(empty_url) == everything
+    schema.downgrade(empty_url, revision="base")
+    assert tables(empty_url) == set()
+    schema.migrate(empty_url)
+    assert tables(empty_url) == everything
+
+
+def test_migrations_and_tables_agree(database_url: str) -> None:
+    opened = Sessions(database_url)
+    with opened.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+        assert _checks(connection) == {
+            constraint.name
+            for table in Base.metadata.tables.values()
+            for constraint in table.constraints
+            if isinstance(constraint, CheckConstraint)
+        }
+    opened.dispose()
+
+
+def _checks(connection: Connection) -> set[str | None]:
+    found = inspect(connection)
+    return {c["name"] for name in Base.metadata.tables for c in found.get_check_constraints(name)}
+
+
+def test_the_folder_of_the_database_is_made(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new' / '50%' / 'headstart.db'}"
+    schema.migrate(url)
+    assert not schema.pending(url)
+
+
+def test_a_failed_migration_leaves_nothing(empty_url: str) -> None:
+    opened = Sessions(empty_url)
+    with opened.connect() as connection:
+        # In the way of the very last table that the first migration makes.
+        connection.exec_driver_sql("CREATE TABLE models (id INTEGER)")
+    opened.dispose()
+    with pytest.raises((DBAPIError, Unavailable)) as caught:  # what the drivers raise differs
+        schema.migrate(empty_url)
+    assert "models" in str(caught.value.__cause__)
+    assert tables(empty_url) == {"models"}
