@@ -10,7 +10,10 @@ from pydantic_core import to_jsonable_python
 
 
 def dump(value: object) -> Any:
-    """Plain JSON types. NaN and infinities, which JSON has no words for, become null."""
+    """Plain JSON types. NaN and infinities, which JSON has no words for, become null.
+
+    Raises ValueError for what has no JSON form.
+    """
     return _storable(to_jsonable_python(value, fallback=_plain))
 
 
@@ -32,7 +35,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    raise ValueError(f"{type(value).__name__} has no JSON form")
 
 
 def _storable(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Uuid, select, type_coerce
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from core.db.result_tables import ModelRow, SearchRow
@@ -79,13 +79,12 @@ def _check_startable(session: Session, supernet_id: UUID, embedder: str) -> None
         raise InvalidInput(message, details=[Detail("embedder", "not_embedded", message)])
 
 
-def _searches() -> Select[SearchRow, UUID | None]:
+def _searches() -> Select[SearchRow, UUID]:
     # The model points at its search, not the search at its model: no row is ever changed for it.
-    model_id: ColumnElement[UUID | None] = type_coerce(ModelRow.id, Uuid())
-    return select(SearchRow, model_id).outerjoin(ModelRow, ModelRow.search_id == SearchRow.id)
+    return select(SearchRow, ModelRow.id).outerjoin(ModelRow, ModelRow.search_id == SearchRow.id)
 
 
-def _one(session: Session, statement: Select[SearchRow, UUID | None], what: str) -> Search:
+def _one(session: Session, statement: Select[SearchRow, UUID], what: str) -> Search:
     options = {"populate_existing": True}
     row = session.execute(statement, execution_options=options).first()
     if row is None:

@@ -1,0 +1,216 @@
+"""The job protocol against a model of it: any order of moves, the same answers."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from core.db.sessions import Sessions
+from core.domain.jobs import REACHABLE_FROM, TERMINAL, JobId, JobRecord, JobState, QueueName
+from core.errors import IllegalTransition, LeaseLost
+from core.services import jobs
+from tests.unit.services.samples import LEASE, expire, queued
+
+S = JobState
+
+
+@dataclass
+class Expected:
+    """What a job should look like, kept without a database."""
+
+    max_attempts: int
+    order: tuple[int, int]
+    state: JobState = S.QUEUED
+    attempt: int = 0
+    fence: int = 0
+    asked: bool = False
+    expired: bool = False
+    code: str | None = None
+    records: dict[int, int] = field(default_factory=dict)
+    moves: int = 1
+
+    def move(self, to: JobState) -> None:
+        assert self.state in REACHABLE_FROM[to]
+        self.state, self.expired = to, False
+        self.moves += 1
+
+    def give_back(self, *, charge: bool) -> None:
+        if self.asked:
+            self.move(S.CANCELLED)
+        elif charge and self.attempt >= self.max_attempts:
+            self.code = "worker_lost"
+            self.move(S.FAILED)
+        else:
+            self.attempt -= not charge
+            self.move(S.QUEUED)
+
+
+class Protocol(RuleBasedStateMachine):
+    """Rules are what clients, workers and sweepers may do; fences may be stale."""
+
+    template: Path
+    made = Bundle("made")
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        path = Path(self.folder.name) / "machine.db"
+        shutil.copy(self.template, path)
+        self.sessions = Sessions(f"sqlite:///{path}")
+        self.jobs: dict[JobId, Expected] = {}
+
+    def teardown(self) -> None:
+        self.sessions.dispose()
+        self.folder.cleanup()
+
+    def write(self, act: Callable[[Any], Any]) -> Any:
+        with self.sessions.begin() as session:
+            return act(session)
+
+    def as_holder(self, job: JobId, behind: int, act: Callable[[Any, int], Any]) -> bool:
+        """Act with a fence that many claims old; whether that was, rightly, allowed."""
+        expected = self.jobs[job]
+        fence = expected.fence - behind
+        allowed = behind == 0 and expected.state is S.RUNNING
+        if allowed:
+            self.write(lambda session: act(session, fence))
+        else:
+            with pytest.raises(LeaseLost):
+                self.write(lambda session: act(session, fence))
+        return allowed
+
+    @rule(target=made, attempts=st.integers(1, 3), priority=st.integers(-1, 1))
+    def submit(self, attempts: int, priority: int) -> JobId:
+        job = self.write(lambda s: queued(s, max_attempts=attempts, priority=priority))
+        self.jobs[job.id] = Expected(attempts, (-priority, len(self.jobs)))
+        return job.id
+
+    @rule()
+    def claim(self) -> None:
+        claimed = self.write(
+            lambda s: jobs.claim(s, queue=QueueName.CPU, owner="w", lease_seconds=LEASE)
+        )
+        waiting = [e for e in self.jobs.values() if e.state is S.QUEUED]
+        if not waiting:
+            assert claimed is None
+            return
+        expected = self.jobs[claimed.id]
+        # Two of one priority may be of one millisecond: their order is then open.
+        assert expected.order[0] == min(e.order for e in waiting)[0]
+        expected.move(S.RUNNING)
+        expected.attempt += 1
+        expected.fence += 1
+
+    @rule(job=made, behind=st.integers(0, 1))
+    def beat(self, job: JobId, behind: int) -> None:
+        asked: list[bool] = []
+        terms: dict[str, Any] = {"lease_seconds": LEASE, "cost_seconds": 1.0, "progress": None}
+        if self.as_holder(job, behind, lambda s, f: asked.append(jobs.beat(s, job, f, **terms))):
+            assert asked == [self.jobs[job].asked]
+            self.jobs[job].expired = False
+
+    @rule(job=made, behind=st.integers(0, 1), step=st.integers(0, 2))
+    def add_record(self, job: JobId, behind: int, step: int) -> None:
+        def act(session: Any, fence: int) -> None:
+            jobs.add_records(session, job, fence, [JobRecord("x", step, {"fence": fence})])
+
+        if self.as_holder(job, behind, act):
+            self.jobs[job].records[step] = self.jobs[job].fence
+
+    @rule(job=made, behind=st.integers(0, 1), charge=st.booleans())
+    def release(self, job: JobId, behind: int, charge: bool) -> None:
+        terms: dict[str, Any] = {"reason": "r", "delay_seconds": 0, "charge": charge}
+        if self.as_holder(job, behind, lambda s, f: jobs.release(s, job, f, **terms)):
+            self.jobs[job].give_back(charge=charge)
+
+    @rule(job=made, behind=st.integers(0, 1), end=st.sampled_from(sorted(TERMINAL)))
+    def end(self, job: JobId, behind: int, end: JobState) -> None:
+        acts: dict[JobState, Callable[[Any, int], Any]] = {
+            S.SUCCEEDED: lambda s, f: jobs.finish(s, job, f, {"end": len(self.jobs)}),
+            S.FAILED: lambda s, f: jobs.fail(s, job, f, "diverged", "No."),
+            S.CANCELLED: lambda s, f: jobs.mark_cancelled(s, job, f),
+        }
+        expected = self.jobs[job]
+        if end is S.SUCCEEDED and expected.state is S.SUCCEEDED and behind == 0:
+            return  # saying it again is allowed, and tested elsewhere
+        if self.as_holder(job, behind, acts[end]):
+            expected.code = "diverged" if end is S.FAILED else None
+            expected.move(end)
+
+    @rule(job=made)
+    def cancel(self, job: JobId) -> None:
+        expected = self.jobs[job]
+        if expected.state in TERMINAL:
+            with pytest.raises(IllegalTransition):
+                self.write(lambda s: jobs.cancel(s, job))
+            return
+        self.write(lambda s: jobs.cancel(s, job))
+        if expected.state is S.QUEUED:
+            expected.move(S.CANCELLED)
+        else:
+            expected.asked = True
+
+    @rule(job=made)
+    def let_expire(self, job: JobId) -> None:
+        if self.jobs[job].state is S.RUNNING:
+            self.write(lambda s: expire(s, job))
+            self.jobs[job].expired = True
+
+    @rule()
+    def reap(self) -> None:
+        reaped = self.write(lambda s: jobs.reap(s, retry_delays=(0.0,)))
+        due = {id_ for id_, e in self.jobs.items() if e.expired}
+        assert {job.id for job in reaped} == due
+        for id_ in due:
+            self.jobs[id_].give_back(charge=True)
+
+    @invariant()
+    def the_rows_are_as_expected(self) -> None:
+        if not hasattr(self, "jobs"):
+            return
+        with self.sessions.read() as session:
+            for id_, expected in self.jobs.items():
+                job = jobs.get(session, id_)
+                seen = (job.state, job.attempt, job.fence, job.error_code, job.cancel_requested)
+                assert seen == (
+                    expected.state,
+                    expected.attempt,
+                    expected.fence,
+                    expected.code,
+                    expected.asked,
+                )
+                events = jobs.events(session, id_)
+                assert len(events) == expected.moves
+                for before, after in pairwise(events):
+                    assert after.from_state is before.to_state
+                    assert before.to_state in REACHABLE_FROM[after.to_state]
+                written = {r.step: r.values["fence"] for r in jobs.records(session, id_)}
+                assert written == expected.records
+
+
+def test_any_order_of_moves(migrated_sqlite: Path) -> None:
+    Protocol.template = migrated_sqlite
+    run_state_machine_as_test(
+        Protocol,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

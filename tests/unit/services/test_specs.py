@@ -1,0 +1,100 @@
+"""What may be asked for: every bad field is named, each with a way to mend it."""
+
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from core.domain.datasets import DatasetId
+from core.domain.searches import (
+    EmbedSpec,
+    PretrainSpec,
+    RankSpec,
+    SearchSpec,
+    SpaceSpec,
+    StartPolicy,
+    Training,
+)
+from core.domain.supernets import SupernetId
+from core.errors import InvalidInput
+from core.services import specs
+
+HERE = DatasetId(uuid4())
+NAN, INF = float("nan"), float("inf")
+SEARCH = SearchSpec(HERE, "default-1")
+PRETRAIN = PretrainSpec(HERE, "mnist", "default-1")
+SUPERNET = SupernetId(uuid4())
+
+
+def places(spec: specs.Spec) -> list[str]:
+    with pytest.raises(InvalidInput) as caught:
+        specs.check(spec)
+    for detail in caught.value.details:
+        assert detail.message.split()[0] in {"Give", "Name", "Leave"}
+    return [detail.place for detail in caught.value.details]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        EmbedSpec(HERE, "default-1"),
+        RankSpec(HERE, "resnet18@1"),
+        PRETRAIN,
+        SEARCH,
+        replace(SEARCH, policy=StartPolicy.COLD, learning_rates=(0.1, 0.01)),
+        replace(SEARCH, policy=StartPolicy.SUPERNET, supernet_id=SUPERNET),
+        replace(SEARCH, training=Training(weight_decay=0)),
+    ],
+)
+def test_sensible_requests_pass(spec: specs.Spec) -> None:
+    specs.check(spec)
+
+
+@pytest.mark.parametrize("embedder", ["", "../x", "a/b", "a b", "a\n", ".hidden", "e" * 65])
+def test_an_embedders_name_is_safe_in_a_key(embedder: str) -> None:
+    assert places(EmbedSpec(HERE, embedder)) == ["embedder"]
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"learning_rates": (NAN,)}, "learning_rates[0]"),
+        ({"learning_rates": (0.1, INF)}, "learning_rates[1]"),
+        ({"learning_rates": (0.0,)}, "learning_rates[0]"),
+        ({"learning_rates": ()}, "learning_rates"),
+        ({"learning_rates": (0.1, 0.1)}, "learning_rates"),
+        ({"retrain_epochs": 0}, "retrain_epochs"),
+        ({"retrain_epochs": True}, "retrain_epochs"),
+        ({"retrain_epochs": 1.5}, "retrain_epochs"),
+        ({"retrain_learning_rate": -INF}, "retrain_learning_rate"),
+        ({"retrain_learning_rate": "0.1"}, "retrain_learning_rate"),
+        ({"policy": StartPolicy.SUPERNET}, "supernet_id"),
+        ({"supernet_id": SUPERNET}, "supernet_id"),
+        ({"policy": StartPolicy.COLD, "supernet_id": SUPERNET}, "supernet_id"),
+        ({"training": Training(epochs=0)}, "training.epochs"),
+        ({"training": Training(batch_size=1)}, "training.batch_size"),
+        ({"training": Training(seed=-1)}, "training.seed"),
+        ({"training": Training(seed=2**32)}, "training.seed"),
+        ({"training": Training(weight_decay=NAN)}, "training.weight_decay"),
+        ({"training": Training(alpha_learning_rate=0)}, "training.alpha_learning_rate"),
+        ({"space": SpaceSpec(channels=0)}, "space.channels"),
+        ({"space": SpaceSpec(layers=10**9)}, "space.layers"),
+        ({"space": SpaceSpec(nodes=0)}, "space.nodes"),
+        ({"space": SpaceSpec(resolution=4)}, "space.resolution"),
+    ],
+)
+def test_a_bad_setting_is_named(change: dict[str, Any], place: str) -> None:
+    assert places(replace(SEARCH, **change)) == [place]
+
+
+@pytest.mark.parametrize("name", ["", " ", "n" * 201, "a\x00"])
+def test_a_supernets_name_is_for_people(name: str) -> None:
+    assert places(replace(PRETRAIN, name=name)) == ["name"]
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    bad = PretrainSpec(HERE, "", "", SpaceSpec(channels=-1), Training(epochs=-1), NAN)
+    found = places(bad)
+    assert found == ["embedder", "name", "space.channels", "training.epochs", "learning_rate"]
+    assert places(RankSpec(HERE, "e", seed=-1)) == ["seed"]

@@ -1,0 +1,257 @@
+"""From a request to what it made: submit, inputs, record, and what everyone sees then."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from core.db.sessions import Sessions
+from core.domain.datasets import Dataset
+from core.domain.jobs import Job, JobKind, JobState, QueueName
+from core.domain.searches import (
+    EmbedSpec,
+    PretrainSpec,
+    RankSpec,
+    SearchSpec,
+    StartPolicy,
+)
+from core.domain.supernets import Supernet, SupernetId
+from core.domain.work import (
+    EmbedInputs,
+    EmbedOutcome,
+    Outcome,
+    PretrainInputs,
+    PretrainOutcome,
+    RankInputs,
+    RankOutcome,
+    SearchInputs,
+    SearchOutcome,
+)
+from core.errors import InvalidInput, LeaseLost, NotFound
+from core.services import datasets, jobs, models, searches, supernets, wire, work
+from tests.unit.services.samples import EMBEDDER, artifact, dataset, embedding, ranking, sha256_of
+
+
+def take(sessions: Sessions, kind: JobKind) -> Job:
+    queue = QueueName.CPU if kind in {JobKind.EMBED, JobKind.RANK} else QueueName.GPU
+    with sessions.begin() as session:
+        job = jobs.claim(session, queue=queue, owner="w", lease_seconds=60.0)
+    assert job is not None
+    assert job.kind is kind
+    return job
+
+
+def record(sessions: Sessions, job: Job, outcome: Outcome) -> dict[str, Any]:
+    with sessions.begin() as session:
+        result = dict(work.record(session, job, outcome))
+    with sessions.read() as session:
+        done = jobs.get(session, job.id)
+    assert (done.state, done.result) == (JobState.SUCCEEDED, result)
+    return result
+
+
+def pretrained(sessions: Sessions, name: str) -> tuple[Dataset, Supernet]:
+    """A source: a dataset, embedded, with a supernet on it."""
+    with sessions.begin() as session:
+        source = dataset(session, name)
+        searches.submit_pretrain(session, PretrainSpec(source.id, f" {name} net ", EMBEDDER))
+    job = take(sessions, JobKind.PRETRAIN)
+    with sessions.read() as session:
+        given = work.inputs(session, job)
+    assert given == PretrainInputs(
+        PretrainSpec(source.id, f" {name} net ", EMBEDDER), source, None
+    )
+    outcome = PretrainOutcome(
+        space={"channels": 8},
+        resolution=32,
+        key=f"supernets/{name}",
+        sha256=sha256_of(name),
+        metrics={"accuracy": 0.9},
+        seconds=12.0,
+        embedding=embedding(source),
+    )
+    result = record(sessions, job, outcome)
+    with sessions.read() as session:
+        supernet = supernets.get(session, UUID(result["supernet_id"]))
+    return source, supernet
+
+
+def test_an_embed_job(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        target = dataset(session)
+        job = searches.submit_embed(session, EmbedSpec(target.id, EMBEDDER))
+    assert (job.kind, job.dataset_id) == (JobKind.EMBED, target.id)
+    job = take(sessions, JobKind.EMBED)
+    with sessions.read() as session:
+        assert work.inputs(session, job) == EmbedInputs(EmbedSpec(target.id, EMBEDDER), target)
+    record(sessions, job, EmbedOutcome(embedding(target)))
+    with sessions.read() as session:
+        assert datasets.embedding(session, target.id, EMBEDDER) == embedding(target)
+
+
+def test_a_rank_job_sees_the_sources_but_never_the_target(sessions: Sessions) -> None:
+    near, near_net = pretrained(sessions, "near")
+    target, _ = pretrained(sessions, "target")  # itself a source for others
+    with sessions.begin() as session:
+        searches.submit_rank(session, RankSpec(target.id, EMBEDDER))
+        searches.submit_rank(session, RankSpec(target.id, "other"))
+    job = take(sessions, JobKind.RANK)
+    with sessions.read() as session:
+        given = work.inputs(session, job)
+    assert isinstance(given, RankInputs)
+    assert given.embedding == embedding(target)
+    assert [found.supernet_id for found in given.candidates] == [near_net.id]
+    assert given.candidates[0].embedding == embedding(near)
+    assert given.candidates[0].key == "supernets/near"
+    assert wire.load(RankInputs, wire.dump(given)) == given
+    record(sessions, job, RankOutcome(ranking(target, near), None))
+    other = take(sessions, JobKind.RANK)
+    with sessions.read() as session:
+        unseen = work.inputs(session, other)
+        assert isinstance(unseen, RankInputs)
+        assert (unseen.embedding, unseen.candidates) == (None, ())
+        assert datasets.ranking(session, target.id) == ranking(target, near)
+
+
+def test_a_search_job_from_request_to_model(sessions: Sessions) -> None:
+    source, net = pretrained(sessions, "source")
+    with sessions.begin() as session:
+        target = dataset(session, "target")
+        search, job = searches.submit_search(session, SearchSpec(target.id, EMBEDDER))
+    assert (search.job_id, search.model_id, search.ranking) == (job.id, None, None)
+    job = take(sessions, JobKind.SEARCH)
+    with sessions.read() as session:
+        given = work.inputs(session, job)
+    assert isinstance(given, SearchInputs)
+    assert [found.supernet_id for found in given.candidates] == [net.id]
+    assert wire.load(SearchInputs, wire.dump(given)) == given
+    outcome = SearchOutcome(
+        ranking=ranking(target, source),
+        start={"policy": "nearest"},
+        genotype={"normal": [["skip", 0]]},
+        metrics={"retrained": 0.97, "odd": float("inf")},
+        artifacts=(artifact(),),
+        manifest_key="m",
+        manifest_sha256=sha256_of("m"),
+        embedding=embedding(target),
+    )
+    result = record(sessions, job, wire.load(SearchOutcome, wire.dump(outcome)))
+    with sessions.read() as session:
+        done = searches.by_job(session, job.id)
+        model = models.get(session, done.model_id or uuid4())
+        assert searches.get(session, search.id) == done
+        assert searches.listing(session, limit=5)[0] == (done,)
+        assert searches.listing(session, limit=5, dataset_id=source.id)[0] == ()
+        assert models.listing(session, limit=5, dataset_id=target.id)[0] == (model,)
+        assert models.listing(session, limit=5, dataset_id=source.id)[0] == ()
+    assert result["model_id"] == str(model.id)
+    assert (done.ranking, done.start) == (outcome.ranking, outcome.start)
+    assert (model.search_id, model.dataset_id) == (search.id, target.id)
+    assert model.metrics == {"retrained": 0.97, "odd": None}
+    assert model.artifact("model.onnx") == artifact()
+    assert model.artifact("other") is None
+
+
+@pytest.mark.parametrize("policy", list(StartPolicy))
+def test_each_policy_has_its_starts(sessions: Sessions, policy: StartPolicy) -> None:
+    _, first = pretrained(sessions, "first")
+    _, second = pretrained(sessions, "second")
+    named = first.id if policy is StartPolicy.SUPERNET else None
+    with sessions.begin() as session:
+        spec = SearchSpec(dataset(session).id, EMBEDDER, policy, named)
+        searches.submit_search(session, spec)
+    job = take(sessions, JobKind.SEARCH)
+    with sessions.read() as session:
+        given = work.inputs(session, job)
+    assert isinstance(given, SearchInputs)
+    assert given.spec == spec
+    expected = {
+        StartPolicy.COLD: [],
+        StartPolicy.NEAREST: [second.id, first.id],
+        StartPolicy.SUPERNET: [first.id],
+    }
+    assert [found.supernet_id for found in given.candidates] == expected[policy]
+
+
+def test_who_lost_the_lease_records_nothing(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        target = dataset(session)
+        searches.submit_embed(session, EmbedSpec(target.id, EMBEDDER))
+    job = take(sessions, JobKind.EMBED)
+    with sessions.begin() as session:
+        jobs.release(session, job.id, job.fence, reason="lost", delay_seconds=0, charge=True)
+    with pytest.raises(LeaseLost), sessions.begin() as session:
+        work.record(session, job, EmbedOutcome(embedding(target)))
+    with sessions.read() as session:
+        assert datasets.embedding(session, target.id, EMBEDDER) is None
+
+
+def test_an_outcome_cannot_speak_for_another_dataset(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        target, other = dataset(session), dataset(session, "other")
+        searches.submit_embed(session, EmbedSpec(target.id, EMBEDDER))
+    job = take(sessions, JobKind.EMBED)
+    with pytest.raises(ValueError, match="own dataset"), sessions.begin() as session:
+        work.record(session, job, EmbedOutcome(embedding(other)))
+
+
+def test_requests_about_nothing(sessions: Sessions) -> None:
+    nowhere = dataset_free_specs()
+    with sessions.begin() as session:
+        for submit, spec in nowhere:
+            with pytest.raises(NotFound):
+                submit(session, spec)
+        for look in (searches.get, searches.by_job, models.get, supernets.get):
+            with pytest.raises(NotFound):
+                look(session, uuid4())
+        target = dataset(session)
+        missing = SearchSpec(target.id, EMBEDDER, StartPolicy.SUPERNET, SupernetId(uuid4()))
+        with pytest.raises(NotFound):
+            searches.submit_search(session, missing)
+    with sessions.read() as session:
+        assert jobs.listing(session, limit=5) == ((), None)
+
+
+def dataset_free_specs() -> list[Any]:
+    nowhere: Any = uuid4()
+    return [
+        (searches.submit_embed, EmbedSpec(nowhere, EMBEDDER)),
+        (searches.submit_rank, RankSpec(nowhere, EMBEDDER)),
+        (searches.submit_pretrain, PretrainSpec(nowhere, "n", EMBEDDER)),
+        (searches.submit_search, SearchSpec(nowhere, EMBEDDER)),
+    ]
+
+
+def test_bad_requests_queue_nothing(sessions: Sessions) -> None:
+    _, net = pretrained(sessions, "source")
+    with sessions.begin() as session:
+        target = dataset(session)
+        with pytest.raises(InvalidInput, match="details"):
+            searches.submit_search(
+                session, SearchSpec(target.id, EMBEDDER, learning_rates=(float("nan"),))
+            )
+        other = SearchSpec(target.id, "other", StartPolicy.SUPERNET, net.id)
+        with pytest.raises(InvalidInput, match="no embedding by 'other'"):
+            searches.submit_search(session, other)
+    with sessions.read() as session:
+        assert jobs.listing(session, limit=5, state=JobState.QUEUED) == ((), None)
+        assert searches.listing(session, limit=5) == ((), None)
+
+
+def test_a_named_supernet_that_lost_its_embedding(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        spec = SearchSpec(dataset(session).id, EMBEDDER, StartPolicy.SUPERNET, SupernetId(uuid4()))
+        jobs.submit(session, kind=JobKind.SEARCH, spec=wire.dump(spec), dataset_id=spec.dataset_id)
+    job = take(sessions, JobKind.SEARCH)
+    with sessions.read() as session, pytest.raises(NotFound, match="no supernet"):
+        work.inputs(session, job)
+
+
+def test_supernets_are_listed_newest_first(sessions: Sessions) -> None:
+    _, first = pretrained(sessions, "first")
+    _, second = pretrained(sessions, "second")
+    with sessions.read() as session:
+        page, token = supernets.listing(session, limit=1)
+        assert page == (second,)
+        assert supernets.listing(session, limit=1, after=token) == ((first,), None)
+    assert first.name == "first net"
