@@ -292,3 +292,7 @@ def _show_jobs(found: list[Json]) -> None:
 def _model_row(model: Json) -> tuple[str, str, str]:
     retrained = model["metrics"].get("retrained") or {}
     return model["id"], words.percent(retrained.get("test_accuracy")), model["created_at"]
+
+
+if __name__ == "__main__":
+    main()

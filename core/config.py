@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     slots: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
     threads_per_job: int | None = Field(default=None, ge=1)
     device: str = "auto"
-    embedder: str = "default"
+    embedder: str = "oriented-energy@1"
     resnet18_weights: Path | None = None
     allow_unauthenticated_network: bool = False
     log_format: Literal["console", "json"] = "console"

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 from safetensors.torch import load_file
 
+from core.config import Settings
 from core.domain.datasets import Dataset
 from core.domain.searches import (
     EmbedSpec,
@@ -33,6 +34,7 @@ from core.domain.work import (
     SearchOutcome,
 )
 from core.errors import CorruptObject, NotFound
+from core.ot import embedders
 from core.pipelines import (
     compare_datasets,
     dataset_images,
@@ -44,7 +46,7 @@ from core.pipelines import (
 from core.pipelines.context import Stopped
 from tests.unit.pipelines.conftest import World
 
-EMBEDDER = "oriented-energy"
+EMBEDDER = "oriented-energy@1"
 SPACE = SpaceSpec(channels=2, layers=3, nodes=2, resolution=16)
 TRAINING = Training(epochs=2, batch_size=16, seed=3)
 Register = Callable[..., Dataset]
@@ -232,3 +234,7 @@ def _accuracies(outcome: SearchOutcome) -> list[float]:
     return [
         outcome.metrics[key]["test_accuracy"] for key in ("supernet", "discretised", "retrained")
     ]
+
+
+def test_the_default_embedder_in_settings_is_the_one_that_ships() -> None:
+    assert Settings().embedder == embedders.create().identifier
