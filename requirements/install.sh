@@ -72,5 +72,5 @@ python=$(choose_python)
 make_environment "$python"
 uv=$(find_uv "$python")
 "$uv" pip install --python "$venv/bin/python" \
-    --constraint requirements/constraints.txt --build-constraint requirements/constraints.txt \
+    --compile-bytecode --constraint requirements/constraints.txt --build-constraint requirements/constraints.txt \
     --editable ".[$extras]"
