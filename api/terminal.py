@@ -1,5 +1,6 @@
 """What the command line shows: tables, progress bars, problems."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ from rich.table import Table
 from api.remote import Json, Refused, Remote
 from api.web import words
 
-out = Console(highlight=False, soft_wrap=True)
+WIDE = 200  # piped into a file or another program: never cut an id in two
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -34,8 +37,8 @@ def show_problem(refused: Refused) -> None:
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A plain table; numbers on the right."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for position, heading in enumerate(headings):
+        table.add_column(heading, overflow="fold", no_wrap=position == 0)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     out.print(table)

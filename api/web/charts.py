@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from markupsafe import Markup
 
@@ -52,8 +53,8 @@ def coupling(neighbour: Neighbour) -> Markup | None:
     )
 
 
-def live_curves(records: Sequence[JobRecord]) -> list[Markup]:
-    """A job's accuracies and losses so far, a line per stage."""
+def live_curves(records: Sequence[JobRecord], rates: Sequence[Any] = ()) -> list[Markup]:
+    """A job's accuracies and losses so far, a line per stage and, if several, learning rate."""
     ordered = sorted(records, key=lambda record: (record.stage, record.step))
     stages = {
         stage: [{"epoch": record.step} | dict(record.values) for record in lines]
@@ -68,7 +69,7 @@ def live_curves(records: Sequence[JobRecord]) -> list[Markup]:
             line
             for stage, rows in stages.items()
             for key in keys
-            if (line := metrics.series(f"{words.stage(stage)}: {_said(key)}", rows, key)).xs
+            if (line := metrics.series(f"{words.stage(stage, rates)}: {_said(key)}", rows, key)).xs
         ]
         if lines:
             picture = draw_curves(

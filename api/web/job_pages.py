@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from api.deps import SessionDep, WorkDep
-from api.web import charts, pages
+from api.web import charts, metrics, pages
 from core.domain.datasets import DatasetId
 from core.domain.jobs import Job, JobId, JobKind
 from core.errors import NotFound
@@ -54,13 +54,15 @@ def cancel(job_id: UUID, work: WorkDep) -> Response:
 def _seen(session: Session, job_id: UUID) -> dict[str, Any]:
     job = jobs.get(session, JobId(job_id))
     records = jobs.records(session, job.id)
+    rates = metrics.sequence(job.spec.get("learning_rates"))
     dataset = None
     if job.dataset_id is not None:
         dataset = datasets.get(session, DatasetId(job.dataset_id))
     return {
         "job": job,
         "dataset": dataset,
-        "curves": charts.live_curves(records),
+        "rates": rates,
+        "curves": charts.live_curves(records, rates),
         "latest": records[-1] if records else None,
         "events": jobs.events(session, job.id),
         "model_id": _model_id(session, job),

@@ -1,6 +1,7 @@
 """Values as people read them: durations, sizes, stages, operations."""
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -67,11 +68,13 @@ def kind(value: Any) -> str:
     return KINDS.get(str(value), str(value))
 
 
-def stage(value: Any) -> str:
-    """A stage, with its number when there are several (`search:1`)."""
+def stage(value: Any, rates: Sequence[Any] = ()) -> str:
+    """A stage; `search:1` is the search with the second of several learning rates."""
     name, _, number = str(value).partition(":")
     said = STAGES.get(name, name.replace("_", " "))
-    return f"{said}, learning rate {int(number) + 1}" if number.isdigit() else said
+    if number.isdigit() and int(number) < len(rates) > 1:
+        return f"{said} with learning rate {rates[int(number)]}"
+    return said
 
 
 def operation(value: Any) -> str:
