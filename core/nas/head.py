@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from core.nas.images import LabelledImages
 
 # Ridge strengths relative to the number of images (features have unit variance).
 _RIDGES = tuple(10.0 ** (exponent / 2) for exponent in range(-12, 5))
-_TEMPERATURES = tuple(2.0 ** (step / 4) for step in range(-8, 41))  # 0.25 .. 1024
+# Bounded: on separable validation images the best temperature is infinite.
+_LOG_TEMPERATURES = (-2.0, 4.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,5 +153,10 @@ def _inverse_deviation(features: Tensor) -> Tensor:
 
 
 def _temperature(scores: Tensor, labels: Tensor) -> float:
-    losses = [F.cross_entropy(scores * t, labels).item() for t in _TEMPERATURES]
-    return min(zip(losses, _TEMPERATURES, strict=True))[1]
+    # Cross-entropy is convex in the factor, so it has one valley along its logarithm too.
+    low, high = _LOG_TEMPERATURES
+    for _ in range(48):
+        left, right = low + (high - low) / 3, high - (high - low) / 3
+        losses = [float(F.cross_entropy(scores * math.exp(t), labels)) for t in (left, right)]
+        low, high = (low, right) if losses[0] <= losses[1] else (left, high)
+    return math.exp((low + high) / 2)

@@ -6,6 +6,7 @@ costs more than the step.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,9 +30,9 @@ def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
         epoch: Epoch index, non-negative.
         stream: Which use within the epoch: independent shuffles take different streams.
     """
-    # An odd 63-bit multiplier per field keeps the seeds of neighbouring epochs and streams apart.
-    mixed = seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9 + stream * 0x94D049BB133111EB
-    return torch.Generator().manual_seed(mixed & 0x7FFF_FFFF_FFFF_FFFF)
+    # Hashed, because the CPU generator reads only 32 bits of its seed.
+    digest = hashlib.blake2b(f"{seed}/{epoch}/{stream}".encode(), digest_size=4).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

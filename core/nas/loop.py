@@ -20,6 +20,9 @@ from core.nas.optimisers import Momentum, Optimiser
 # Streams of `epoch_generator`: independent randomness within one epoch.
 TRAIN, VALID, STATISTICS, PATHS = 2, 3, 4, 5
 
+# Without a backward pass larger batches fit, and small networks spend less on each call.
+_MEASURING_BATCH = 256
+
 
 class Diverged(ValueError):
     """The loss stopped being a number; smaller learning rates usually cure it."""
@@ -225,7 +228,7 @@ def run_epochs(
         yield Epoch(
             index=0,
             learning_rate=config.rate(0),
-            train=measure(state.model, _statistics_sample(train, config), config.batch_size),
+            train=measure(state.model, _statistics_sample(train, config), _MEASURING_BATCH),
             valid=valid_score,
             steps=0,
             seconds=time.perf_counter() - started,
@@ -289,8 +292,8 @@ def measure_fresh(
 
     The running average that training leaves makes a young network look like chance.
     """
-    reestimate(model, _statistics_sample(train, config).batches(config.batch_size))
-    return measure(model, valid, config.batch_size)
+    reestimate(model, _statistics_sample(train, config).batches(_MEASURING_BATCH))
+    return measure(model, valid, _MEASURING_BATCH)
 
 
 def _statistics_sample(train: LabelledImages, config: TrainingConfig) -> LabelledImages:

@@ -108,6 +108,7 @@ def inherit(supernet: Supernet, genotype: Genotype) -> Network:
     """
     space = supernet.space
     network = Network(space, genotype, supernet.classes, torch.Generator().manual_seed(0))
+    network.to(supernet.classifier.weight)  # the type first: loading would round to the old one
     state, packed = network.state_dict(), supernet.state_dict()
     state |= {name: value for name, value in packed.items() if name in state}
     for layer in range(space.layers):
@@ -120,7 +121,7 @@ def inherit(supernet: Supernet, genotype: Genotype) -> Network:
             # An identity has no tensors: it finds no name to fill.
             state |= {f"{here}.{n}": v for n, v in values.items() if f"{here}.{n}" in state}
     network.load_state_dict(state)
-    return network.to(supernet.classifier.weight).train(supernet.training)
+    return network.train(supernet.training)
 
 
 def _edge_tensors(
@@ -156,7 +157,8 @@ def flops(network: Network, resolution: int) -> int:
     """Multiply-adds of convolutions and head for one square image.
 
     Args:
-        network: Counted with separate depthwise and pointwise convolutions, as deployed.
+        network: Counted as exported: depthwise and pointwise convolutions apart, factorised
+            reductions as the 2x2 kernels they run as.
         resolution: Side of the image in pixels.
     """
     unfolded = unfold(network)

@@ -39,7 +39,8 @@ def pointwise_product(maps: Tensor, weight: Tensor) -> Tensor:
     Channels-last maps are a matrix already: a plain product takes half the time of the
     convolution kernels at these sizes.
     """
-    if maps.is_contiguous(memory_format=torch.channels_last) and maps.device.type == "cpu":
+    fits = maps.device.type == "cpu" and maps.is_contiguous(memory_format=torch.channels_last)
+    if fits and not torch.compiler.is_exporting():
         return F.linear(maps.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
     return F.conv2d(maps, weight[..., None, None])
 

@@ -10,11 +10,12 @@ from core.nas.space import Space
 from core.nas.supernet import Supernet
 from tests.unit.nas.plain_darts import PlainDarts, pack, packed_gradients
 
+# Four nodes; five layers, so that normal cells follow each other; widths on both sides of every
+# choice between dense and depthwise; maps smaller than the kernels.
 CASES = [
-    (Space(channels=4, layers=3, input_channels=1), 5, 8),
-    (Space(channels=4, layers=5, nodes=3, stem_multiplier=2), 3, 12),
-    (Space(channels=2, layers=4, nodes=2, input_channels=2), 7, 4),
-    (Space(channels=10, layers=3, nodes=1), 2, 8),
+    (Space(channels=2, layers=3, input_channels=1), 3, 8),
+    (Space(channels=2, layers=5, nodes=2, stem_multiplier=2), 5, 4),
+    (Space(channels=10, layers=3, nodes=1, input_channels=2), 2, 4),
 ]
 
 

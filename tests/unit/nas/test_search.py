@@ -1,0 +1,185 @@
+"""The search learns, resumes to the bit, repeats itself, and refuses nonsense."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from core.nas.derive import derive
+from core.nas.evaluate import RetrainConfig, RetrainState, evaluate, retrain
+from core.nas.genotype import Genotype
+from core.nas.images import LabelledImages
+from core.nas.network import Network
+from core.nas.search import Diverged, SearchConfig, SearchState, run
+from core.nas.space import Space
+from core.nas.supernet import Supernet
+
+Halves = tuple[LabelledImages, LabelledImages]
+
+CONFIG = SearchConfig(epochs=4, batch_size=40, learning_rate=0.1, alpha_learning_rate=0.01)
+
+
+def fresh(space: Space) -> SearchState:
+    return SearchState(Supernet(space, 10, torch.Generator().manual_seed(0)))
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
+
+
+def test_search_learns_and_resumes_to_the_bit(space: Space, halves: Halves) -> None:
+    whole = fresh(space)
+    records, saved = [], b""
+    for record in run(whole, *halves, CONFIG):
+        records.append(record)
+        if record.epoch == 2:
+            saved = save(whole.tensors())
+    assert [record.epoch for record in records] == [0, 1, 2, 3, 4]
+    assert records[-1].train_loss < 0.8 * records[1].train_loss
+    assert records[-1].valid_accuracy > max(0.4, records[0].valid_accuracy + 0.2)
+    steps = math.ceil(len(halves[0]) / CONFIG.batch_size)
+    assert [record.steps for record in records] == [0, *[steps] * 4]
+    assert records[1].learning_rate == CONFIG.learning_rate > records[4].learning_rate
+
+    resumed = fresh(space)
+    resumed.load(load(saved))
+    rest = list(run(resumed, *halves, CONFIG))
+    assert [record.epoch for record in rest] == [3, 4]
+    assert same(whole.tensors(), resumed.tensors())
+    assert derive(whole.supernet) == derive(resumed.supernet)
+    assert rest[-1].valid_loss == records[-1].valid_loss
+
+
+def test_the_seed_decides(space: Space, halves: Halves) -> None:
+    def outcome(seed: int) -> dict[str, torch.Tensor]:
+        state = fresh(space)
+        list(run(state, *halves, SearchConfig(epochs=1, batch_size=60, seed=seed)))
+        return state.tensors()
+
+    assert same(outcome(1), outcome(1))
+    assert not same(outcome(1), outcome(2))
+
+
+def test_only_alphas_follow_the_validation_half(space: Space, halves: Halves) -> None:
+    train, valid = halves
+    config = SearchConfig(epochs=1, batch_size=60, learning_rate=0, learning_rate_min=0)
+    state = fresh(space)
+    before = state.tensors()
+    record = list(run(state, train, valid, config))[-1]
+    after = state.tensors()
+    moved = {
+        name.removeprefix("model.")
+        for name in before
+        if name.startswith("model.")
+        and not torch.equal(before[name], after[name])
+        and "running" not in name
+        and "num_batches" not in name
+    }
+    assert moved == {"alphas_normal", "alphas_reduction"}
+    assert len(record.alphas_normal) == space.edges
+    assert all(sum(row) == pytest.approx(1, abs=1e-3) for row in record.alphas_normal)
+    assert 0 < record.entropy_normal <= math.log(8)
+
+
+def test_zero_epochs_only_measure(space: Space, halves: Halves) -> None:
+    records = list(run(fresh(space), *halves, SearchConfig(epochs=0)))
+    assert [(r.epoch, r.steps) for r in records] == [(0, 0)]
+
+
+def test_divergence_is_an_error(space: Space, halves: Halves) -> None:
+    state = fresh(space)
+    with torch.no_grad():
+        state.supernet.stem.fill_(float("inf"))
+    with pytest.raises(Diverged):
+        list(run(state, *halves, CONFIG))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", -1),
+        ("epochs", 2.0),
+        ("epochs", True),
+        ("batch_size", 1),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("learning_rate", -0.1),
+        ("learning_rate", "0.1"),
+        ("momentum", 1.0),
+        ("gradient_clip", 0.0),
+        ("augment", "flip"),
+        ("seed", -1),
+        ("alpha_learning_rate", float("nan")),
+        ("alpha_weight_decay", 2.0),
+    ],
+)
+def test_impossible_settings_are_refused(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        SearchConfig(**{"epochs": 1, field: value})
+
+
+def test_retraining_resumes_to_the_bit_and_learns(
+    halves: Halves, space: Space, genotype: Genotype
+) -> None:
+    config = RetrainConfig(epochs=4, batch_size=40, learning_rate=0.1, drop_path=0.2)
+
+    def begin() -> RetrainState:
+        return RetrainState(Network(space, genotype, 10, torch.Generator().manual_seed(0)))
+
+    whole, saved = begin(), b""
+    for record in retrain(whole, *halves, config):
+        if record.epoch == 2:
+            saved = save(whole.tensors())
+        last = record
+    resumed = begin()
+    resumed.load(load(saved))
+    assert [r.epoch for r in retrain(resumed, *halves, config)] == [3, 4]
+    assert same(whole.tensors(), resumed.tensors())
+    assert last.valid_accuracy > 0.3
+    assert evaluate(whole.network, halves[1], 50).accuracy == pytest.approx(last.valid_accuracy)
+
+
+def test_a_foreign_checkpoint_is_refused_and_changes_nothing(space: Space) -> None:
+    state = fresh(space)
+    before = state.tensors()
+    good = {name: value + 1 for name, value in before.items()}
+    for bad, message in (
+        ({**good, "model.extra": torch.ones(1)}, "unknown 'model.extra'"),
+        ({n: v for n, v in good.items() if n != "epoch"}, "missing 'epoch'"),
+        ({**good, "model.stem": torch.ones(1)}, "'model.stem' is"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            state.load(bad)
+        assert same(before, state.tensors())
+
+
+def test_retraining_settings_are_checked() -> None:
+    with pytest.raises(ValueError, match="drop_path"):
+        RetrainConfig(epochs=1, drop_path=1.0)
+    with pytest.raises(ValueError, match="epochs"):
+        RetrainConfig(epochs=-1)
+
+
+def test_evaluation_counts(halves: Halves, space: Space) -> None:
+    _, valid = halves
+    supernet = Supernet(space, 10, torch.Generator().manual_seed(0)).eval()
+    with torch.no_grad():
+        supernet.classifier.weight.zero_()
+        supernet.classifier.bias.zero_()
+        supernet.classifier.bias[3] = 1.0  # always answers 3
+    some = valid.take((valid.labels != 7).nonzero().flatten())
+    result = evaluate(supernet, some, 17)
+    totals = some.labels.bincount(minlength=10)
+    assert result.accuracy == pytest.approx((totals[3] / len(some)).item())
+    assert torch.equal(result.confusion[:, 3], totals)
+    assert result.confusion.sum() == len(some)
+    assert result.per_class[3] == 1.0
+    assert result.per_class[4] == 0.0
+    assert result.per_class[7] is None
+    with pytest.raises(ValueError, match="images"):
+        evaluate(supernet, valid.take(torch.tensor([], dtype=torch.int64)), 5)
