@@ -16,17 +16,7 @@ from core.db.sessions import Sessions
 from core.domain.jobs import Job, JobState, QueueName
 from core.errors import IllegalTransition, LeaseLost
 from core.services import datasets, jobs
-from tests.fixtures.databases import (
-    database_url,
-    empty_url,
-    migrated_postgres,
-    migrated_sqlite,
-    sessions,
-)
 from tests.unit.services.samples import dataset, expire, queued, running, sha256_of
-
-__all__ = ["database_url", "empty_url", "migrated_postgres", "migrated_sqlite", "sessions"]
-
 
 T = TypeVar("T")
 
