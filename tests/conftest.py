@@ -2,8 +2,8 @@
 
 pytest_plugins = [
     "tests.fixtures.browser",
-    "tests.fixtures.databases",
     "tests.fixtures.postgres",
     "tests.fixtures.redis",
     "tests.fixtures.s3",
+    "tests.fixtures.databases",  # after postgres, which it imports
 ]
