@@ -3,28 +3,20 @@
 Exit status: 0 done, 1 refused or failed (the reason is printed), 2 not a valid command.
 """
 
-import ipaddress
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-import uvicorn
 
-from api import remote, terminal
-from api.app import create_app
+from api import remote, serving, terminal
 from api.remote import Json, Refused, Remote, path_of
 from api.web import words
-from core import bootstrap
-from core.bootstrap import Container
 from core.config import Settings
 from core.domain.searches import StartPolicy
-from core.embedded import embedded
 from core.errors import AppError
 
 app = typer.Typer(
@@ -34,7 +26,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-DRAIN_SECONDS = 20
 
 DatasetArgument = Annotated[str, typer.Argument(help="A dataset's id, unique id prefix, or name.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs of the search.")]
@@ -61,27 +52,11 @@ def serve(
 ) -> None:
     """Run the service here: database, files and workers included unless Redis is configured."""
     settings = Settings()
-    if not _is_loopback(host) and not settings.allow_unauthenticated_network:
-        raise typer.BadParameter(
-            f"{host} can be reached from other machines, and nobody is asked who they are. "
-            "Listen on 127.0.0.1, or set HEADSTART_ALLOW_UNAUTHENTICATED_NETWORK=true behind "
-            "a proxy that does.",
-            param_hint="--host",
-        )
-    bootstrap.configure_logging(settings.log_format)
-    signal.signal(signal.SIGTERM, _stop)  # uvicorn passes the signal on when it has drained
-    with _container(settings) as container:
-        shown = f"[{host}]" if ":" in host else host
-        terminal.err.print(f"Headstart is at http://{shown}:{port}/")
-        uvicorn.run(
-            create_app(container),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-        )
+    try:
+        serving.check_address(host, settings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--host") from error
+    serving.run(settings, host=host, port=port)
 
 
 @app.command()
@@ -231,33 +206,6 @@ def _download(server: Remote, model: Json, folder: Path) -> None:
 def _server() -> Iterator[Remote]:
     with remote.connect() as http:
         yield Remote(http)
-
-
-@contextmanager
-def _container(settings: Settings) -> Iterator[Container]:
-    """Embedded, unless Redis says that workers are elsewhere."""
-    if settings.redis_url is None:
-        with embedded(settings) as container:
-            yield container
-        return
-    container = bootstrap.build(settings)
-    try:
-        yield container
-    finally:
-        container.close()
-
-
-def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(0)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _given(**values: Any) -> dict[str, Any]:

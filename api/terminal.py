@@ -108,9 +108,8 @@ def watch(remote: Remote, job: Json) -> Json:
             time.sleep(job["poll_after_ms"] / 1000)
             job = remote.get(f"/v1/jobs/{job['id']}")
     if job["state"] == "failed":
-        raise Refused(
-            job["error_message"] or "The job failed.", code=job["error_code"] or "failed"
-        )
+        sentence = job["error_message"] or "The job failed; the service's log says more."
+        raise Refused(sentence, code=job["error_code"] or "failed")
     if job["state"] == "cancelled":
         raise Refused("The job was cancelled.", code="cancelled")
     return job

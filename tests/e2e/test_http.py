@@ -1,0 +1,167 @@
+"""The main job through HTTP and the command line, on a real service with real workers."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e import shapes
+from tests.e2e.conftest import Service
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SPACE = {"channels": 4, "layers": 3, "resolution": 16}
+TRAINING = {"epochs": 1, "batch_size": 16, "seed": 3}
+JOB_SECONDS = 600
+
+
+def ended(http: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
+    deadline = time.monotonic() + JOB_SECONDS
+    while job["poll_after_ms"] is not None:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.2)
+        answer = http.get(f"/v1/jobs/{job['id']}")
+        answer.raise_for_status()
+        job = answer.json()
+    assert job["state"] == "succeeded", (job["error_code"], job["error_message"])
+    return job
+
+
+def uploaded(http: httpx.Client, archive: Path, name: str) -> dict[str, Any]:
+    answer = http.post(
+        "/v1/datasets",
+        params={"name": name},
+        content=archive.read_bytes(),
+        headers={"Content-Type": "application/zip"},
+    )
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+def headstart(service: Service, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "api.cli", *arguments],
+        env={**os.environ, "HEADSTART_URL": service.url},
+        capture_output=True,
+        text=True,
+        timeout=JOB_SECONDS,
+        check=False,
+    )
+
+
+def test_upload_pretrain_rank_search_download(
+    http: httpx.Client, service: Service, tmp_path: Path
+) -> None:
+    source = uploaded(http, shapes.archive(tmp_path / "s.zip", images=24, seed=1), "shapes")
+    target = uploaded(http, shapes.archive(tmp_path / "t.zip", images=24, seed=2), "more shapes")
+    ended(http, source["embed_job"])
+
+    body = {
+        "dataset_id": source["id"],
+        "name": "shapes supernet",
+        "space": SPACE,
+        "training": TRAINING,
+    }
+    submitted = http.post("/v1/supernets", json=body)
+    assert submitted.status_code == 202, submitted.text
+    pretrained = ended(http, submitted.json())
+    supernet = http.get(f"/v1/supernets/{pretrained['result']['supernet_id']}").json()
+    assert supernet["dataset_id"] == source["id"]
+
+    ranked = headstart(service, "rank", "more shapes")
+    assert ranked.returncode == 0, ranked.stderr
+    assert "shapes" in ranked.stdout
+    (nearest,) = http.get(f"/v1/datasets/{target['id']}/neighbours").json()["neighbours"]
+    assert nearest["dataset_id"] == source["id"]
+    assert nearest["distance"] > 0
+
+    submitted = http.post(
+        "/v1/searches",
+        json={"dataset_id": target["id"], "training": TRAINING, "retrain_epochs": 1},
+    )
+    assert submitted.status_code == 202, submitted.text
+    job = ended(http, submitted.json()["job"])
+    assert job["progress"] == 1.0
+    assert job["cost_seconds"] > 0
+    records = http.get(f"/v1/jobs/{job['id']}/records").json()["items"]
+    assert any("valid_accuracy" in record["values"] for record in records)
+
+    search = http.get(f"/v1/searches/{submitted.json()['id']}").json()
+    assert search["start"]["dataset_name"] == "shapes"
+    model = http.get(f"/v1/models/{search['model_id']}").json()
+    for kind in ("supernet", "discretised", "retrained"):
+        assert 0 <= model["metrics"][kind]["test_accuracy"] <= 1
+
+    downloaded = headstart(service, "models", model["id"], "--download", tmp_path / "model")
+    assert downloaded.returncode == 0, downloaded.stderr
+    for artifact in model["artifacts"]:
+        data = (tmp_path / "model" / artifact["name"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == artifact["sha256"]
+    genotype = next(each for each in model["artifacts"] if each["name"].startswith("genotype"))
+    assert json.loads((tmp_path / "model" / genotype["name"]).read_text())
+
+
+def test_a_search_can_be_cancelled(http: httpx.Client, tmp_path: Path) -> None:
+    target = uploaded(http, shapes.archive(tmp_path / "c.zip", images=24, seed=9), "cancelled")
+    body = {
+        "dataset_id": target["id"],
+        "policy": "cold",
+        "space": SPACE,
+        "training": TRAINING | {"epochs": 10_000},
+    }
+    job = http.post("/v1/searches", json=body).json()["job"]
+    assert http.post(f"/v1/jobs/{job['id']}:cancel").status_code == 202
+    deadline = time.monotonic() + 120
+    while (job := http.get(f"/v1/jobs/{job['id']}").json())["poll_after_ms"] is not None:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.2)
+    assert job["state"] == "cancelled"
+
+
+def test_the_command_line_explains_itself(service: Service, tmp_path: Path) -> None:
+    nobody = headstart(service, "rank", "no such dataset")
+    assert (nobody.returncode, nobody.stdout) == (1, "")
+    assert "There is no dataset called 'no such dataset'" in nobody.stderr
+    assert "(not_found)" in nobody.stderr
+
+    text = tmp_path / "notes.zip"
+    text.write_text("not an archive")
+    refused = headstart(service, "upload", text)
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+
+    wrong = headstart(service, "search")
+    assert wrong.returncode == 2
+
+    silent = subprocess.run(
+        [sys.executable, "-m", "api.cli", "jobs"],
+        env={**os.environ, "HEADSTART_URL": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert silent.returncode == 1
+    assert "No Headstart server answers at http://127.0.0.1:9" in silent.stderr
+
+
+def test_it_refuses_to_listen_to_strangers(tmp_path: Path) -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "api.cli", "serve", "--host", "0.0.0.0", "--port", "0"],
+        env={**os.environ, "HEADSTART_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "reached from other machines" in " ".join(refused.stderr.replace("│", " ").split())
+    assert not (tmp_path / "home").exists()
