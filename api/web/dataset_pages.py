@@ -9,7 +9,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from api.deps import ContainerDep, SessionDep, WorkDep
-from api.web import charts, forms, metrics, pages
+from api.web import charts, forms, model_rows, pages
 from core.domain.datasets import Dataset, DatasetId
 from core.domain.jobs import Job
 from core.domain.searches import PretrainSpec, RankSpec, SearchSpec
@@ -49,10 +49,9 @@ def show(dataset_id: UUID, session: SessionDep) -> Response:
         # A dataset's own supernet is a start one may name, never a neighbour of itself.
         sources=sources,
         jobs=_recent_jobs(session, dataset),
-        models=[
-            (each, metrics.accuracies(each))
-            for each in models.listing(session, limit=20, dataset_id=dataset.id)[0]
-        ],
+        models=model_rows.rows(
+            session, models.listing(session, limit=20, dataset_id=dataset.id)[0]
+        ),
         search=SearchSpec(dataset.id, ""),
         pretrain=PretrainSpec(dataset.id, dataset.name, ""),
     )

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from api import registration
 from api.deps import ContainerDep, SessionDep
 from api.multipart import FormArchiveDep
-from api.web import metrics, pages
+from api.web import model_rows, pages
 from core.services import datasets, jobs, models, supernets
 
 router = APIRouter()
@@ -27,7 +27,7 @@ def home(session: SessionDep, container: ContainerDep) -> Response:
         names={each.id: each.name for each in found},
         jobs=recent,
         supernets=sources,
-        models=[(each, metrics.accuracies(each)) for each in made],
+        models=model_rows.rows(session, made),
         limit=container.settings.uploads.archive_bytes,
     )
 

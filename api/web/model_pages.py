@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from api.deps import SessionDep
-from api.web import charts, metrics, pages
+from api.web import charts, metrics, model_rows, pages
 from core.domain.datasets import DatasetId
 from core.domain.searches import Model, ModelId, Search
 from core.services import datasets, jobs, models, searches
@@ -21,13 +21,7 @@ MOST_COMPARED = 12
 def index(session: SessionDep, page_token: str | None = None) -> Response:
     """All models, newest first."""
     found, token = models.listing(session, limit=50, after=page_token)
-    known, _ = datasets.listing(session, limit=1_000)
-    return pages.render(
-        "models.html",
-        models=[(each, metrics.accuracies(each)) for each in found],
-        names={each.id: each.name for each in known},
-        token=token,
-    )
+    return pages.render("models.html", models=model_rows.rows(session, found), token=token)
 
 
 @router.get("/{model_id}")

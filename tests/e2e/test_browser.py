@@ -122,7 +122,8 @@ def test_a_refused_archive_is_explained_where_it_was_chosen(
     expect(alert).to_be_visible()
     assert len(alert.inner_text()) > 20
     expect(page.get_by_role("button", name="Upload")).to_be_enabled()
-    # The browser reports the 422 itself; nothing else may be wrong.
+    # The browser reports the 422 itself (so complaints are heard); nothing else may be wrong.
+    assert complaints
     assert all("422" in complaint for complaint in complaints)
     complaints.clear()
 

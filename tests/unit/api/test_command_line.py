@@ -1,0 +1,164 @@
+"""The command line against the served application, in this process."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api import cli, serving, terminal
+from api.remote import Refused, Remote
+from core.bootstrap import Container
+from core.config import Settings
+from core.domain.searches import StartPolicy
+from core.services import datasets, jobs
+from tests.unit.api import archives, scenes
+from tests.unit.api.conftest import Served
+
+
+@pytest.fixture
+def remote(client: httpx.Client) -> Remote:
+    return Remote(client)
+
+
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a command prints, run as the installed command would be."""
+    monkeypatch.setattr("sys.argv", ["headstart", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    return f"{ended.value.code}\n{out}{err}"
+
+
+@pytest.fixture
+def here(client: httpx.Client, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADSTART_URL", served.url)
+
+
+@pytest.mark.usefixtures("here")
+def test_upload_then_search_by_name(
+    container: Container,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    archive = tmp_path / "animals.tar.gz"
+    archive.write_bytes(archives.tarred(archives.class_folders()))
+    uploaded = said(monkeypatch, capsys, "upload", str(archive))
+    assert uploaded.startswith("0\ndataset ")
+    assert "2 classes" in uploaded
+    options = "--policy cold --epochs 2 --seed 5 --learning-rate 0.1 --learning-rate 0.05"
+    asked = said(monkeypatch, capsys, "search", "animals", *options.split())
+    assert asked.startswith("0\nsearch ")
+    with container.sessions.read() as session:
+        job = jobs.listing(session, limit=1)[0][0]
+    assert job.spec["policy"] == StartPolicy.COLD
+    assert job.spec["training"]["epochs"] == 2
+    assert list(job.spec["learning_rates"]) == [0.1, 0.05]
+    assert str(job.id) in said(monkeypatch, capsys, "jobs")
+    cancelled = said(monkeypatch, capsys, "jobs", str(job.id), "--cancel")
+    assert "cancelled" in cancelled
+
+
+@pytest.mark.usefixtures("here")
+def test_refusals_end_with_one_and_a_sentence(
+    container: Container, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenes.dataset(container)
+    unknown = said(monkeypatch, capsys, "rank", "nothing")
+    assert unknown.startswith("1\n")
+    assert "There is no dataset called 'nothing'" in unknown
+    refused = said(monkeypatch, capsys, "search", "animals", "--epochs", "0")
+    assert refused.startswith("1\n")
+    assert "training.epochs" in refused
+    assert "(validation_error)" in refused
+    assert said(monkeypatch, capsys, "jobs", "--wait").startswith("2\n")
+    assert said(monkeypatch, capsys, "models", "--download", "x").startswith("2\n")
+    assert said(monkeypatch, capsys, "jobs", "not-an-id").startswith("2\n")
+
+
+@pytest.mark.usefixtures("here")
+def test_models_are_shown_and_fetched(
+    container: Container,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, model = scenes.finished(container, scenes.dataset(container))
+    assert str(model.id) in said(monkeypatch, capsys, "models")
+    folder = tmp_path / "out"
+    fetched = said(monkeypatch, capsys, "models", str(model.id), "--download", str(folder))
+    assert fetched.startswith("0\n")
+    assert "95.0 %" in fetched
+    assert (folder / "model.onnx").read_bytes() == b"onnx" * 1_000
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "genotype.json"}
+
+
+def test_a_damaged_download_leaves_no_file(
+    remote: Remote, container: Container, tmp_path: Path
+) -> None:
+    _, model = scenes.finished(container, scenes.dataset(container))
+    target = tmp_path / "model.onnx"
+    with pytest.raises(Refused) as refused:
+        remote.download(f"/v1/models/{model.id}/artifacts/model.onnx", target, sha256="0" * 64)
+    assert refused.value.code == "corrupt_object"
+    with pytest.raises(Refused) as missing:
+        remote.download(f"/v1/models/{model.id}/artifacts/nothing", target, sha256="0" * 64)
+    assert missing.value.code == "not_found"
+    assert list(tmp_path.glob("*.onnx*")) == []
+
+
+def test_datasets_by_id_prefix_and_name(remote: Remote, container: Container) -> None:
+    first, second = scenes.dataset(container, "one"), scenes.dataset(container, "two")
+    assert remote.dataset(str(first.id))["name"] == "one"
+    assert remote.dataset("two")["id"] == str(second.id)
+    length = next(n for n in range(4, 36) if str(first.id)[:n] != str(second.id)[:n])
+    assert remote.dataset(str(first.id)[:length])["name"] == "one"
+    with pytest.raises(Refused, match="There is no dataset"):
+        remote.dataset("abc")
+
+
+def test_a_name_that_two_datasets_share_is_ambiguous(remote: Remote, container: Container) -> None:
+    first = scenes.dataset(container, "twin")
+    with container.sessions.begin() as session:
+        datasets.register(
+            session,
+            sha256="f" * 64,
+            name="twin",
+            classes=first.classes,
+            train_counts=first.train_counts,
+            test_counts=first.test_counts,
+            channels=1,
+            report=first.report,
+        )
+    with pytest.raises(Refused, match="use an id") as refused:
+        remote.dataset("twin")
+    assert refused.value.code == "ambiguous"
+
+
+def test_watching_a_job_that_fails(remote: Remote, container: Container) -> None:
+    job = scenes.failed(container, scenes.dataset(container), "diverged", "The loss diverged.")
+    with pytest.raises(Refused, match=r"The loss diverged\.") as refused:
+        terminal.watch(remote, remote.get(f"/v1/jobs/{job.id}"))
+    assert refused.value.code == "diverged"
+
+
+def test_no_server_is_one_clear_sentence() -> None:
+    nowhere = httpx.Client(base_url="http://127.0.0.1:9", trust_env=False)
+    with nowhere, pytest.raises(Refused, match="No Headstart server answers at http"):
+        Remote(nowhere).get("/v1/jobs")
+
+
+@pytest.mark.parametrize(
+    ("host", "fine"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("127.8.8.8", True),
+     ("0.0.0.0", False), ("::", False), ("192.168.1.5", False), ("example.org", False)],
+)  # fmt: skip
+def test_only_loopback_without_being_told(tmp_path: Path, host: str, fine: bool) -> None:
+    settings = Settings(home=tmp_path)
+    if fine:
+        serving.check_address(host, settings)
+    else:
+        with pytest.raises(ValueError, match="other machines"):
+            serving.check_address(host, settings)
+    told = Settings(home=tmp_path, allow_unauthenticated_network=True)
+    serving.check_address(host, told)
