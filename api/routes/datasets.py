@@ -9,15 +9,9 @@ from api import examples, registration
 from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
 from api.schemas import Name
 from api.uploads import MEDIA_TYPES, RawArchiveDep
-from api.views import (
-    DatasetView,
-    FullDatasetView,
-    JobView,
-    PageView,
-    RankingView,
-    ReportView,
-    UploadView,
-)
+from api.views.datasets import DatasetView, FullDatasetView, RankingView, ReportView, UploadView
+from api.views.jobs import JobView
+from api.views.shapes import PageView
 from core.domain.datasets import DatasetId
 from core.domain.searches import RankSpec
 from core.errors import NotFound

@@ -7,7 +7,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from api.deps import PageDep, SessionDep, WorkDep
-from api.views import EventView, JobView, Listed, PageView, RecordView
+from api.views.jobs import EventView, JobView, RecordView
+from api.views.shapes import Listed, PageView
 from core.domain.jobs import Job, JobId, JobKind, JobState
 from core.services import jobs
 

@@ -7,7 +7,8 @@ from fastapi.responses import StreamingResponse
 
 from api import downloads
 from api.deps import ContainerDep, PageDep, SessionDep
-from api.views import ModelView, PageView
+from api.views.results import ModelView
+from api.views.shapes import PageView
 from core.domain.datasets import DatasetId
 from core.domain.searches import ModelId
 from core.errors import NotFound

@@ -6,7 +6,9 @@ from fastapi import APIRouter, Response
 
 from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
 from api.schemas import SearchBody
-from api.views import JobView, PageView, SearchView, SubmittedSearchView
+from api.views.jobs import JobView
+from api.views.results import SearchView, SubmittedSearchView
+from api.views.shapes import PageView
 from core.domain.datasets import DatasetId
 from core.domain.searches import SearchId
 from core.services import searches

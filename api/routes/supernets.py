@@ -6,7 +6,9 @@ from fastapi import APIRouter, Response
 
 from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
 from api.schemas import PretrainBody
-from api.views import JobView, PageView, SupernetView
+from api.views.jobs import JobView
+from api.views.results import SupernetView
+from api.views.shapes import PageView
 from core.domain.supernets import SupernetId
 from core.services import searches, supernets
 

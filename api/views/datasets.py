@@ -1,0 +1,88 @@
+"""Datasets as the API shows them."""
+
+from datetime import datetime
+from uuid import UUID
+
+from api.views.jobs import JobView
+from api.views.shapes import FreeForm, View
+from core.domain.datasets import Dataset
+from core.domain.jobs import Job
+
+
+class ProblemView(View):
+    """One thing intake found in an archive."""
+
+    severity: str
+    code: str
+    place: str
+    message: str
+
+
+class ReportView(View):
+    """What intake saw."""
+
+    problems: list[ProblemView]
+    images_seen: int
+    images_kept: int
+    exact_duplicates: int
+    split: str
+    split_seed: int | None
+    modes: dict[str, int]
+    sizes: dict[str, int]
+
+
+class DatasetView(View):
+    """A dataset without its report."""
+
+    id: UUID
+    sha256: str
+    name: str
+    classes: list[str]
+    train_counts: list[int]
+    test_counts: list[int]
+    n_train: int
+    n_test: int
+    channels: int
+    created_at: datetime
+
+
+class FullDatasetView(DatasetView):
+    """A dataset with its intake report."""
+
+    report: ReportView
+
+
+class NeighbourView(View):
+    """A ranked source, with the evidence for its place."""
+
+    dataset_id: UUID
+    dataset_name: str
+    supernet_id: UUID | None
+    distance: float
+    interval: tuple[float, float]
+    tied_with_nearest: bool
+    features_part: float
+    labels_part: float
+    coupling: list[tuple[str, str, float]]
+
+
+class RankingView(View):
+    """A dataset's neighbours, nearest first."""
+
+    dataset_id: UUID
+    embedder: str
+    neighbours: list[NeighbourView]
+    seconds: float
+    settings: FreeForm
+
+
+class UploadView(FullDatasetView):
+    """A dataset just uploaded, and the job that embeds it (null when it is embedded already)."""
+
+    embed_job: JobView | None
+
+    @classmethod
+    def of(cls, dataset: Dataset, job: Job | None) -> "UploadView":
+        """Both halves in one body."""
+        shown = FullDatasetView.model_validate(dataset).model_dump()
+        return cls(**shown, embed_job=None if job is None else JobView.of(job))

@@ -1,0 +1,70 @@
+"""Jobs as the API shows them."""
+
+from datetime import datetime
+from uuid import UUID
+
+from api.views.shapes import FreeForm, View
+from core.domain.jobs import Job, JobKind, JobState, QueueName
+
+RUNNING_POLL_MS, QUEUED_POLL_MS = 1_000, 2_000
+
+
+class JobView(View):
+    """A job as it stands, and when to look again."""
+
+    id: UUID
+    kind: JobKind
+    queue: QueueName
+    state: JobState
+    stage: str
+    progress: float
+    eta_seconds: float | None
+    attempt: int
+    max_attempts: int
+    fence: int
+    cancel_requested: bool
+    spec: FreeForm
+    result: FreeForm | None
+    error_code: str | None
+    error_message: str | None
+    resume_reason: str | None
+    cost_seconds: float
+    dataset_id: UUID | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    poll_after_ms: int | None = None
+
+    @classmethod
+    def of(cls, job: Job) -> "JobView":
+        """The job, with a hint of when polling it again can tell something new."""
+        view = cls.model_validate(job)
+        view.poll_after_ms = poll_after_ms(job)
+        return view
+
+
+def poll_after_ms(job: Job) -> int | None:
+    """Milliseconds until asking again makes sense; None when the job has ended."""
+    if job.finished:
+        return None
+    return RUNNING_POLL_MS if job.state is JobState.RUNNING else QUEUED_POLL_MS
+
+
+class RecordView(View):
+    """One line of a job's history."""
+
+    stage: str
+    step: int
+    values: FreeForm
+
+
+class EventView(View):
+    """One move of a job."""
+
+    seq: int
+    at: datetime
+    from_state: JobState | None
+    to_state: JobState
+    fence: int
+    actor: str
+    reason: str

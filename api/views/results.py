@@ -1,0 +1,92 @@
+"""Supernets, searches and models as the API shows them."""
+
+from datetime import datetime
+from uuid import UUID
+
+from api.views.datasets import RankingView
+from api.views.jobs import JobView
+from api.views.shapes import FreeForm, View, finite
+from core.domain.searches import Artifact, Model
+
+
+class SupernetView(View):
+    """A registered supernet with its lineage."""
+
+    id: UUID
+    name: str
+    dataset_id: UUID
+    job_id: UUID
+    space: FreeForm
+    resolution: int
+    sha256: str
+    metrics: FreeForm
+    seconds: float
+    created_at: datetime
+
+
+class SearchView(View):
+    """A search, and its result once its job has succeeded."""
+
+    id: UUID
+    dataset_id: UUID
+    job_id: UUID
+    spec: FreeForm
+    ranking: RankingView | None
+    start: FreeForm | None
+    model_id: UUID | None
+    created_at: datetime
+
+
+class SubmittedSearchView(SearchView):
+    """A search just asked for, with its job."""
+
+    job: JobView
+
+
+class ArtifactView(View):
+    """A downloadable file."""
+
+    name: str
+    sha256: str
+    size: int
+    media_type: str
+    href: str
+
+    @classmethod
+    def of(cls, model: Model, artifact: Artifact) -> "ArtifactView":
+        """The file, with the address it is downloaded from."""
+        href = f"/v1/models/{model.id}/artifacts/{artifact.name}"
+        return cls(
+            name=artifact.name,
+            sha256=artifact.sha256,
+            size=artifact.size,
+            media_type=artifact.media_type,
+            href=href,
+        )
+
+
+class ModelView(View):
+    """A finished model."""
+
+    id: UUID
+    search_id: UUID
+    dataset_id: UUID
+    genotype: FreeForm
+    metrics: FreeForm
+    artifacts: list[ArtifactView]
+    manifest_sha256: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, model: Model) -> "ModelView":
+        """The model, with the addresses of its files."""
+        return cls(
+            id=model.id,
+            search_id=model.search_id,
+            dataset_id=model.dataset_id,
+            genotype=finite(model.genotype),
+            metrics=finite(model.metrics),
+            artifacts=[ArtifactView.of(model, artifact) for artifact in model.artifacts],
+            manifest_sha256=model.manifest_sha256,
+            created_at=model.created_at,
+        )
