@@ -1,11 +1,13 @@
 """Reading a model's free-form metrics: whatever is missing or odd is simply not shown."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from core.domain.searches import Model, Search
+from core.nas.genotype import Genotype
 from core.pictures.curves import Series
 
 ACCURACIES = (
@@ -108,18 +110,14 @@ def label(search: Search) -> str:
 
 def cell(genotype: Mapping[str, Any], name: str) -> list[list[tuple[str, int]]]:
     """A cell of the genotype as `draw_cell` wants it; empty when it is not one."""
-    nodes = [
-        [
-            (
-                str(mapping(edge).get("operation", "?")),
-                int(number(mapping(edge).get("source")) or 0),
-            )
-            for edge in sequence(node)
-        ]
-        for node in sequence(genotype.get(name))
+    try:
+        found = Genotype.from_json(json.dumps(genotype))
+    except ValueError:
+        return []
+    return [
+        [(edge.operation, edge.source) for edge in node]
+        for node in (found.normal if name == "normal" else found.reduction)
     ]
-    sound = all(0 <= source < index + 2 for index, node in enumerate(nodes) for _, source in node)
-    return nodes if sound else []
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -25,8 +25,8 @@ EMBEDDER = "default"
 GENOTYPE: Mapping[str, Any] = {
     cell: [
         [
-            {"operation": "sep_conv_3x3", "source": node},
-            {"operation": "skip_connect", "source": node + 1},
+            ["sep_conv_3x3", node],
+            ["skip_connect", node + 1],
         ]
         for node in range(4)
     ]
