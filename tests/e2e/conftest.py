@@ -37,6 +37,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "HEADSTART_HOME": str(made.home),
         "HEADSTART_SLOTS": "2",
         "HEADSTART_JOBS__SWEEP": "1",
+        "HEADSTART_JOBS__RETRY_DELAYS": "[0, 0, 0]",
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "api.cli", "serve", "--port", str(port)]

@@ -1,0 +1,93 @@
+"""kill -9 in the middle of a real search: nothing is lost, and the answer is the same."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e import shapes
+from tests.e2e.conftest import Service
+from tests.e2e.test_http import ended, uploaded
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SEARCH = {
+    "policy": "cold",
+    "space": {"channels": 4, "layers": 3, "resolution": 16},
+    "training": {"epochs": 3, "batch_size": 16, "seed": 5},
+    "learning_rates": [0.05],
+    "retrain_epochs": 2,
+}
+
+
+def children(service: Service) -> list[int]:
+    """Process ids of the service's computing children."""
+    port = service.url.rsplit(":", 1)[1]
+    processes = {int(p.name): p for p in Path("/proc").iterdir() if p.name.isdigit()}
+    lines = {pid: _read(path / "cmdline").split("\0") for pid, path in processes.items()}
+    (server,) = [pid for pid, words in lines.items() if words[-3:-1] == ["--port", port]]
+    return [
+        pid
+        for pid, words in lines.items()
+        if "core.execution.child" in words and _parent(processes[pid]) == server
+    ]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # gone meanwhile
+        return ""
+
+
+def _parent(process: Path) -> int:
+    fields = _read(process / "stat").rpartition(")")[2].split()
+    return int(fields[1]) if fields else -1
+
+
+def records(http: httpx.Client, job: dict[str, Any], stage: str) -> list[dict[str, Any]]:
+    answer = http.get(f"/v1/jobs/{job['id']}/records", params={"stage": stage})
+    found: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
+    return found
+
+
+def test_a_search_killed_twice_ends_with_the_genotype_of_an_undisturbed_one(
+    service: Service, http: httpx.Client, tmp_path: Path
+) -> None:
+    dataset = uploaded(
+        http, shapes.archive(tmp_path / "kill.zip", images=40, seed=11), "to be killed"
+    )
+    ended(http, dataset["embed_job"])
+    body = {"dataset_id": dataset["id"], **SEARCH}
+    models = []
+    for kills in (0, 2):
+        submitted = http.post("/v1/searches", json=body).raise_for_status().json()
+        for stage, count in (("search:0", 2), ("retrain", 2))[:kills]:
+            _kill_once(service, http, submitted["job"], stage=stage, count=count)
+        job = ended(http, submitted["job"])
+        assert job["attempt"] == kills + 1
+        search = http.get(f"/v1/searches/{submitted['id']}").json()
+        models.append(http.get(f"/v1/models/{search['model_id']}").json())
+        resumed = records(http, job, "resume")
+        assert [line["values"]["reason"] for line in resumed] == ["newest"] * kills
+    undisturbed, killed = models
+    assert killed["genotype"] == undisturbed["genotype"]
+    for accuracy in ("supernet", "discretised", "retrained"):
+        assert killed["metrics"][accuracy]["test_accuracy"] == pytest.approx(
+            undisturbed["metrics"][accuracy]["test_accuracy"]
+        )
+
+
+def _kill_once(
+    service: Service, http: httpx.Client, job: dict[str, Any], *, stage: str, count: int
+) -> None:
+    deadline = time.monotonic() + 300
+    while len(records(http, job, stage)) < count:
+        assert time.monotonic() < deadline, "the search got nowhere"
+        time.sleep(0.05)
+    (pid,) = children(service)
+    os.kill(pid, signal.SIGKILL)
