@@ -1,7 +1,6 @@
 """From domain objects to pictures, marked as safe to put into a page unescaped."""
 
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -15,7 +14,10 @@ from core.pictures.cells import draw_cell
 from core.pictures.curves import Series, draw_curves
 from core.pictures.matrices import draw_matrix
 
-ACCURACY = (0.0, 1.0)
+FIGURES: tuple[tuple[str, tuple[str, ...], tuple[float, float] | None], ...] = (
+    ("Accuracy", ("train_accuracy", "valid_accuracy"), (0.0, 1.0)),
+    ("Loss", ("train_loss", "valid_loss"), None),
+)
 
 
 def class_counts(dataset: Dataset) -> Markup:
@@ -53,30 +55,44 @@ def coupling(neighbour: Neighbour) -> Markup | None:
     )
 
 
-def live_curves(records: Sequence[JobRecord], rates: Sequence[Any] = ()) -> list[Markup]:
-    """A job's accuracies and losses so far, a line per stage and, if several, learning rate."""
-    ordered = sorted(records, key=lambda record: (record.stage, record.step))
-    stages = {
-        stage: [{"epoch": record.step} | dict(record.values) for record in lines]
-        for stage, lines in groupby(ordered, key=lambda record: record.stage)
-    }
+def live_curves(
+    records: Sequence[JobRecord], rates: Sequence[Any] = ()
+) -> list[tuple[str, list[Markup]]]:
+    """A job's accuracies and losses so far: for each stage, in order, its heading and charts."""
+    stages: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for record in records:
+        name, _, arm = record.stage.partition(":")
+        rows = stages.setdefault(name, {}).setdefault(arm, [])
+        rows.append({"epoch": record.step} | dict(record.values))
+    shown = [
+        (words.stage(name).capitalize(), _charts(arms, rates)) for name, arms in stages.items()
+    ]
+    return [(heading, charts) for heading, charts in shown if charts]
+
+
+def _charts(
+    arms: Mapping[str, Sequence[Mapping[str, Any]]], rates: Sequence[Any] = ()
+) -> list[Markup]:
     pictures = []
-    for title, keys, y_range in (
-        ("Accuracy", ("train_accuracy", "valid_accuracy", "test_accuracy"), ACCURACY),
-        ("Loss", ("train_loss", "valid_loss"), None),
-    ):
+    for title, keys, y_range in FIGURES:
         lines = [
-            line
-            for stage, rows in stages.items()
+            metrics.series(_line_name(key, arm, rates), rows, key)
+            for arm, rows in arms.items()
             for key in keys
-            if (line := metrics.series(f"{words.stage(stage, rates)}: {_said(key)}", rows, key)).xs
         ]
-        if lines:
+        if _drawn(lines):
             picture = draw_curves(
-                lines, title=title, x_label="epoch", y_label=title.lower(), y_range=y_range
+                _drawn(lines), title=title, x_label="epoch", y_label=title.lower(), y_range=y_range
             )
             pictures.append(Markup(picture))
     return pictures
+
+
+def _line_name(key: str, arm: str, rates: Sequence[Any]) -> str:
+    said = {"train": "training", "valid": "validation"}.get(key.partition("_")[0], key)
+    if arm.isdigit() and int(arm) < len(rates) > 1:
+        return f"rate {rates[int(arm)]}, {said}"
+    return said
 
 
 def cells(model: Model) -> list[tuple[str, Markup]]:
@@ -108,20 +124,7 @@ def confusion(model: Model, dataset: Dataset) -> Markup | None:
 
 def training(model: Model) -> list[Markup]:
     """The chosen arm's accuracies and losses by epoch."""
-    rows = metrics.history(model)
-    accuracy = [
-        metrics.series(_said(key), rows, key) for key in ("train_accuracy", "valid_accuracy")
-    ]
-    loss = [metrics.series(_said(key), rows, key) for key in ("train_loss", "valid_loss")]
-    return [
-        Markup(
-            draw_curves(
-                _drawn(lines), title=title, x_label="epoch", y_label=title.lower(), y_range=y_range
-            )
-        )
-        for title, lines, y_range in (("Accuracy", accuracy, ACCURACY), ("Loss", loss, None))
-        if _drawn(lines)
-    ]
+    return _charts({"": metrics.history(model)})
 
 
 def comparison(finished: Sequence[tuple[Search, Model]]) -> Markup | None:
@@ -140,9 +143,3 @@ def comparison(finished: Sequence[tuple[Search, Model]]) -> Markup | None:
 
 def _drawn(lines: Sequence[Series]) -> list[Series]:
     return [line for line in lines if line.xs]
-
-
-def _said(key: str) -> str:
-    part, _, what = key.partition("_")
-    names = {"train": "training", "valid": "validation", "test": "test"}
-    return f"{names.get(part, part)} {what}"

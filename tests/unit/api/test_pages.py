@@ -87,6 +87,7 @@ def test_a_result_page_without_a_control_offers_one(
         assert shown in page
     assert "nothing here says whether the head start helped" in page
     assert page.count('class="picture cell"') == 2
+    assert page.count(">sep_conv_3x3</text>") == 8
     assert 'class="picture matrix"' in page
 
 
