@@ -94,7 +94,7 @@ def test_from_a_folder_of_images_to_a_model(page: Page, tmp_path: Path) -> None:
     result = page.get_by_role("button", name="See the result")
     expect(result).to_be_visible(timeout=SEARCH_MS)  # htmx refreshes the page until then
     expect(page.locator(".badge")).to_have_text("succeeded")
-    assert page.locator("svg.curves").count() == 2
+    assert page.locator("svg.curves").count() >= 2
 
     result.click()
     page.wait_for_url("**/models/*")
