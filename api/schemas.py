@@ -49,9 +49,9 @@ class Body(BaseModel):
 class SpaceBody(Body):
     """The search space of a start from nothing; a warm start takes its source's."""
 
-    channels: Annotated[Whole, Field(ge=1, le=128)] = SPACE.channels
-    layers: Annotated[Whole, Field(ge=2, le=40)] = SPACE.layers
-    nodes: Annotated[Whole, Field(ge=2, le=8)] = SPACE.nodes
+    channels: Annotated[Whole, Field(ge=2, le=128, multiple_of=2)] = SPACE.channels
+    layers: Annotated[Whole, Field(ge=3, le=40)] = SPACE.layers
+    nodes: Annotated[Whole, Field(ge=1, le=8)] = SPACE.nodes
     resolution: Annotated[Whole, Field(ge=8, le=256)] = SPACE.resolution
 
     def to_spec(self) -> SpaceSpec:

@@ -15,6 +15,7 @@ from core.domain.searches import (
     Training,
 )
 from core.errors import Detail, InvalidInput
+from core.nas.space import Space
 
 Spec = EmbedSpec | RankSpec | PretrainSpec | SearchSpec
 
@@ -25,9 +26,6 @@ SEEDS = (0, 2**32 - 1)
 EPOCHS = (1, 10_000)
 MOST_RATES = 16
 WHOLE = {
-    "channels": (1, 256),
-    "layers": (1, 64),
-    "nodes": (1, 8),
     "resolution": (8, 512),
     "epochs": EPOCHS,
     "batch_size": (2, 65_536),
@@ -83,7 +81,12 @@ def _start(spec: SearchSpec) -> Iterator[Detail]:
 
 
 def _loop(space: SpaceSpec, training: Training) -> Iterator[Detail]:
-    yield from _whole(space, "space.", "channels", "layers", "nodes", "resolution")
+    yield from _whole(space, "space.", "resolution")
+    try:
+        Space(channels=space.channels, layers=space.layers, nodes=space.nodes)
+    except ValueError as error:  # says the field, its value and its range
+        place, _, message = str(error).partition(": ")
+        yield _wrong(place, f"Give another value: {message}.")
     yield from _whole(training, "training.", "epochs", "batch_size", "seed")
     yield from _real(training, "training.", "alpha_learning_rate", "weight_decay")
 
