@@ -49,12 +49,3 @@ def uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) ->
     """A parameter uniform in ±bound; torch's own bound is ``fan_in ** -0.5``."""
     values = torch.rand(shape, generator=generator)
     return nn.Parameter(values.mul_(2 * bound).sub_(bound))
-
-
-def fast_layout(images: Tensor) -> torch.memory_format:
-    """The memory layout in which convolutions of these sizes run faster on the device.
-
-    Channels-last halves the time of depthwise and pooling kernels on CPUs; on GPUs float32
-    grouped kernels prefer the contiguous layout.
-    """
-    return torch.channels_last if images.device.type == "cpu" else torch.contiguous_format

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nas.genotype import Genotype
+from core.nas.layout import aligned
 from core.nas.operations import (
     CONVOLUTIONS,
     Convolutions,
@@ -76,7 +77,7 @@ class DerivedCell(nn.Module):
                 maps = maps * keep[index][:, None, None, None]
             edges.append(maps)
             if index % 2:
-                states.append(edges[-2] + edges[-1])
+                states.append(aligned(edges[-2] + edges[-1]))
         return torch.cat(states[2:], dim=1)
 
 

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.nas.classifier import ImageClassifier, fast_layout, uniform
+from core.nas.classifier import ImageClassifier, uniform
 from core.nas.derived_cell import derived_cell
 from core.nas.genotype import OPERATIONS, Edge, Genotype
+from core.nas.layout import fast_layout
 from core.nas.operations import CONVOLUTIONS, Convolutions, PackedConvolution
 from core.nas.space import Space
 from core.nas.supernet import Supernet

@@ -58,6 +58,9 @@ def reestimate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> No
     momenta = [layer.momentum for layer in layers]
     modes = [(module, module.training) for module in model.modules()]
     model.train()
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d) and layer.num_batches_tracked is not None:
+            layer.num_batches_tracked.zero_()  # measured anew, however often that was done before
     seen = 0
     try:
         for images, _ in batches:

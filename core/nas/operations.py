@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nas.classifier import uniform
+from core.nas.layout import aligned
 from core.nas.normalisation import ScaledBatchNorm
 
 Convolutions = Literal["auto", "dense", "depthwise"]
@@ -28,9 +29,9 @@ CONVOLUTIONS = {
     "dil_conv_5x5": (5, 2, 1),
 }
 
-# Widest cell for which folding was faster (one AVX-512 core, channels-last, forward + backward;
+# Widest cell for which folding was not slower (AVX-512, one thread, channels-last;
 # tests/benchmarks/bench_search_step.py). Depthwise kernels with dilation miss the fast path.
-_DENSE_UP_TO = {"sep_conv_3x3": 8, "sep_conv_5x5": 8, "dil_conv_3x3": 8, "dil_conv_5x5": 16}
+_DENSE_UP_TO = {"sep_conv_3x3": 16, "sep_conv_5x5": 16, "dil_conv_3x3": 16, "dil_conv_5x5": 64}
 
 
 def pointwise_product(maps: Tensor, weight: Tensor) -> Tensor:
@@ -253,11 +254,17 @@ class PackedEdges(nn.Module):
         # Rows, not columns: torch's channels-last backward of batch normalisation reads a strided
         # weight as if it were contiguous.
         scales = mixture.t().repeat_interleave(self.channels, dim=1)
-        total = self._parameter_free(state, mixture)
-        for index, convolution in enumerate(self.convolutions.values(), start=4):
-            total += convolution(rectified, repeated, scales[index])
+        first, *others = (
+            convolution(rectified, repeated, scales[index])
+            for index, convolution in enumerate(self.convolutions.values(), start=4)
+        )
+        # In place, onto a tensor that is no view: gradients then pass through unchanged.
+        total: Tensor = first
+        for maps in others:
+            total += maps
         if self.reduce is not None:
             total += self.reduce(state, scales[3])
+        total += self._parameter_free(state, mixture)
         return total
 
     def _parameter_free(self, state: Tensor, mixture: Tensor) -> Tensor:
@@ -269,7 +276,7 @@ class PackedEdges(nn.Module):
         ]
         maps = self.pool_norm(torch.cat(pools, dim=1))
         if self.stride == 1:
-            maps = torch.cat([maps, state], dim=1)
+            maps = torch.cat([aligned(maps), state], dim=1)
         kinds = maps.shape[1] // self.channels
         eye = torch.eye(self.channels, dtype=state.dtype, device=state.device)
         kernels = torch.einsum("ek,oi->eoki", mixture[:, 1 : 1 + kinds], eye)

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.nas.classifier import ImageClassifier, fast_layout, uniform
+from core.nas.classifier import ImageClassifier, uniform
 from core.nas.genotype import OPERATIONS
+from core.nas.layout import aligned, fast_layout, split_channels
 from core.nas.operations import Convolutions, FactorizedReduce, PackedEdges, ReLUConvNorm
 from core.nas.space import Space
 
@@ -74,11 +75,10 @@ class Cell(nn.Module):
         pending += self.states[1](self.preprocess[1](newer), mixtures[1])
         nodes = []
         for edges, mixture in zip(list(self.states)[2:], mixtures[2:], strict=True):
-            node, pending = pending.split([self.channels, len(mixture) * self.channels], dim=1)
-            node = node.contiguous(memory_format=fast_layout(node))
+            node, pending = split_channels(pending, self.channels)
             nodes.append(node)
             pending = edges(node, mixture).add_(pending)
-        return torch.cat([*nodes, pending], dim=1)
+        return torch.cat([*nodes, aligned(pending)], dim=1)
 
 
 class Supernet(ImageClassifier):
