@@ -2,7 +2,7 @@
 
 Sources are pretrained by the product's own jobs. Each target is uploaded, embedded and ranked,
 then searched three times at one budget: warm from the nearest source, cold at its own best
-learning rate, and cold with the head solved in closed form as the warm start has it.
+learning rate, and cold with head and learning rate as the warm start has them.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from api.demo.service import DemoFailed, Json, Service, started
 SOURCES = ("mnist", "latin", "textures")
 TARGETS = ("digits", "greek")
 # One budget for every arm; small enough for two cores and four minutes.
-SPACE: Json = {"channels": 4, "layers": 3, "nodes": 4, "resolution": 16}
-BATCH, EPOCHS, PRETRAIN_EPOCHS, RETRAIN_EPOCHS = 64, 6, 4, 6
+SPACE: Json = {"channels": 4, "layers": 3, "nodes": 4, "resolution": 12}
+BATCH, EPOCHS, PRETRAIN_EPOCHS, RETRAIN_EPOCHS = 64, 6, 6, 8
 COLD_RATES, WARM_RATES, PRETRAIN_RATE = (0.05, 0.1), (0.01,), 0.1
 ALPHA_RATE = 3e-3
 ARMS: Mapping[str, Json] = {
@@ -32,7 +32,7 @@ ARMS: Mapping[str, Json] = {
     "cold_closed_form_head": {
         "policy": "cold",
         "head": "closed_form",
-        "learning_rates": COLD_RATES,
+        "learning_rates": WARM_RATES,
     },
     "warm": {"policy": "nearest", "head": "closed_form", "learning_rates": WARM_RATES},
 }
