@@ -49,11 +49,11 @@ def aligned(maps: Tensor) -> Tensor:
     """
     if torch.compiler.is_exporting():
         return maps
-    result: Tensor = _Aligned.apply(maps)  # type: ignore[no-untyped-call]
+    result: Tensor = _Aligned.apply(maps)
     return result
 
 
 def split_channels(maps: Tensor, channels: int) -> tuple[Tensor, Tensor]:
     """The first `channels` and the others, both dense, as is the gradient of the whole."""
-    result: tuple[Tensor, Tensor] = _Split.apply(maps, channels)  # type: ignore[no-untyped-call]
+    result: tuple[Tensor, Tensor] = _Split.apply(maps, channels)
     return result
