@@ -88,11 +88,7 @@ async def _parse(request: Request, sink: Sink) -> _Form:
     if media != b"multipart/form-data" or not options.get(b"boundary"):
         raise _malformed("This address takes the upload form.")
     form = _Form()
-    names = ("part_begin", "header_field", "header_value", "header_end", "part_data", "end")
-    parser = MultipartParser(
-        options[b"boundary"],
-        {f"on_{name}": getattr(form, f"on_{name}") for name in names},  # type: ignore[arg-type]
-    )
+    parser = _parser(options[b"boundary"], form)
     async for chunk in body(request):
         try:
             parser.write(chunk)
@@ -106,6 +102,17 @@ async def _parse(request: Request, sink: Sink) -> _Form:
                            code="incomplete_body")  # fmt: skip
     await sink.flush()
     return form
+
+
+def _parser(boundary: bytes, form: _Form) -> MultipartParser:
+    names = ("part_begin", "header_field", "header_value", "header_end", "part_data", "end")
+    try:
+        return MultipartParser(
+            boundary,
+            {f"on_{name}": getattr(form, f"on_{name}") for name in names},  # type: ignore[arg-type]
+        )
+    except FormParserError as error:
+        raise _malformed("The form's boundary is longer than it may be.") from error
 
 
 def _checked(raw: bytearray) -> str:

@@ -91,7 +91,14 @@ def _from_own_page(headers: Headers) -> bool:
     if site is not None:
         return site in {"same-origin", "none"}
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    return origin is None or _place_of(origin) == headers.get("host")
+
+
+def _place_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # not an address, so not ours
+        return None
 
 
 def _not_json(request: Request) -> bool:

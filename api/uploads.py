@@ -4,7 +4,6 @@ The one asynchronous corner of the service: a slow client must not hold a thread
 """
 
 import base64
-import binascii
 import errno
 import hashlib
 import tempfile
@@ -158,7 +157,7 @@ def _content_digest(header: str | None) -> bytes | None:
             continue
         try:
             digest = base64.b64decode(value.strip().strip(":"), validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # not base64, or not even ASCII
             raise InvalidInput(
                 "Content-Digest is not spelled sha-256=:base64:.", code="invalid_digest"
             ) from error

@@ -13,16 +13,21 @@ from api.web import charts, forms, model_rows, pages
 from core.domain.datasets import Dataset, DatasetId
 from core.domain.jobs import Job
 from core.domain.searches import PretrainSpec, RankSpec, SearchSpec
+from core.errors import InvalidInput
 from core.services import datasets, jobs, models, searches, supernets
 
 router = APIRouter(prefix="/datasets/{dataset_id}")
 
 SHOWN_CLASSES = 40
 SHOWN_PROBLEMS = 50
+FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
 
 async def form(request: Request) -> FormData:
     """The fields of a small form."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media not in FORM_TYPES:  # would read as a form with every field left to its default
+        raise InvalidInput("This address takes a form.", code="unsupported_media_type")
     return await request.form(max_files=0, max_fields=40)
 
 

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -54,8 +54,15 @@ def _opened(token: str) -> tuple[datetime, UUID]:
         moment = datetime.fromisoformat(at)
         if moment.tzinfo is None:
             raise ValueError("no timezone")
-        return moment, UUID(id_)
-    except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError) as error:
+        return moment.astimezone(UTC), UUID(id_)
+    except (  # OverflowError: a time zone that leads out of the years there are
+        binascii.Error,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         message = "Pass next_page_token exactly as the last page gave it, or leave it out."
         raise _refused("page_token", message) from error
 

@@ -67,9 +67,20 @@ def test_a_bad_form_is_explained_on_a_page(
 
 
 def test_a_form_without_a_boundary(browser: httpx.Client) -> None:
-    headers = {"Content-Type": "multipart/form-data"}
-    answer = browser.post("/datasets", content=GOOD, headers=headers)
-    assert answer.status_code == 400
+    for boundary in ("", "; boundary=", "; boundary=" + "x" * 5_000):
+        headers = {"Content-Type": "multipart/form-data" + boundary}
+        answer = browser.post("/datasets", content=GOOD, headers=headers)
+        assert answer.status_code == 400
+        assert "malformed_multipart" in answer.text
+
+
+def test_a_small_form_of_another_type_starts_nothing(
+    browser: httpx.Client, container: Container, bell: Bell
+) -> None:
+    target = scenes.dataset(container)
+    answer = browser.post(f"/datasets/{target.id}/search", json={"epochs": 3})
+    assert answer.status_code == 415
+    assert bell.rung == []
 
 
 def test_the_search_form_starts_a_search(

@@ -39,6 +39,7 @@ def test_every_loopback_name_is_known(client: httpx.Client, host: str) -> None:
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://[::1"},
     ],
 )
 def test_another_sites_page_cannot_make_us_do_things(

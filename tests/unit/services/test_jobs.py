@@ -1,5 +1,7 @@
 """The job protocol, move by move, on both databases."""
 
+import base64
+import json
 import time
 from datetime import UTC, timedelta
 from uuid import uuid4
@@ -425,6 +427,10 @@ BAD_TOKENS = [
     "A" * 9,
     "e30",
     "WyIyMDI2LTAxLTAxIiwiMDAiXQ",
+    *(
+        base64.urlsafe_b64encode(json.dumps([moment, "0" * 32]).encode()).decode()
+        for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")
+    ),
 ]
 
 
