@@ -23,15 +23,23 @@ SPACE, TRAINING = SpaceSpec(), Training()
 
 def clean_name(name: str) -> str:
     """A name fit to show: composed, trimmed, on one line. Raises ValueError, saying why not."""
-    composed = unicodedata.normalize("NFC", name).strip()
+    composed = _one_kind_of_space(unicodedata.normalize("NFC", name)).strip()
     if not composed:
         raise ValueError("a name needs at least one character")
     if len(composed) > LONGEST_NAME:
         raise ValueError(f"a name has at most {LONGEST_NAME} characters")
-    # C covers control, format (bidirectional overrides), surrogate and private-use characters.
-    if any(unicodedata.category(character).startswith("C") for character in composed):
+    # Control, format (bidirectional overrides), surrogate and private-use characters, and the
+    # separators of lines: the registry refuses the same, but only after the files are stored.
+    if not composed.isprintable():
         raise ValueError("a name holds no control or invisible characters")
+    if "\N{REPLACEMENT CHARACTER}" in composed:  # what decoding leaves where bytes were not UTF-8
+        raise ValueError("a name is text in UTF-8")
     return composed
+
+
+def _one_kind_of_space(text: str) -> str:
+    """File names hold no-break and wide spaces, which look like the plain one."""
+    return "".join(" " if unicodedata.category(each) == "Zs" else each for each in text)
 
 
 Name = Annotated[str, AfterValidator(clean_name)]
