@@ -104,7 +104,7 @@ def of_validation(error: RequestValidationError) -> Problem:
 
 def invalid(found: Sequence[Mapping[str, Any]], *, origin: str = "body") -> InvalidInput:
     """Pydantic's findings as one of our own errors."""
-    details = tuple(_detail(each, origin) for each in found)
+    details = tuple(_detail(each, origin) for each in found if not _follows(each, found))
     listed = "; ".join(f"{each.place}: {each.message}" for each in details[:3])
     more = f"; and {len(details) - 3} more" if len(details) > 3 else ""
     message = f"The request is not acceptable. {listed}{more}."
@@ -138,6 +138,14 @@ def _sentence(error: HTTPException) -> str:
 
 def _detail(found: Mapping[str, Any], origin: str) -> Detail:
     return Detail(_place(found["loc"]) or origin, str(found["type"]), _message(found))
+
+
+def _follows(found: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether it only says that a list is short of the items that others say are wrong."""
+    depth = len(found["loc"])
+    return found["type"] == "too_short" and any(
+        len(each["loc"]) > depth and each["loc"][:depth] == found["loc"] for each in among
+    )
 
 
 def _place(location: Sequence[object]) -> str:

@@ -78,6 +78,14 @@ def test_a_search_body_is_strict(
     assert bell.rung == []
 
 
+def test_a_list_of_wrong_items_is_not_called_empty_too(
+    client: httpx.Client, container: Container
+) -> None:
+    body = {"dataset_id": str(scenes.dataset(container).id), "learning_rates": [float("nan")]}
+    answer = client.post("/v1/searches", content=json.dumps(body), headers=JSON)
+    assert places(answer) == ["learning_rates.0"]
+
+
 @pytest.mark.parametrize(("change", "place"), WRONG + WRONG_PRETRAIN)
 def test_a_pretrain_body_is_strict(
     client: httpx.Client, container: Container, bell: Bell, change: dict[str, Any], place: str
