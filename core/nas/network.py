@@ -82,7 +82,8 @@ class Network(ImageClassifier):
         return newer
 
     def _keep(self, images: Tensor) -> Tensor | None:
-        if not self.training or not self.drop_path:
+        # Only steps drop paths: statistics re-estimated with some dropped would be too wide.
+        if not self.training or not self.drop_path or not torch.is_grad_enabled():
             return None
         chance = 1 - self.drop_path
         shape = (2 * self.space.nodes, len(images))

@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from core.nas.genotype import Genotype
 from core.nas.images import LabelledImages, epoch_generator
+from core.nas.network import Network
 from core.nas.normalisation import ScaledBatchNorm, reestimate
 from core.nas.space import Space
 from core.nas.supernet import Supernet
@@ -52,6 +54,18 @@ def test_mode_momentum_weights_and_gradients_stay(digits: LabelledImages, space:
     assert network.stem_norm.momentum == 0.1
     assert all(p.grad is None for p in network.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_statistics_are_those_of_the_whole_network_not_of_dropped_paths(
+    digits: LabelledImages, space: Space, genotype: Genotype
+) -> None:
+    network = Network(space, genotype, 10, torch.Generator().manual_seed(0))
+    states = []
+    for chance in (0.0, 0.5):
+        network.drop_path = chance
+        reestimate(network, digits.batches(300))
+        states.append({name: value.clone() for name, value in network.state_dict().items()})
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 def test_no_images_are_refused(space: Space) -> None:
