@@ -100,7 +100,9 @@ class RetrainState(TrainingState):
 class RetrainRecord:
     """What one epoch of a retraining did; epoch 0 is the start, measured before any step.
 
-    Fields as in `core.nas.search.EpochRecord`; `valid` is a held-out part here, never trained on.
+    Fields as in `core.nas.search.EpochRecord`; `valid` is held out from this training. Inherited
+    weights have not seen it either if it lies in the search's validation half (see
+    `LabelledImages.split`), but the alphas, and ridge and temperature of a solved head, have.
     """
 
     epoch: int

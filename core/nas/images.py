@@ -117,6 +117,9 @@ class LabelledImages:
     def split(self, fraction: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
         """Split every class at `fraction`; a class of one image goes to the first part.
 
+        Parts of one seed are nested: what a larger fraction leaves out, a smaller one leaves out
+        too. So images held out of a later training were not trained on in an earlier half either.
+
         Args:
             fraction: Share of the first part, in (0, 1).
             seed: Seed of the shuffle; equal seeds give equal parts.

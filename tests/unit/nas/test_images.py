@@ -26,6 +26,14 @@ def test_halves_are_disjoint_complete_and_stratified() -> None:
     assert not torch.equal(train.images, other.images)
 
 
+@pytest.mark.parametrize("count", [8, 13, 60])
+def test_what_a_larger_part_leaves_out_a_smaller_one_leaves_out_too(count: int) -> None:
+    def left_out(fraction: float) -> set[int]:
+        return set(numbered(count).split(fraction, 3)[1].images[:, 0, 0, 0].tolist())
+
+    assert left_out(0.85) <= left_out(0.5) <= left_out(0.2)
+
+
 def test_a_lonely_image_is_trained_on_and_larger_classes_reach_both_parts() -> None:
     labels = torch.tensor([0, 1, 1, 2, 2, 2])
     data = LabelledImages.measured(torch.zeros(6, 1, 4, 4, dtype=torch.uint8), labels, 3)
