@@ -20,7 +20,8 @@ class OTDDConfig:
     """What is measured. Two distances compare only under equal settings.
 
     Attributes:
-        samples: Samples taken of each side, at most what the embedded datasets keep.
+        samples: Samples taken of each side, at least one per class and at most what the embedded
+            datasets keep.
         lambda_x: Weight of squared feature distances.
         lambda_y: Weight of squared label distances.
         confidence: Coverage of the intervals.

@@ -78,7 +78,7 @@ def build(
         features: ``[N, D]`` float, finite.
         labels: ``[N]`` integers in ``0..len(classes)-1``.
         classes: Class names, by label.
-        samples: Samples to keep at most; one per class is kept whatever this says.
+        samples: Samples to keep; up to one more per class where small classes are rounded up.
         seed: Of the draw.
         embedder: ``name@version`` of what made the features.
 
@@ -107,8 +107,9 @@ def build(
 def stratified_rows(moments: ClassMoments, labels: Tensor, samples: int) -> Tensor:
     """Indices of a stratified sample of rows sorted by class: the first rows of every class.
 
-    Rows are shared out by largest remainder, at least one per class; equal remainders go to the
-    class that comes first in feature space, so the choice does not depend on class numbering.
+    Rows are shared out by largest remainder, at least one per class (which may exceed `samples`
+    by less than one per class); equal remainders go to the class that comes first in feature
+    space, so the choice does not depend on class numbering.
 
     Args:
         moments: Class moments; the shares follow ``counts``.
