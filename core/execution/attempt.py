@@ -21,7 +21,7 @@ from core.errors import AppError, LeaseLost, Unavailable
 from core.execution import protocol
 from core.execution.lease import Lease
 from core.execution.process import ChildProcess, environment
-from core.services import jobs, wire, work
+from core.services import jobs, moves, wire, work
 
 TICK_SECONDS = 0.2  # how soon a drain is noticed
 
@@ -156,7 +156,8 @@ class Attempt:
                 self._lease.checkpoints.append(checkpoint)
             case protocol.Resumed(step, reason):
                 values = {"step": step, "reason": reason}
-                self._lease.records.append(JobRecord("resume", self._job.attempt, values))
+                # By fence: an attempt that was not charged for has its number used again.
+                self._lease.records.append(JobRecord("resume", self._job.fence, values))
             case protocol.Finished(outcome):
                 return Succeeded(outcome)
             case protocol.Failed(code, message, trace):
@@ -231,7 +232,7 @@ class Attempt:
         job, delays = self._job, self._settings.jobs.retry_delays
         if ending.charge and job.attempt >= job.max_attempts:
             return self._settle(FailedForGood(ending.reason, ending.message))
-        delay = delays[min(job.attempt, len(delays)) - 1] if ending.charge and delays else 0.0
+        delay = moves.delay_after(job.attempt, delays) if ending.charge else 0.0
         self._lease.close(
             lambda s: jobs.release(
                 s,
