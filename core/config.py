@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -56,6 +56,13 @@ class JobTimings(BaseModel):
     sweep: float = Field(default=10.0, gt=0)
     cancel_grace: float = Field(default=5.0, ge=0)
     retry_delays: tuple[float, ...] = (0.0, 30.0, 120.0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        # A holder must beat before it gives up, and give up before its successor may begin.
+        if not self.heartbeat < self.self_stop < self.lease:
+            raise ValueError("heartbeat < self_stop < lease must hold")
+        return self
 
 
 class Settings(BaseSettings):

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from core import bootstrap
-from core.config import Settings
+from core.config import JobTimings, Settings
 from core.errors import InvalidInput
 from core.queue.celery_queue import CeleryQueue
 from core.queue.hintless import HintlessQueue
@@ -33,6 +33,14 @@ def test_with_a_broker_workers_are_told_unless_a_queue_is_given(tmp_path: Path) 
     container = bootstrap.build(settings, queue=given)
     assert container.queue is given
     container.close()
+
+
+@pytest.mark.parametrize(
+    "clocks", [{"lease": 40}, {"self_stop": 60}, {"self_stop": 5}, {"heartbeat": 45}]
+)
+def test_two_workers_never_compute_one_job_by_configuration(clocks: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="heartbeat < self_stop < lease"):
+        JobTimings(**clocks)  # type: ignore[arg-type]
 
 
 def test_a_worker_needs_a_broker(tmp_path: Path) -> None:
