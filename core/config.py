@@ -80,7 +80,8 @@ class Settings(BaseSettings):
     slots: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
     threads_per_job: int | None = Field(default=None, ge=1)
     device: str = "auto"
-    embedder: str = "oriented-energy@1"
+    # With its version: embeddings are kept and found under both.
+    embedder: str = Field(default="oriented-energy@1", pattern=r"^[^@]+@[^@]+$")
     resnet18_weights: Path | None = None
     allow_unauthenticated_network: bool = False
     log_format: Literal["console", "json"] = "console"

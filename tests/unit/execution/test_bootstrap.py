@@ -43,6 +43,12 @@ def test_two_workers_never_compute_one_job_by_configuration(clocks: dict[str, fl
         JobTimings(**clocks)  # type: ignore[arg-type]
 
 
+def test_an_embedder_without_its_version_is_refused_for_it_would_find_no_source() -> None:
+    with pytest.raises(ValueError, match="embedder"):
+        Settings(embedder="resnet18")
+    assert Settings(embedder="resnet18@1-0123456789ab").embedder.startswith("resnet18@")
+
+
 def test_a_worker_needs_a_broker(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="HEADSTART_REDIS_URL"):
         create_app(Settings(home=tmp_path))
