@@ -65,7 +65,6 @@ class RankSpec:
 
     dataset_id: DatasetId
     embedder: str
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,8 +53,6 @@ def _problems(spec: Spec) -> Iterator[Detail]:
     if not EMBEDDER.fullmatch(spec.embedder):
         yield _wrong("embedder", "Name an embedder, with letters, digits and . _ @ + - only.")
     match spec:
-        case RankSpec():
-            yield from _whole(spec, "", "seed")
         case PretrainSpec():
             if (
                 not spec.name.strip()

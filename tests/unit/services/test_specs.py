@@ -97,4 +97,3 @@ def test_everything_wrong_is_told_at_once() -> None:
     bad = PretrainSpec(HERE, "", "", SpaceSpec(channels=-1), Training(epochs=-1), NAN)
     found = places(bad)
     assert found == ["embedder", "name", "space.channels", "training.epochs", "learning_rate"]
-    assert places(RankSpec(HERE, "e", seed=-1)) == ["seed"]
