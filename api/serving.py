@@ -1,7 +1,9 @@
 """Running the service in this process: embedded, unless Redis says that workers are elsewhere."""
 
+import errno
 import ipaddress
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,6 +17,7 @@ from core import bootstrap
 from core.bootstrap import Container
 from core.config import Settings
 from core.embedded import embedded
+from core.errors import Conflict
 
 DRAIN_SECONDS = 20
 
@@ -27,6 +30,20 @@ def check_address(host: str, settings: Settings) -> None:
         f"{host} can be reached from other machines, and nobody is asked who they are. Listen on "
         "127.0.0.1, or set HEADSTART_ALLOW_UNAUTHENTICATED_NETWORK=true behind a proxy that asks."
     )
+
+
+def check_free(host: str, port: int) -> None:
+    """Raise Conflict when something listens there, before a home is opened and jobs start."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host.strip("[]"), port), family=family).close()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:  # the server itself says what else is wrong
+            return
+        raise Conflict(
+            f"Port {port} is taken: stop what listens there, or choose another with --port.",
+            code="port_taken",
+        ) from error
 
 
 def run(settings: Settings, *, host: str, port: int) -> None:

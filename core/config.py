@@ -69,7 +69,11 @@ class Settings(BaseSettings):
     """Everything the environment may say (`HEADSTART_…`, nested with `__`)."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HEADSTART_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix="HEADSTART_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # a value that does not fit may be a password
     )
     home: Path = Path("var/headstart")
     database_url: str | None = None
