@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from pydantic import ValidationError
 
 from api import remote, serving, terminal
 from api.remote import Json, Refused, Remote, path_of
@@ -51,11 +52,12 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8765,
 ) -> None:
     """Run the service here: database, files and workers included unless Redis is configured."""
-    settings = Settings()
+    settings = _settings()
     try:
         serving.check_address(host, settings)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--host") from error
+    serving.check_free(host, port)
     serving.run(settings, host=host, port=port)
 
 
@@ -175,23 +177,30 @@ def jobs(
 def models(
     model_id: Annotated[UUID | None, typer.Argument(help="One model; else the latest.")] = None,
     download: Annotated[
-        Path | None, typer.Option(help="Folder for its files.", file_okay=False)
+        Path | None,
+        typer.Option(help="Folder for the files of the model, or of the newest.", file_okay=False),
     ] = None,
 ) -> None:
     """Show models; download the files of one."""
-    if model_id is None and download is not None:
-        raise typer.BadParameter("name the model to download", param_hint="MODEL_ID")
     with _server() as server:
-        if model_id is None:
+        if model_id is None and download is None:
             found = server.get(path_of("models"), page_size=20)["items"]
             terminal.show_table(
                 ("model", "retrained", "made"), [_model_row(each) for each in found]
             )
             return
-        model = server.get(path_of("models", str(model_id)))
+        named = _newest_model(server) if model_id is None else str(model_id)
+        model = server.get(path_of("models", named))
         terminal.show_model(model)
         if download is not None:
             _download(server, model, download)
+
+
+def _newest_model(server: Remote) -> str:
+    found = server.get(path_of("models"), page_size=1)["items"]
+    if not found:
+        raise Refused("There is no model yet: search one first.", code="not_found")
+    return str(found[0]["id"])
 
 
 def _download(server: Remote, model: Json, folder: Path) -> None:
@@ -200,6 +209,27 @@ def _download(server: Remote, model: Json, folder: Path) -> None:
         target = folder / Path(artifact["name"]).name
         server.download(artifact["href"], target, sha256=artifact["sha256"])
         terminal.out.print(str(target), markup=False)
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:  # its own text shows the values, passwords among them
+        wrong = tuple(
+            f"{_variable(each['loc'])}: {each['msg']}"
+            for each in error.errors(include_input=False, include_url=False)
+        )
+        raise Refused(
+            "The settings in the environment are not acceptable.",
+            code="invalid_settings",
+            details=wrong,
+        ) from None
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    """The environment variable of a setting; which kind of storage is no part of its name."""
+    parts = [str(each) for each in place if each not in {"s3", "local"}]
+    return f"HEADSTART_{'__'.join(parts).upper()}"
 
 
 @contextmanager

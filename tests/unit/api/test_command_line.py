@@ -1,9 +1,11 @@
 """The command line against the served application, in this process."""
 
+import socket
 from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from api import cli, serving, terminal
 from api.remote import Refused, Remote
@@ -72,7 +74,9 @@ def test_refusals_end_with_one_and_a_sentence(
     assert "training.epochs" in refused
     assert "(validation_error)" in refused
     assert said(monkeypatch, capsys, "jobs", "--wait").startswith("2\n")
-    assert said(monkeypatch, capsys, "models", "--download", "x").startswith("2\n")
+    none = said(monkeypatch, capsys, "models", "--download", "x")
+    assert none.startswith("1\n")
+    assert "There is no model yet" in none
     assert said(monkeypatch, capsys, "jobs", "not-an-id").startswith("2\n")
 
 
@@ -91,6 +95,12 @@ def test_models_are_shown_and_fetched(
     assert "95.0 %" in fetched
     assert (folder / "model.onnx").read_bytes() == b"onnx" * 1_000
     assert {path.name for path in folder.iterdir()} == {"model.onnx", "genotype.json"}
+    newest = said(monkeypatch, capsys, "models", "--download", str(tmp_path / "newest"))
+    assert newest.startswith("0\n")
+    assert {path.name for path in (tmp_path / "newest").iterdir()} == {
+        "model.onnx",
+        "genotype.json",
+    }
 
 
 def test_a_damaged_download_leaves_no_file(
@@ -162,3 +172,29 @@ def test_only_loopback_without_being_told(tmp_path: Path, host: str, fine: bool)
             serving.check_address(host, settings)
     told = Settings(home=tmp_path, allow_unauthenticated_network=True)
     serving.check_address(host, told)
+
+
+def test_bad_settings_are_named_without_their_values(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HEADSTART_STORAGE__KIND", "s3")  # and no bucket
+    monkeypatch.setenv("HEADSTART_STORAGE__SECRET_KEY", "canary")
+    refused = said(monkeypatch, capsys, "serve")
+    assert refused.startswith("1\n")
+    assert "HEADSTART_STORAGE__BUCKET" in refused
+    assert "canary" not in refused
+    with pytest.raises(ValidationError) as caught:  # what other entry points would log
+        Settings()
+    assert "canary" not in str(caught.value)
+
+
+def test_a_taken_port_is_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = said(monkeypatch, capsys, "serve", "--port", str(port))
+    assert refused.startswith("1\n")
+    assert f"Port {port} is taken" in refused
+    assert not (tmp_path / "home").exists()
