@@ -11,12 +11,10 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from pydantic import ValidationError
 
 from api import remote, serving, terminal
 from api.remote import Json, Refused, Remote, path_of
 from api.web import words
-from core.config import Settings
 from core.domain.searches import StartPolicy
 from core.errors import AppError
 
@@ -52,7 +50,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8765,
 ) -> None:
     """Run the service here: database, files and workers included unless Redis is configured."""
-    settings = _settings()
+    settings = serving.read_settings()
     try:
         serving.check_address(host, settings)
     except ValueError as error:
@@ -209,27 +207,6 @@ def _download(server: Remote, model: Json, folder: Path) -> None:
         target = folder / Path(artifact["name"]).name
         server.download(artifact["href"], target, sha256=artifact["sha256"])
         terminal.out.print(str(target), markup=False)
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as error:  # its own text shows the values, passwords among them
-        wrong = tuple(
-            f"{_variable(each['loc'])}: {each['msg']}"
-            for each in error.errors(include_input=False, include_url=False)
-        )
-        raise Refused(
-            "The settings in the environment are not acceptable.",
-            code="invalid_settings",
-            details=wrong,
-        ) from None
-
-
-def _variable(place: tuple[int | str, ...]) -> str:
-    """The environment variable of a setting; which kind of storage is no part of its name."""
-    parts = [str(each) for each in place if each not in {"s3", "local"}]
-    return f"HEADSTART_{'__'.join(parts).upper()}"
 
 
 @contextmanager

@@ -10,9 +10,11 @@ from types import FrameType
 from typing import NoReturn
 
 import uvicorn
+from pydantic import ValidationError
 
 from api import terminal
 from api.app import create_app
+from api.remote import Refused
 from core import bootstrap
 from core.bootstrap import Container
 from core.config import Settings
@@ -20,6 +22,22 @@ from core.embedded import embedded
 from core.errors import Conflict
 
 DRAIN_SECONDS = 20
+
+
+def read_settings() -> Settings:
+    """What the environment says. Raises Refused naming every variable that does not fit."""
+    try:
+        return Settings()
+    except ValidationError as error:  # its own text shows the values, passwords among them
+        wrong = tuple(
+            f"{_variable(each['loc'])}: {each['msg']}"
+            for each in error.errors(include_input=False, include_url=False)
+        )
+        raise Refused(
+            "The settings in the environment are not acceptable.",
+            code="invalid_settings",
+            details=wrong,
+        ) from None
 
 
 def check_address(host: str, settings: Settings) -> None:
@@ -88,3 +106,9 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    """The environment variable of a setting; which kind of storage is no part of its name."""
+    parts = [str(each) for each in place if each not in {"s3", "local"}]
+    return f"HEADSTART_{'__'.join(parts).upper()}"
