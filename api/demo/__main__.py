@@ -2,7 +2,7 @@
 
 Sources are pretrained by the product's own jobs. Each target is uploaded, embedded and ranked,
 then searched three times at one budget: warm from the nearest source, cold at its own best
-learning rate, and cold with head and learning rate as the warm start has them.
+learning rate, and cold with the head solved in closed form as the warm start has it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ ARMS: Mapping[str, Json] = {
     "cold_closed_form_head": {
         "policy": "cold",
         "head": "closed_form",
-        "learning_rates": WARM_RATES,
+        "learning_rates": (*WARM_RATES, *COLD_RATES[:1]),
     },
     "warm": {"policy": "nearest", "head": "closed_form", "learning_rates": WARM_RATES},
 }
@@ -126,7 +126,12 @@ class Demo:
             artifacts = {kind: str(files[file]) for kind, file in FILES.items()}
             described[arm] = results.arm(search, model, cold_best=cold_best, artifacts=artifacts)
         nearest_first = [
-            {"source": n["dataset_name"], "distance": n["distance"], "interval": n["interval"]}
+            {
+                "source": n["dataset_name"],
+                "distance": n["distance"],
+                "interval": n["interval"],
+                "tied_with_nearest": n["tied_with_nearest"],
+            }
             for n in ranking["neighbours"]
         ]
         return {"ranking": nearest_first, **described}

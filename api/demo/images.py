@@ -34,6 +34,7 @@ TRAIN_FACES = (
 TEST_FACES = ("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic")
 TEXTURES = ("brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "ihc", "moon")
 SIDE = 32
+RECIPE = 1  # part of the archives' names: raise it when an archive's content changes
 
 
 def mnist() -> Iterator[Example]:
@@ -90,7 +91,7 @@ ARCHIVES: dict[str, Callable[[], Iterator[Example]]] = {
 def build(folder: Path) -> dict[str, Path]:
     """Write every archive into `folder` (those already there are kept) and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {name: folder / f"{name}.zip" for name in ARCHIVES}
+    paths = {name: folder / f"{name}-v{RECIPE}.zip" for name in ARCHIVES}
     for name, examples in ARCHIVES.items():
         if not paths[name].exists():
             partial = paths[name].with_suffix(".partial")

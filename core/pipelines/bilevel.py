@@ -86,8 +86,12 @@ def follow(course: Course, meter: Meter, save: Callable[[], None]) -> None:
             course.seconds += record.seconds
             row = asdict(record) | {"elapsed": course.seconds}
             course.history.append({k: v for k, v in row.items() if k not in _ALPHAS})
-            save()
-            meter.advance(course.stage, _units(record), JobRecord(course.stage, record.epoch, row))
+            try:  # told before it is kept: a kill between the two repeats an epoch, loses no line
+                meter.advance(
+                    course.stage, _units(record), JobRecord(course.stage, record.epoch, row)
+                )
+            finally:
+                save()
     except search.Diverged as error:
         raise Diverged(
             f"The search's loss stopped being a number at learning rate "

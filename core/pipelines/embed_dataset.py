@@ -8,6 +8,7 @@ from core.domain import keys
 from core.domain.datasets import Dataset, Embedding
 from core.domain.jobs import Progress
 from core.domain.work import EmbedInputs, EmbedOutcome
+from core.errors import InvalidInput
 from core.ot import embedded_dataset, embedders
 from core.ot.embedded_dataset import EmbeddedDataset
 from core.pipelines import dataset_images, objects
@@ -49,7 +50,10 @@ def compute(
     train, _ = dataset_images.load(
         context, dataset, resolution=RESOLUTION, channels=dataset.channels
     )
-    model = embedders.create(embedder, weights=context.resnet18_weights, device=context.device)
+    try:
+        model = embedders.create(embedder, weights=context.resnet18_weights, device=context.device)
+    except ValueError as error:  # unknown, another version, or its weights are not here
+        raise InvalidInput(str(error), code="unknown_embedder") from error
     embedded = embedded_dataset.build(
         model.embed(train.images), train.labels, dataset.classes, embedder=model.identifier
     )

@@ -17,6 +17,7 @@ from core.nas.images import LabelledImages
 from core.nas.network import Network, flops, parameter_count
 from core.pipelines import objects, report
 from core.pipelines.context import Context
+from core.pipelines.derivation import RETRAIN_SHARE
 from core.pipelines.notes import Notes
 from core.pipelines.report import Findings, Mistake
 
@@ -75,6 +76,7 @@ def write(
         mistakes=_mistakes(network, test, dataset.classes),
         resolution=written.start["resolution"],
         channels=network.space.input_channels,
+        retrain_share=RETRAIN_SHARE,
     )
     genotype = json.loads(network.genotype.to_json())
     config = {

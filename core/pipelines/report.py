@@ -44,6 +44,7 @@ class Findings:
     mistakes: Sequence[Mistake]
     resolution: int
     channels: int
+    retrain_share: float
 
 
 def html(findings: Findings) -> str:
@@ -122,6 +123,7 @@ def _shared(findings: Findings) -> dict[str, Any]:
         "interval": wilson(retrained["test_accuracy"], findings.dataset.n_test),
         "start_sentence": _plain(start_sentence(findings.start)),
         "spec": json.dumps(findings.spec, indent=2),
+        "retrain_share": findings.retrain_share,
         "spec_seed": findings.spec["training"]["seed"],
         "resolution": findings.resolution,
         "channels": findings.channels,

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from core.domain.work import SearchInputs, SearchOutcome
-from core.errors import InvalidInput
+from core.errors import Diverged, InvalidInput
 from core.nas.genotype import Genotype
 from core.nas.images import LabelledImages
 from core.nas.network import Network
@@ -55,6 +55,11 @@ def run(inputs: SearchInputs, context: Context) -> SearchOutcome:
 
 def _open(inputs: SearchInputs, context: Context) -> Desk:
     started = time.perf_counter()
+    if not inputs.dataset.n_test:
+        raise InvalidInput(
+            "The dataset has no test images, so nothing honest could be said of a model. "
+            "Upload it with a test folder, or with enough images a class to split."
+        )
     restored = context.restore()
     written = starts.decide(inputs, context) if restored is None else notes.read(restored.path)
     if restored is None:
@@ -65,11 +70,6 @@ def _open(inputs: SearchInputs, context: Context) -> Desk:
         resolution=written.start["resolution"],
         channels=bilevel.INPUT_CHANNELS,
     )
-    if not len(test):
-        raise InvalidInput(
-            "the dataset has no test images, so nothing honest could be said of the model; "
-            "upload it with a test folder or enough images a class for a split"
-        )
     meter = Meter(context, total=_total_units(inputs))
     meter.skip(_units_done(inputs, written))
     return Desk(
@@ -101,8 +101,14 @@ def _search_arms(desk: Desk) -> None:
             written.live_history, written.live_seconds = course.history, course.seconds
             written.save(desk.context)
 
-        bilevel.follow(course, desk.meter, save)
-        _finish_arm(written, course)
+        try:
+            bilevel.follow(course, desk.meter, save)
+        except Diverged as error:
+            _give_up_arm(written, course, error)
+        else:
+            _finish_arm(written, course)
+    if written.best_arm is None:
+        raise Diverged(" ".join(arm["diverged"] for arm in written.arms))
     written.seconds["search"] = sum(arm["seconds"] for arm in written.arms)
 
 
@@ -122,19 +128,23 @@ def _course(desk: Desk, index: int, train: LabelledImages, valid: LabelledImages
 
 
 def _finish_arm(written: Notes, course: Course) -> None:
-    best = max(row["valid_accuracy"] for row in course.history)
-    written.arms.append(
-        {
-            "learning_rate": course.config.learning_rate,
-            "seconds": course.seconds,
-            "best_valid_accuracy": best,
-            "history": course.history,
-        }
-    )
-    index = len(written.arms) - 1
-    if written.best_arm is None or best > written.arms[written.best_arm]["best_valid_accuracy"]:
-        written.best_arm = index
+    """Keep the arm, and its last supernet if that is the best of the last ones so far."""
+    final = course.history[-1]["valid_accuracy"]
+    best = written.best_arm
+    if best is None or final > written.arms[best]["history"][-1]["valid_accuracy"]:
+        written.best_arm = len(written.arms)
         written.best = dict(course.state.supernet.state_dict())
+    _close_arm(written, course)
+
+
+def _give_up_arm(written: Notes, course: Course, error: Diverged) -> None:
+    """A learning rate that diverges loses to the others; it does not take them along."""
+    _close_arm(written, course, diverged=error.message)
+
+
+def _close_arm(written: Notes, course: Course, **more: str) -> None:
+    described = {"learning_rate": course.config.learning_rate, "seconds": course.seconds}
+    written.arms.append({**described, "history": course.history, **more})
     written.live, written.live_history, written.live_seconds = {}, [], 0.0
 
 

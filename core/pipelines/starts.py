@@ -18,7 +18,8 @@ def decide(inputs: SearchInputs, context: Context) -> Notes:
     """Rank if the policy needs it, choose, and write the choice down."""
     spec = inputs.spec
     if spec.policy is not StartPolicy.NEAREST:
-        chosen = _named(inputs) if spec.policy is StartPolicy.SUPERNET else None
+        named = spec.policy is StartPolicy.SUPERNET
+        chosen = _candidate(inputs, str(spec.supernet_id)) if named else None
         return Notes(None, None, _described(chosen, spec, reason=None))
     embedded, new = embed_dataset.ensure(inputs.dataset, inputs.embedding, spec.embedder, context)
     ranking = compare_datasets.rank(inputs.dataset, embedded, inputs.candidates, context)
@@ -26,7 +27,7 @@ def decide(inputs: SearchInputs, context: Context) -> Notes:
         start = _described(None, spec, reason="no supernet of another dataset is registered yet")
         return Notes(ranking, new, start)
     nearest = ranking.neighbours[0]
-    chosen = next(c for c in inputs.candidates if c.supernet_id == nearest.supernet_id)
+    chosen = _candidate(inputs, str(nearest.supernet_id))
     return Notes(ranking, new, _described(chosen, spec, reason="nearest by OTDD"))
 
 
@@ -37,17 +38,15 @@ def origin(inputs: SearchInputs, notes: Notes, context: Context) -> Space | Sour
         return space
     path = context.scratch / "source.safetensors"
     if not path.exists():
-        chosen = next(
-            c for c in inputs.candidates if str(c.supernet_id) == notes.start["supernet_id"]
-        )
+        chosen = _candidate(inputs, notes.start["supernet_id"])
         objects.fetch(context.store, chosen.key, path, sha256=chosen.sha256)
     return Source(space, load_file(path))
 
 
-def _named(inputs: SearchInputs) -> Candidate:
-    found = [c for c in inputs.candidates if c.supernet_id == inputs.spec.supernet_id]
+def _candidate(inputs: SearchInputs, supernet_id: str) -> Candidate:
+    found = [c for c in inputs.candidates if str(c.supernet_id) == supernet_id]
     if not found:
-        raise NotFound(f"there is no supernet {inputs.spec.supernet_id} to start from")
+        raise NotFound(f"There is no supernet {supernet_id} to start from.")
     return found[0]
 
 

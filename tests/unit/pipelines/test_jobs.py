@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -33,9 +34,10 @@ from core.domain.work import (
     SearchInputs,
     SearchOutcome,
 )
-from core.errors import CorruptObject, NotFound
+from core.errors import CorruptObject, Diverged, InvalidInput, NotFound
 from core.ot import embedders
 from core.pipelines import (
+    bilevel,
     compare_datasets,
     dataset_images,
     embed_dataset,
@@ -214,6 +216,35 @@ def test_a_cold_search_ranks_nothing(world: World, registered: Register) -> None
     assert outcome.ranking is None
     assert outcome.start["supernet_id"] is None
     assert len(outcome.metrics["arms"]) == 1
+
+
+@pytest.mark.slow
+def test_a_rate_that_diverges_loses_alone(
+    world: World, registered: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = bilevel.search.run
+
+    def diverging(state: Any, train: Any, valid: Any, config: Any) -> Any:
+        if config.learning_rate > 1:
+            raise bilevel.search.Diverged("loss: nan")
+        return honest(state, train, valid, config)
+
+    monkeypatch.setattr(bilevel.search, "run", diverging)
+    dataset = registered("target")
+    rates = (5.0, 0.05)
+    inputs = search_inputs(dataset, policy=StartPolicy.COLD, learning_rates=rates)
+    outcome = search_architecture.run(inputs, world)
+    assert outcome.metrics["best_arm"] == 1
+    assert "learning rate 5" in outcome.metrics["arms"][0]["diverged"]
+    every = search_inputs(dataset, policy=StartPolicy.COLD, learning_rates=(5.0, 6.0))
+    with pytest.raises(Diverged, match=r"learning rate 5.*learning rate 6"):
+        search_architecture.run(every, apart(world, "every"))
+
+
+def test_an_unknown_embedder_is_named(world: World, registered: Register) -> None:
+    dataset = registered("stripes")
+    with pytest.raises(InvalidInput, match="nonesuch"):
+        embed_dataset.run(EmbedInputs(EmbedSpec(dataset.id, "nonesuch@1"), dataset), world)
 
 
 def test_an_unknown_supernet_is_said_to_be_unknown(world: World, registered: Register) -> None:

@@ -1,0 +1,89 @@
+"""What the report and the card say is true of the search they belong to."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from core.domain.datasets import Dataset, DatasetId, DatasetReport
+from core.nas.genotype import Edge, Genotype
+from core.pipelines import report
+from core.pipelines.report import Findings, Mistake
+
+NODE = (Edge("sep_conv_3x3", 0), Edge("skip_connect", 1))
+HISTORY = [{"epoch": n, "valid_accuracy": n / 4} for n in range(3)]
+
+
+COLD = {"supernet_id": None, "head": "random", "dataset_name": None, "reason": None}
+
+
+def findings(**start: Any) -> Findings:
+    about = DatasetReport((), 30, 30, 0, "given", None, {}, {})
+    names = ("cat<b>", "dog")
+    dataset = Dataset(
+        DatasetId(uuid4()), "0" * 64, "pets <i>", names, (10, 10), (5, 5), 1, about,
+        datetime.now(UTC),
+    )  # fmt: skip
+    score = {"valid_accuracy": 0.5, "test_accuracy": 0.9}
+    return Findings(
+        dataset=dataset,
+        ranking=None,
+        start={"supernet_id": None, "head": "random", "dataset_name": None, "reason": None}
+        | start,
+        spec={"training": {"seed": 7}},
+        genotype=Genotype((NODE, NODE), (NODE, NODE)),
+        metrics={
+            "supernet": score,
+            "discretised": score,
+            "retrained": {**score, "confusion": [[5, 0], [1, 4]], "history": HISTORY},
+            "arms": [{"learning_rate": 0.1, "seconds": 1.0, "history": HISTORY}],
+            "best_arm": 0,
+            "parameters": 1234,
+            "flops": 5678,
+            "onnx_difference": 1e-6,
+            "seconds": {"search": 1.0},
+        },
+        mistakes=[Mistake(np.zeros((1, 4, 4), np.uint8), "cat<b>", "dog")],
+        resolution=16,
+        channels=3,
+        retrain_share=0.85,
+    )
+
+
+@pytest.mark.parametrize("render", [report.html, report.card])
+def test_a_cold_search_is_called_cold(render: Any) -> None:
+    text = render(findings())
+    assert "The search began cold, from random weights, with a random classifier." in text
+    assert "warm" not in text
+
+
+@pytest.mark.parametrize("render", [report.html, report.card])
+def test_a_warm_search_names_its_source(render: Any) -> None:
+    warm = findings(supernet_id="x", dataset_name="animals", head="closed_form")
+    assert "from the supernet trained on animals, with its classifier solved" in render(warm)
+
+
+def test_names_are_escaped_in_the_page(tmp_path: Path) -> None:
+    page = report.html(findings())
+    assert "<i>" not in page
+    assert "cat&lt;b&gt;" in page
+    assert "<script" not in page
+
+
+def test_the_cards_front_matter_is_quoted() -> None:
+    card = report.card(findings())
+    assert '- "pets <i>"' in card.split("---")[1]
+    assert "retrained on 85.0 % of the" in card
+
+
+@pytest.mark.parametrize(
+    ("share", "n", "expected"),
+    [(0.9, 10, (0.596, 0.982)), (0.5, 100, (0.404, 0.596)), (1.0, 20, (0.839, 1.0))],
+)
+def test_the_interval_is_wilsons(share: float, n: int, expected: tuple[float, float]) -> None:
+    # Figures of Brown, Cai and DasGupta's formula, worked by hand.
+    assert report.wilson(share, n) == pytest.approx(expected, abs=1e-3)
+    assert report.wilson(0.0, 0) == (0.0, 1.0)
