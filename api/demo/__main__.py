@@ -24,7 +24,7 @@ SOURCES = ("mnist", "latin", "textures")
 TARGETS = ("digits", "greek")
 # One budget for every arm; small enough for two cores and four minutes.
 SPACE: Json = {"channels": 4, "layers": 3, "nodes": 4, "resolution": 12}
-BATCH, EPOCHS, PRETRAIN_EPOCHS, RETRAIN_EPOCHS = 32, 6, 6, 12
+BATCH, EPOCHS, PRETRAIN_EPOCHS, RETRAIN_EPOCHS = 32, 6, 5, 10
 COLD_RATES, WARM_RATES, PRETRAIN_RATE, RETRAIN_RATE = (0.1, 0.2), (0.01,), 0.1, 0.05
 ALPHA_RATE = 0.02
 ARMS: Mapping[str, Json] = {
@@ -32,7 +32,7 @@ ARMS: Mapping[str, Json] = {
     "cold_closed_form_head": {
         "policy": "cold",
         "head": "closed_form",
-        "learning_rates": (*WARM_RATES, *COLD_RATES[:1]),
+        "learning_rates": COLD_RATES[:1],
     },
     "warm": {"policy": "nearest", "head": "closed_form", "learning_rates": WARM_RATES},
 }
@@ -49,10 +49,13 @@ class Demo:
 
     def run(self) -> Json:
         """Everything, in the order a user would do it."""
-        datasets = self._upload(images.build(self.folder / "data"))
-        pretraining = self._pretrain({name: datasets[name] for name in SOURCES})
-        targets = {name: datasets[name] for name in TARGETS}
-        rankings = {name: self._rank(name, dataset) for name, dataset in targets.items()}
+        archives = images.build(self.folder / "data")
+        with ThreadPoolExecutor(1) as meanwhile:
+            sources = self._upload({name: archives[name] for name in SOURCES})
+            pretraining_job = meanwhile.submit(self._pretrain, sources)
+            targets = self._upload({name: archives[name] for name in TARGETS})
+            pretraining = pretraining_job.result()
+        rankings = self._rank(targets)
         models = self._search(targets)
         return {
             "targets": {
@@ -90,10 +93,11 @@ class Demo:
             for name, job in zip(sources, ended, strict=True)
         }
 
-    def _rank(self, name: str, dataset: Json) -> Json:
-        job = self.service.post(f"/v1/datasets/{dataset['id']}:rank")
-        self._wait(f"rank {name}", job)
-        return self.service.get(f"/v1/datasets/{dataset['id']}/neighbours")
+    def _rank(self, targets: Mapping[str, Json]) -> dict[str, Json]:
+        paths = {name: f"/v1/datasets/{dataset['id']}" for name, dataset in targets.items()}
+        jobs = {f"rank {name}": self.service.post(f"{path}:rank") for name, path in paths.items()}
+        self._wait_all(jobs)
+        return {name: self.service.get(f"{path}/neighbours") for name, path in paths.items()}
 
     def _search(self, targets: Mapping[str, Json]) -> dict[str, dict[str, tuple[Json, Json]]]:
         searches = {

@@ -66,8 +66,8 @@ def tables(result: Json) -> RenderableType:
         Text(f"Pretraining, paid once and listed apart: {pretraining}. Seed {result['seed']}."),
         Text(
             "Epochs and seconds are to a validation accuracy: 95 % and 100 % of the best that "
-            "cold reached. Epoch 0 is the start itself, before any gradient step; a dash means never. "
-            "Test accuracies are of images that no choice was made by. One seed: differences of "
+            "cold reached. Epoch 0 is the start itself, before any gradient step; a dash means "
+            "never. Test accuracies are of images that no choice was made by. One seed: differences of "
             "a few points are noise."
         ),
     ]
