@@ -24,7 +24,7 @@ SOURCES = ("mnist", "latin", "textures")
 TARGETS = ("digits", "greek")
 # One budget for every arm; small enough for two cores and four minutes.
 SPACE: Json = {"channels": 4, "layers": 3, "nodes": 4, "resolution": 12}
-BATCH, EPOCHS, PRETRAIN_EPOCHS, RETRAIN_EPOCHS = 32, 6, 5, 10
+BATCH, EPOCHS, PRETRAIN_EPOCHS, RETRAIN_EPOCHS = 32, 5, 5, 10
 COLD_RATES, WARM_RATES, PRETRAIN_RATE, RETRAIN_RATE = (0.1, 0.2), (0.01,), 0.1, 0.05
 ALPHA_RATE = 0.02
 ARMS: Mapping[str, Json] = {

@@ -67,8 +67,8 @@ def tables(result: Json) -> RenderableType:
         Text(
             "Epochs and seconds are to a validation accuracy: 95 % and 100 % of the best that "
             "cold reached. Epoch 0 is the start itself, before any gradient step; a dash means "
-            "never. Test accuracies are of images that no choice was made by. One seed: differences of "
-            "a few points are noise."
+            "never. Test accuracies are of images that no choice was made by. One seed, few "
+            "images: differences of several points are noise."
         ),
     ]
     return Group(*parts)

@@ -16,7 +16,7 @@ from tests.e2e.test_http import ended, uploaded
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SEARCH = {
-    "policy": "cold",
+    "policy": "nearest",
     "space": {"channels": 4, "layers": 3, "resolution": 16},
     "training": {"epochs": 3, "batch_size": 16, "seed": 5},
     "learning_rates": [0.05],
@@ -58,9 +58,18 @@ def records(http: httpx.Client, job: dict[str, Any], stage: str) -> list[dict[st
 def test_a_search_killed_twice_ends_with_the_genotype_of_an_undisturbed_one(
     service: Service, http: httpx.Client, tmp_path: Path
 ) -> None:
-    dataset = uploaded(
-        http, shapes.archive(tmp_path / "kill.zip", images=40, seed=11), "to be killed"
+    source = uploaded(
+        http, shapes.archive(tmp_path / "source.zip", images=30, seed=12), "to start from"
     )
+    asked = {
+        "dataset_id": source["id"],
+        "name": "start",
+        "space": SEARCH["space"],
+        "training": {"epochs": 1, "batch_size": 16},
+    }
+    ended(http, http.post("/v1/supernets", json=asked).raise_for_status().json())
+    archive = shapes.archive(tmp_path / "kill.zip", images=40, seed=11)
+    dataset = uploaded(http, archive, "to be killed")
     ended(http, dataset["embed_job"])
     body = {"dataset_id": dataset["id"], **SEARCH}
     models = []
@@ -71,6 +80,7 @@ def test_a_search_killed_twice_ends_with_the_genotype_of_an_undisturbed_one(
         job = ended(http, submitted["job"])
         assert job["attempt"] == kills + 1
         search = http.get(f"/v1/searches/{submitted['id']}").json()
+        assert search["start"]["supernet_id"] is not None
         models.append(http.get(f"/v1/models/{search['model_id']}").json())
         resumed = records(http, job, "resume")
         assert [line["values"]["reason"] for line in resumed] == ["newest"] * kills
