@@ -20,9 +20,9 @@ demo: .venv/.demo ## Install what it needs and run the main job on real images, 
 serve: .venv/.demo ## Serve the pages and the API on this machine
 	@$(BIN)/headstart serve
 
-test: .venv/.all ## Install, then run the test suite with coverage
+test: .venv/.all ## Install, then run the test suite, two tests at a time, with coverage
 	@requirements/chromium.sh
-	@$(BIN)/python -m pytest --cov --cov-report=term
+	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
 check: .venv/.all ## Lint, formatting, types and import contracts
 	@$(BIN)/ruff check .
