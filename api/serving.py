@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -66,6 +67,7 @@ def check_free(host: str, port: int) -> None:
 
 def run(settings: Settings, *, host: str, port: int) -> None:
     """Serve until SIGINT or SIGTERM; running jobs are handed back, to be resumed next time."""
+    os.umask(0o077)  # data sets and models are their owner's, whatever the home folder allows
     bootstrap.configure_logging(settings.log_format)
     signal.signal(signal.SIGTERM, _stop)  # uvicorn passes the signal on when it has drained
     with _container(settings) as container:

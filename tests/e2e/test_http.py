@@ -165,3 +165,9 @@ def test_it_refuses_to_listen_to_strangers(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "reached from other machines" in " ".join(refused.stderr.replace("│", " ").split())
     assert not (tmp_path / "home").exists()
+
+
+def test_what_the_service_writes_is_its_owners_alone(service: Service) -> None:
+    written = [path for path in service.home.rglob("*") if path.is_file()]
+    assert service.home / "headstart.db" in written
+    assert [path for path in written if path.stat().st_mode & 0o077] == []
