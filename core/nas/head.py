@@ -109,6 +109,21 @@ def install(model: ImageClassifier, solution: HeadSolution) -> None:
     model.classifier.bias.copy_(solution.bias)
 
 
+@torch.no_grad()
+def remove_temperature(model: ImageClassifier, solution: HeadSolution) -> None:
+    """Divide an installed head by its temperature, in place: same answers, smaller logits.
+
+    The temperature serves calibration. For descent it multiplies the gradient that reaches the
+    trunk, and float32 logits of several tens lose absolute precision.
+
+    Args:
+        model: Carries the head of `solution`, as `fit_head` leaves it.
+        solution: What `fit_head` returned.
+    """
+    model.classifier.weight.div_(solution.temperature)
+    model.classifier.bias.div_(solution.temperature)
+
+
 def fit_head(
     model: ImageClassifier, train: LabelledImages, valid: LabelledImages, *, batch_size: int
 ) -> HeadSolution:

@@ -12,7 +12,7 @@ from core.nas import loop
 from core.nas.derive import derive as derive_genotype
 from core.nas.evaluate import RetrainConfig, RetrainState, evaluate, retrain
 from core.nas.genotype import Genotype
-from core.nas.head import fit_head
+from core.nas.head import fit_head, remove_temperature
 from core.nas.images import LabelledImages
 from core.nas.network import Network, inherit
 from core.nas.normalisation import reestimate
@@ -48,11 +48,12 @@ def derive(
     genotype = derive_genotype(supernet)
     network = inherit(supernet, genotype)
     reestimate(network, train.batches(size))
-    fit_head(network, train, valid, batch_size=size)
+    solution = fit_head(network, train, valid, batch_size=size)
     figures = {
         "supernet": _accuracies(supernet, valid, test, size),
         "discretised": _accuracies(network, valid, test, size),
     }
+    remove_temperature(network, solution)  # what retraining begins from
     return Derived(genotype, RetrainState(network), figures, time.perf_counter() - started)
 
 

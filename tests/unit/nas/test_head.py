@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from core.nas.head import fit_head, install, solve_head
+from core.nas.head import fit_head, install, remove_temperature, solve_head
 from core.nas.images import LabelledImages
 from core.nas.normalisation import reestimate
 from core.nas.space import Space
@@ -97,3 +97,20 @@ def test_the_installed_head_answers_as_solved(
     assert solution.valid_accuracy > 0.4
     with pytest.raises(ValueError, match="head"):
         install(Supernet(space, 9, torch.Generator()), solution)
+
+
+def test_without_its_temperature_a_head_answers_the_same(digits: LabelledImages) -> None:
+    train, valid = digits.halves(0)
+    network = Supernet(Space(channels=2, layers=3, nodes=1, input_channels=1), 10, _generator())
+    solution = fit_head(network, train, valid, batch_size=64)
+    images = valid.normalise(valid.images)
+    with torch.no_grad():
+        hot = network.eval()(images)
+        remove_temperature(network, solution)
+        cool = network(images)
+    assert solution.temperature != 1
+    torch.testing.assert_close(cool * solution.temperature, hot, rtol=1e-4, atol=1e-4)
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
