@@ -29,11 +29,25 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Trunk:
+    """A registered supernet as an embedder; `source` is the dataset it was trained on."""
+
+    supernet_id: SupernetId
+    space: Mapping[str, Any]
+    resolution: int
+    key: str
+    sha256: str
+    source: Dataset
+
+
+@dataclass(frozen=True, slots=True)
 class EmbedInputs:
-    """An embed job's inputs."""
+    """An embed job's inputs; `embedding` is set when there is nothing left to do."""
 
     spec: EmbedSpec
     dataset: Dataset
+    embedding: Embedding | None = None
+    trunk: Trunk | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,7 @@ class RankInputs:
     dataset: Dataset
     embedding: Embedding | None
     candidates: tuple[Candidate, ...]
+    trunk: Trunk | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,7 @@ class PretrainInputs:
     spec: PretrainSpec
     dataset: Dataset
     embedding: Embedding | None
+    trunk: Trunk | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +79,7 @@ class SearchInputs:
     dataset: Dataset
     embedding: Embedding | None
     candidates: tuple[Candidate, ...]
+    trunk: Trunk | None = None
 
 
 Inputs = EmbedInputs | RankInputs | PretrainInputs | SearchInputs

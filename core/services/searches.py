@@ -9,7 +9,7 @@ from core.db.result_tables import ModelRow, SearchRow
 from core.domain.jobs import Job, JobKind
 from core.domain.searches import EmbedSpec, PretrainSpec, RankSpec, Search, SearchSpec
 from core.errors import Detail, InvalidInput, NotFound
-from core.services import datasets, jobs, paging, specs, supernets, wire
+from core.services import datasets, embedders, jobs, paging, specs, supernets, wire
 
 
 def submit_embed(session: Session, spec: EmbedSpec) -> Job:
@@ -65,6 +65,7 @@ def listing(
 
 def _submit(session: Session, kind: JobKind, spec: specs.Spec) -> Job:
     specs.check(spec)
+    embedders.check(session, spec.embedder)
     dataset = datasets.get(session, spec.dataset_id)
     return jobs.submit(session, kind=kind, spec=wire.dump(spec), dataset_id=dataset.id)
 

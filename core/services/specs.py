@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from core.domain import embedders
 from core.domain.searches import (
     EmbedSpec,
     PretrainSpec,
@@ -50,8 +51,7 @@ def check(spec: Spec) -> None:
 
 
 def _problems(spec: Spec) -> Iterator[Detail]:
-    if not EMBEDDER.fullmatch(spec.embedder):
-        yield _wrong("embedder", "Name an embedder, with letters, digits and . _ @ + - only.")
+    yield from _embedder(spec.embedder)
     match spec:
         case PretrainSpec():
             if (
@@ -68,6 +68,16 @@ def _problems(spec: Spec) -> Iterator[Detail]:
             yield from _rates(spec.learning_rates)
             yield from _whole(spec, "", "retrain_epochs")
             yield from _real(spec, "", "retrain_learning_rate")
+
+
+def _embedder(identifier: str) -> Iterator[Detail]:
+    if not EMBEDDER.fullmatch(identifier):
+        yield _wrong("embedder", "Name an embedder, with letters, digits and . _ @ + - only.")
+        return
+    try:
+        embedders.trunk_of(identifier)
+    except ValueError as error:
+        yield _wrong("embedder", f"Give another embedder: {error}.")
 
 
 def _start(spec: SearchSpec) -> Iterator[Detail]:

@@ -25,7 +25,7 @@ from core.domain.work import (
     SearchOutcome,
 )
 from core.errors import NotFound
-from core.services import datasets, jobs, models, moves, searches, supernets, wire
+from core.services import datasets, embedders, jobs, models, moves, searches, supernets, wire
 
 Result = dict[str, Any]
 
@@ -35,20 +35,22 @@ def inputs(session: Session, job: Job) -> Inputs:
     match job.kind:
         case JobKind.EMBED:
             embed: EmbedSpec = wire.load(EmbedSpec, job.spec)
-            return EmbedInputs(embed, datasets.get(session, embed.dataset_id))
+            seen = _target(session, embed.dataset_id, embed.embedder)
+            return EmbedInputs(embed, *seen, embedders.trunk(session, embed.embedder))
         case JobKind.RANK:
             rank: RankSpec = wire.load(RankSpec, job.spec)
             target = _target(session, rank.dataset_id, rank.embedder)
-            return RankInputs(rank, *target, _others(session, rank))
+            trunk = embedders.trunk(session, rank.embedder)
+            return RankInputs(rank, *target, _others(session, rank), trunk)
         case JobKind.PRETRAIN:
             pretrain: PretrainSpec = wire.load(PretrainSpec, job.spec)
-            return PretrainInputs(
-                pretrain, *_target(session, pretrain.dataset_id, pretrain.embedder)
-            )
+            target = _target(session, pretrain.dataset_id, pretrain.embedder)
+            return PretrainInputs(pretrain, *target, embedders.trunk(session, pretrain.embedder))
         case JobKind.SEARCH:
             search: SearchSpec = wire.load(SearchSpec, job.spec)
             target = _target(session, search.dataset_id, search.embedder)
-            return SearchInputs(search, *target, _starts(session, search))
+            trunk = embedders.trunk(session, search.embedder)
+            return SearchInputs(search, *target, _starts(session, search), trunk)
 
 
 def record(session: Session, job: Job, outcome: Outcome) -> Mapping[str, Any]:
