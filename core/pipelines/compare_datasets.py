@@ -17,7 +17,12 @@ from core.pipelines.context import Context
 def run(inputs: RankInputs, context: Context) -> RankOutcome:
     """The rank job."""
     embedded, new = embed_dataset.ensure(
-        inputs.dataset, inputs.embedding, inputs.spec.embedder, context
+        inputs.dataset,
+        inputs.embedding,
+        inputs.spec.embedder,
+        context,
+        trunk=inputs.trunk,
+        share=0.1,
     )
     context.report(Progress("rank", 0.1))
     return RankOutcome(rank(inputs.dataset, embedded, inputs.candidates, context), new)

@@ -1,8 +1,14 @@
 """A registered dataset's images as tensors, at the resolution and channels a supernet wants."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import Tensor
 
 from core.data import packing
 from core.domain import keys
@@ -12,6 +18,29 @@ from core.pipelines import objects
 from core.pipelines.context import Context
 
 _ACCEPTED = 2**62  # intake has judged the size of every original
+
+
+@dataclass(frozen=True, slots=True)
+class TrainImages:
+    """The train split in its packed file: labels in memory, images read as they are wanted."""
+
+    path: Path
+    rows: NDArray[np.intp]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Images `start` to `stop` of the split, `[k, c, h, w]` uint8."""
+        rows = self.rows[start:stop]
+        first, last = int(rows[0]), int(rows[-1]) + 1  # ascending: train comes first in the file
+        return torch.from_numpy(packing.read_slice(self.path, first, last)[rows - first])
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All images in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.read(start, start + size)
 
 
 def load(
@@ -27,14 +56,24 @@ def load(
     return train.with_channels(channels), test.with_channels(channels)
 
 
+def open_train(context: Context, dataset: Dataset, *, resolution: int) -> TrainImages:
+    """The train split to be read in parts, in the dataset's own channels."""
+    path = _packed_file(context, dataset, resolution)
+    with safe_open(path, framework="numpy") as file:
+        labels, split = file.get_tensor("labels"), file.get_tensor("split")
+    rows = np.flatnonzero(split != packing.TEST_CODE)
+    return TrainImages(path, rows, torch.from_numpy(labels[rows]))
+
+
 def _packed_file(context: Context, dataset: Dataset, resolution: int) -> Path:
     key = keys.packed(dataset.sha256, resolution)
-    path = context.scratch / f"packed-{resolution}.safetensors"
+    # One job may read two datasets: its own, and the one that a trunk was trained on.
+    path = context.scratch / f"packed-{dataset.sha256[:16]}-{resolution}.safetensors"
     if path.exists():
         return path
     if context.store.exists(key):
         return objects.fetch(context.store, key, path)
-    originals = context.scratch / "originals.parquet"
+    originals = context.scratch / f"originals-{dataset.sha256[:16]}.parquet"
     objects.fetch(context.store, keys.originals(dataset.sha256), originals)
     packing.repack(
         originals,

@@ -22,7 +22,9 @@ STAGE = "pretrain"
 def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
     """The pretrain job."""
     spec, started = inputs.spec, time.perf_counter()
-    _, embedding = embed_dataset.ensure(inputs.dataset, inputs.embedding, spec.embedder, context)
+    _, embedding = embed_dataset.ensure(
+        inputs.dataset, inputs.embedding, spec.embedder, context, trunk=inputs.trunk
+    )
     images, test = dataset_images.load(
         context,
         inputs.dataset,

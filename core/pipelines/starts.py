@@ -21,7 +21,9 @@ def decide(inputs: SearchInputs, context: Context) -> Notes:
         named = spec.policy is StartPolicy.SUPERNET
         chosen = _candidate(inputs, str(spec.supernet_id)) if named else None
         return Notes(None, None, _described(chosen, spec, reason=None))
-    embedded, new = embed_dataset.ensure(inputs.dataset, inputs.embedding, spec.embedder, context)
+    embedded, new = embed_dataset.ensure(
+        inputs.dataset, inputs.embedding, spec.embedder, context, trunk=inputs.trunk
+    )
     ranking = compare_datasets.rank(inputs.dataset, embedded, inputs.candidates, context)
     if not ranking.neighbours:
         start = _described(None, spec, reason="no supernet of another dataset is registered yet")
