@@ -11,7 +11,7 @@ from starlette.routing import Match
 
 from api import problems, security
 from api.problems import Problem
-from api.routes import datasets, health, jobs, models, searches, supernets
+from api.routes import datasets, embedders, health, jobs, models, searches, supernets
 from api.web import pages
 from api.web import routers as web
 from core.bootstrap import Container
@@ -35,7 +35,7 @@ def create_app(container: Container) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.container = container
-    for resource in (datasets, supernets, searches, jobs, models, health):
+    for resource in (datasets, embedders, supernets, searches, jobs, models, health):
         app.include_router(resource.router)
     app.include_router(web.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

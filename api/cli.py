@@ -27,6 +27,9 @@ app = typer.Typer(
 )
 
 DatasetArgument = Annotated[str, typer.Argument(help="A dataset's id, unique id prefix, or name.")]
+EmbedderOption = Annotated[
+    str | None, typer.Option(help="As GET /v1/embedders names it; else the service's default.")
+]
 Epochs = Annotated[int | None, typer.Option(help="Epochs of the search.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Stay and show progress until it ends.")]
@@ -81,11 +84,31 @@ def upload(
 
 
 @app.command()
-def rank(dataset: DatasetArgument) -> None:
-    """Rank every pretrained source by its distance to a dataset."""
+def embed(
+    dataset: Annotated[
+        str | None, typer.Argument(help="A dataset's id, unique id prefix, or name.")
+    ] = None,
+    embedder: EmbedderOption = None,
+    every: Annotated[bool, typer.Option("--all", help="Every registered dataset.")] = False,
+) -> None:
+    """Embed a dataset, or all, so that rankings by that embedder find them."""
+    if (dataset is None) != every:
+        raise typer.BadParameter("name one dataset, or give --all", param_hint="DATASET")
+    with _server() as server:
+        found = [server.dataset(dataset)] if dataset else list(server.listed("/v1/datasets"))
+        body = _given(embedder=embedder)
+        asked = [server.post(path_of("datasets", f"{each['id']}:embed"), body) for each in found]
+        for each, job in zip(found, asked, strict=True):
+            done = terminal.watch(server, job)
+            terminal.out.print(f"{each['name']} {done['result']['embedder']}", markup=False)
+
+
+@app.command()
+def rank(dataset: DatasetArgument, embedder: EmbedderOption = None) -> None:
+    """Rank every pretrained source that the embedder has seen by its distance to a dataset."""
     with _server() as server:
         found = server.dataset(dataset)
-        job = server.post(path_of("datasets", f"{found['id']}:rank"))
+        job = server.post(path_of("datasets", f"{found['id']}:rank"), _given(embedder=embedder))
         terminal.watch(server, job)
         terminal.show_neighbours(server.get(path_of("datasets", found["id"], "neighbours")))
 

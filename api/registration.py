@@ -48,6 +48,6 @@ def _embed_job(work: deps.UnitOfWork, dataset: Dataset, embedder: str) -> Job | 
     if datasets.embedding(work.session, dataset.id, embedder) is not None:
         return None
     latest, _ = jobs.listing(work.session, limit=1, kind=JobKind.EMBED, dataset_id=dataset.id)
-    if latest and not latest[0].finished:
+    if latest and not latest[0].finished and latest[0].spec["embedder"] == embedder:
         return latest[0]
     return work.announce(searches.submit_embed(work.session, EmbedSpec(dataset.id, embedder)))

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from core.domain import embedders
 from core.domain.datasets import DatasetId
 from core.domain.searches import (
     HeadInit,
@@ -85,6 +86,21 @@ class TrainingBody(Body):
             weight_decay=self.weight_decay,
             seed=self.seed,
         )
+
+
+def known_embedder(identifier: str) -> str:
+    """A name with a version that some worker may know. Raises ValueError, saying what to write."""
+    embedders.check(identifier)
+    return identifier
+
+
+class EmbedderBody(Body):
+    """Which embedder to see datasets through; the service's default when left out."""
+
+    embedder: Annotated[str, Field(max_length=64), AfterValidator(known_embedder)] | None = None
+
+
+DEFAULT_EMBEDDER = EmbedderBody()
 
 
 class PretrainBody(Body):

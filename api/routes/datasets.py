@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api import examples, registration
 from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
-from api.schemas import Name
+from api.schemas import DEFAULT_EMBEDDER, EmbedderBody, Name
 from api.uploads import MEDIA_TYPES, RawArchiveDep
 from api.views.datasets import DatasetView, FullDatasetView, RankingView, ReportView, UploadView
 from api.views.jobs import JobView
 from api.views.shapes import PageView
 from core.domain.datasets import DatasetId
-from core.domain.searches import RankSpec
+from core.domain.searches import EmbedSpec, RankSpec
 from core.errors import NotFound
 from core.services import datasets, searches
 
@@ -106,10 +106,32 @@ def neighbours(dataset_id: UUID, session: SessionDep) -> RankingView:
     return RankingView.model_validate(ranking)
 
 
+@router.post("/{dataset_id}:embed", status_code=202)
+def embed(
+    dataset_id: UUID,
+    work: WorkDep,
+    container: ContainerDep,
+    response: Response,
+    body: EmbedderBody = DEFAULT_EMBEDDER,
+) -> JobView:
+    """Embed this dataset, unless that has been done; poll the job at `Location`."""
+    spec = EmbedSpec(DatasetId(dataset_id), body.embedder or container.settings.embedder)
+    job = work.announce(searches.submit_embed(work.session, spec))
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = "1"
+    return JobView.of(job)
+
+
 @router.post("/{dataset_id}:rank", status_code=202)
-def rank(dataset_id: UUID, work: WorkDep, container: ContainerDep, response: Response) -> JobView:
-    """Rank every source for this dataset; poll the job at `Location`."""
-    spec = RankSpec(DatasetId(dataset_id), container.settings.embedder)
+def rank(
+    dataset_id: UUID,
+    work: WorkDep,
+    container: ContainerDep,
+    response: Response,
+    body: EmbedderBody = DEFAULT_EMBEDDER,
+) -> JobView:
+    """Rank every source that this embedder has seen; poll the job at `Location`."""
+    spec = RankSpec(DatasetId(dataset_id), body.embedder or container.settings.embedder)
     job = work.announce(searches.submit_rank(work.session, spec))
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = "1"
