@@ -9,8 +9,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db.base import Base
 from core.db.clock import now
-from core.db.types import Document, Instant, PlainText
-from core.domain.datasets import Dataset, DatasetId, DatasetReport, Embedding, Neighbour, Ranking
+from core.db.types import Document, Instant, PlainText, Vector
+from core.domain.datasets import (
+    Dataset,
+    DatasetId,
+    DatasetReport,
+    DistanceMap,
+    Embedding,
+    Neighbour,
+    Ranking,
+    Verdict,
+)
 
 
 class DatasetRow(Base):
@@ -59,6 +68,7 @@ class EmbeddingRow(Base):
     dimension: Mapped[int]
     samples: Mapped[int]
     seconds: Mapped[float]
+    centre: Mapped[tuple[float, ...]] = mapped_column(Vector(), default=())
     created_at: Mapped[datetime] = mapped_column(Instant(), default=now())
 
     def to_domain(self) -> Embedding:
@@ -71,6 +81,7 @@ class EmbeddingRow(Base):
             dimension=self.dimension,
             samples=self.samples,
             seconds=self.seconds,
+            centre=self.centre,
         )
 
 
@@ -86,6 +97,10 @@ class RankingRow(Base):
     neighbours: Mapped[tuple[Neighbour, ...]] = mapped_column(Document(tuple[Neighbour, ...]))
     seconds: Mapped[float]
     settings: Mapped[dict[str, Any]] = mapped_column(Document())
+    sources: Mapped[int] = mapped_column(default=0)
+    proven: Mapped[int] = mapped_column(default=0)
+    verdict: Mapped[Verdict | None] = mapped_column(Document(Verdict))
+    map: Mapped[DistanceMap | None] = mapped_column(Document(DistanceMap))
     created_at: Mapped[datetime] = mapped_column(Instant(), default=now())
 
     def to_domain(self) -> Ranking:
@@ -96,4 +111,8 @@ class RankingRow(Base):
             neighbours=self.neighbours,
             seconds=self.seconds,
             settings=self.settings,
+            sources=self.sources,
+            proven=self.proven,
+            verdict=self.verdict,
+            map=self.map,
         )

@@ -1,9 +1,10 @@
 """Column types that mean the same on SQLite and PostgreSQL."""
 
+import struct
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, String, Text
+from sqlalchemy import JSON, LargeBinary, String, Text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -64,6 +65,21 @@ class Document(TypeDecorator[Any]):
     def process_result_value(self, value: Any, _dialect: Dialect) -> Any:
         """The domain value."""
         return None if value is None else documents.load(self.kind, value)
+
+
+class Vector(TypeDecorator[tuple[float, ...]]):
+    """A vector of 32-bit floats as bytes, little-endian; an empty one when there is none."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[float, ...] | None, _dialect: Dialect) -> bytes:
+        """The floats, packed."""
+        return struct.pack(f"<{len(value or ())}f", *(value or ()))
+
+    def process_result_value(self, value: bytes | None, _dialect: Dialect) -> tuple[float, ...]:
+        """The floats."""
+        return struct.unpack(f"<{len(value or b'') // 4}f", value or b"")
 
 
 class PlainText(TypeDecorator[str]):

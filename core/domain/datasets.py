@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, NewType
 from uuid import UUID
 
@@ -60,7 +61,11 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """One dataset seen by one embedder version: where its statistics are stored."""
+    """One dataset seen by one embedder version: where its statistics are stored.
+
+    `centre` is the mean feature of the sample that rankings compare (empty when unknown): no
+    dataset lies nearer than its centre allows, so a registry of any size is searched by it first.
+    """
 
     dataset_id: DatasetId
     embedder: str
@@ -69,13 +74,51 @@ class Embedding:
     dimension: int
     samples: int
     seconds: float
+    centre: tuple[float, ...] = ()
+
+
+class Measure(StrEnum):
+    """What a neighbour's distance rests on, the most telling first."""
+
+    SAMPLES = "samples"  # exact transport between samples of both datasets
+    CLASSES = "classes"  # exact transport between class statistics: no images were there
+    ESTIMATE = "estimate"  # class statistics, corrected as the measured neighbours suggest
+
+
+class Nearness(StrEnum):
+    """Whether the nearest source deserves the name."""
+
+    NEAR = "near"
+    FAR = "far"
+    UNKNOWN = "unknown"  # too few registered datasets to tell
+
+
+class Hubness(StrEnum):
+    """Whether distances are corrected for sources that are everybody's neighbour."""
+
+    NONE = "none"
+    LOCAL_SCALING = "local_scaling"
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePair:
+    """Two images that the transport plan matches, by their places in the train splits."""
+
+    target_image: int
+    source_image: int
+    target_class: str
+    source_class: str
+    mass: float
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
     """A ranked source for a dataset, with the evidence for its place.
 
-    `coupling` lists the strongest class-to-class flows: (target class, source class, mass).
+    `coupling` is the class-to-class coupling matrix without its zeros, heaviest first:
+    (target class, source class, mass). `features_part` and `labels_part` add up to the squared
+    distance. `hub_share` is the share of the registry that has this source for its nearest;
+    `scaled` is the distance after hubness correction, where one was asked for.
     """
 
     dataset_id: DatasetId
@@ -87,14 +130,66 @@ class Neighbour:
     features_part: float
     labels_part: float
     coupling: tuple[tuple[str, str, float], ...]
+    measure: Measure = Measure.SAMPLES
+    samples: tuple[int, int] = (0, 0)
+    pairs: tuple[ImagePair, ...] = ()
+    hub_share: float | None = None
+    scaled: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Is the nearest source near, by the standard of the registry itself?
+
+    `nearest` is compared with the distance of each of `references` registered datasets to its own
+    nearest other; `share` of them lie at least as far from theirs, `threshold` is the distance
+    that 5 % exceed. All by transport between class statistics.
+    """
+
+    nearness: Nearness
+    nearest: float
+    threshold: float | None
+    share: float | None
+    references: int
+
+
+@dataclass(frozen=True, slots=True)
+class MapPoint:
+    """A dataset's place on the map; distances on paper approximate distances measured."""
+
+    dataset_id: DatasetId
+    dataset_name: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class DistanceMap:
+    """The target, its neighbours and some of the rest of the registry, laid out in the plane.
+
+    `stress` is the root of the share of squared distance that the layout gets wrong (Kruskal's
+    stress-1): 0 is perfect, above 0.3 only the coarsest order should be read from it.
+    """
+
+    points: tuple[MapPoint, ...]
+    stress: float
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A dataset's neighbours, nearest first, under one embedder."""
+    """A dataset's neighbours, nearest first, under one embedder.
+
+    The first `proven` of them are certain to be the nearest of all `sources` registered (under
+    this embedder and sample size): nothing left unmeasured can lie nearer. The order of the
+    others is the best that was found.
+    """
 
     dataset_id: DatasetId
     embedder: str
     neighbours: tuple[Neighbour, ...]
     seconds: float
     settings: Mapping[str, Any]
+    sources: int = 0
+    proven: int = 0
+    verdict: Verdict | None = None
+    map: DistanceMap | None = None
