@@ -11,12 +11,22 @@ from starlette.routing import Match
 
 from api import problems, security
 from api.problems import Problem
-from api.routes import datasets, embedders, health, jobs, models, searches, supernets
+from api.routes import (
+    datasets,
+    embedders,
+    health,
+    jobs,
+    models,
+    neighbours,
+    searches,
+    supernets,
+)
 from api.web import pages
 from api.web import routers as web
 from core.bootstrap import Container
 from core.errors import AppError
 
+RESOURCES = (datasets, neighbours, embedders, supernets, searches, jobs, models, health)
 DESCRIPTION = """\
 Upload a labelled image dataset, let Headstart find the pretrained supernet nearest to it by
 optimal-transport dataset distance, continue a differentiable architecture search from there, and
@@ -35,7 +45,7 @@ def create_app(container: Container) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.container = container
-    for resource in (datasets, embedders, supernets, searches, jobs, models, health):
+    for resource in RESOURCES:
         app.include_router(resource.router)
     app.include_router(web.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

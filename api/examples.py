@@ -1,5 +1,6 @@
-"""Example images of a dataset: one strip per class, drawn once and kept on disk."""
+"""Images of a dataset: a strip per class, drawn once and kept on disk, and single ones."""
 
+import io
 import os
 import shutil
 import tempfile
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from core.data import packing
+from core.data import packed_rows, packing
 from core.data.images import Pixels
 from core.data.prepared import DEFAULT_RESOLUTION
 from core.domain import keys
@@ -37,6 +38,22 @@ def strip(store: ObjectStore, dataset: Dataset, class_index: int, *, home: Path)
     return (folder / f"{class_index}.png").read_bytes()
 
 
+def image(store: ObjectStore, dataset: Dataset, index: int) -> bytes:
+    """A PNG of one train image: train images come first in the packed file."""
+    if not 0 <= index < dataset.n_train:
+        last = dataset.n_train - 1
+        raise NotFound(f"This dataset has train images 0 to {last}.", code="unknown_image")
+    try:
+        packed = store.open(keys.packed(dataset.sha256, DEFAULT_RESOLUTION))
+    except NotFound as error:
+        raise NotFound("The images of this dataset are not here.", code="unknown_image") from error
+    with packed:
+        pixels = packed_rows.read_image(packed, index)
+    buffer = io.BytesIO()
+    _tile(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def _draw_all(store: ObjectStore, dataset: Dataset, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -53,10 +70,14 @@ def _draw_all(store: ObjectStore, dataset: Dataset, folder: Path) -> None:
 
 def _compose(images: Pixels) -> Image.Image:
     """The images `[k, c, h, w]` side by side on a transparent ground."""
-    _, channels, height, width = images.shape
+    _, _, height, width = images.shape
     strip = Image.new("RGBA", (EXAMPLES * (width + GAP) - GAP, height))
     for index, pixels in enumerate(images):
-        planes = np.moveaxis(pixels, 0, -1)
-        tile = Image.fromarray(planes[..., 0] if channels == 1 else planes)
-        strip.paste(tile.convert("RGBA"), (index * (width + GAP), 0))
+        strip.paste(_tile(pixels).convert("RGBA"), (index * (width + GAP), 0))
     return strip
+
+
+def _tile(pixels: Pixels) -> Image.Image:
+    """One image `[c, h, w]`."""
+    planes = np.moveaxis(pixels, 0, -1)
+    return Image.fromarray(planes[..., 0] if planes.shape[-1] == 1 else planes)

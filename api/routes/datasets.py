@@ -1,6 +1,7 @@
 """Datasets: upload, look, compare."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -9,12 +10,11 @@ from api import examples, registration
 from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
 from api.schemas import DEFAULT_EMBEDDER, EmbedderBody, Name
 from api.uploads import MEDIA_TYPES, RawArchiveDep
-from api.views.datasets import DatasetView, FullDatasetView, RankingView, ReportView, UploadView
+from api.views.datasets import DatasetView, FullDatasetView, ReportView, UploadView
 from api.views.jobs import JobView
 from api.views.shapes import PageView
 from core.domain.datasets import DatasetId
 from core.domain.searches import EmbedSpec, RankSpec
-from core.errors import NotFound
 from core.services import datasets, searches
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -29,6 +29,7 @@ ARCHIVE_BODY = {
         },
     }
 }
+PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 
 
 def upload_name(name: Annotated[Name, Query(description="What to call the dataset.")]) -> str:
@@ -75,35 +76,43 @@ def report(dataset_id: UUID, session: SessionDep) -> ReportView:
     return ReportView.model_validate(datasets.get(session, DatasetId(dataset_id)).report)
 
 
-@router.get(
-    "/{dataset_id}/examples/{class_index}.png",
-    response_class=Response,
-    responses={200: {"content": {"image/png": {}}}},
-)
+@router.get("/{dataset_id}/examples/{class_index}.png", response_class=Response, responses=PICTURE)
 def show_examples(
     dataset_id: UUID, class_index: int, request: Request, container: ContainerDep
 ) -> Response:
     """Up to eight images of one class, side by side."""
     with container.sessions.read() as session:
         dataset = datasets.get(session, DatasetId(dataset_id))
-    headers = {
-        "ETag": f'"{dataset.sha256[:32]}-{class_index}-{examples.VERSION}"',
-        "Cache-Control": "private, max-age=31536000, immutable",
-    }
+    return _drawn(
+        request,
+        f"{dataset.sha256[:32]}-{class_index}-{examples.VERSION}",
+        lambda: examples.strip(
+            container.store, dataset, class_index, home=container.settings.home
+        ),
+    )
+
+
+@router.get("/{dataset_id}/images/{index}.png", response_class=Response, responses=PICTURE)
+def show_image(
+    dataset_id: UUID, index: int, request: Request, container: ContainerDep
+) -> Response:
+    """One train image, by its place in the train split from 0, as rankings name it; 404
+    `unknown_image`. A dataset registered by statistics alone has none."""
+    with container.sessions.read() as session:
+        dataset = datasets.get(session, DatasetId(dataset_id))
+    return _drawn(
+        request,
+        f"{dataset.sha256[:32]}-image-{index}-{examples.VERSION}",
+        lambda: examples.image(container.store, dataset, index),
+    )
+
+
+def _drawn(request: Request, tag: str, draw: Callable[[], bytes]) -> Response:
+    """A picture that never changes, drawn only for those who do not have it yet."""
+    headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=31536000, immutable"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    strip = examples.strip(container.store, dataset, class_index, home=container.settings.home)
-    return Response(strip, media_type="image/png", headers=headers)
-
-
-@router.get("/{dataset_id}/neighbours")
-def neighbours(dataset_id: UUID, session: SessionDep) -> RankingView:
-    """The stored ranking of sources, nearest first; 404 `not_ranked` before there is one."""
-    datasets.get(session, DatasetId(dataset_id))
-    ranking = datasets.ranking(session, DatasetId(dataset_id))
-    if ranking is None:
-        raise NotFound("This dataset has not been ranked yet: POST to :rank.", code="not_ranked")
-    return RankingView.model_validate(ranking)
+    return Response(draw(), media_type="image/png", headers=headers)
 
 
 @router.post("/{dataset_id}:embed", status_code=202)

@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from api.views.jobs import JobView
-from api.views.shapes import FreeForm, View
+from api.views.shapes import View
 from core.domain.datasets import Dataset
 from core.domain.jobs import Job
 
@@ -50,30 +50,6 @@ class FullDatasetView(DatasetView):
     """A dataset with its intake report."""
 
     report: ReportView
-
-
-class NeighbourView(View):
-    """A ranked source, with the evidence for its place."""
-
-    dataset_id: UUID
-    dataset_name: str
-    supernet_id: UUID | None
-    distance: float
-    interval: tuple[float, float]
-    tied_with_nearest: bool
-    features_part: float
-    labels_part: float
-    coupling: list[tuple[str, str, float]]
-
-
-class RankingView(View):
-    """A dataset's neighbours, nearest first."""
-
-    dataset_id: UUID
-    embedder: str
-    neighbours: list[NeighbourView]
-    seconds: float
-    settings: FreeForm
 
 
 class UploadView(FullDatasetView):

@@ -3,8 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
-from api.views.datasets import RankingView
 from api.views.jobs import JobView
+from api.views.neighbours import StoredRanking
 from api.views.shapes import FreeForm, View, finite
 from core.domain.searches import Artifact, Model
 
@@ -31,7 +31,7 @@ class SearchView(View):
     dataset_id: UUID
     job_id: UUID
     spec: FreeForm
-    ranking: RankingView | None
+    ranking: StoredRanking | None
     start: FreeForm | None
     model_id: UUID | None
     created_at: datetime

@@ -173,6 +173,13 @@ def test_defaults_are_the_domains(client: httpx.Client, container: Container, be
         "/v1/jobs?kind=dance",
         "/v1/jobs?dataset_id=1%20or%201=1",
         "/v1/datasets?page_token=" + "A" * 300,
+        f"/v1/datasets/{uuid4()}/neighbours?k=0",
+        f"/v1/datasets/{uuid4()}/neighbours?k=101",
+        f"/v1/datasets/{uuid4()}/neighbours?k=1e1",
+        f"/v1/datasets/{uuid4()}/neighbours?supernets_only=maybe",
+        f"/v1/datasets/{uuid4()}/neighbours/7",
+        f"/v1/datasets/{uuid4()}/images/x.png",
+        f"/v1/datasets/{uuid4()}/images/0.png",
     ],
 )
 def test_bad_ids_and_queries_are_the_callers_mistake(client: httpx.Client, path: str) -> None:
