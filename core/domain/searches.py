@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, NewType
 from uuid import UUID
 
-from core.domain.datasets import DatasetId, Ranking
+from core.domain.datasets import DatasetId, Hubness, Ranking
 from core.domain.jobs import JobId
 from core.domain.supernets import SupernetId
 
@@ -61,10 +61,14 @@ class EmbedSpec:
 
 @dataclass(frozen=True, slots=True)
 class RankSpec:
-    """Rank one dataset against every dataset that a registered supernet was trained on."""
+    """Rank one dataset against every other that the embedder has seen, or only against those
+    that a supernet was trained on; the nearest `k` are wanted, with their evidence."""
 
     dataset_id: DatasetId
     embedder: str
+    k: int = 10
+    supernets_only: bool = False
+    hubness: Hubness = Hubness.NONE
 
 
 @dataclass(frozen=True, slots=True)

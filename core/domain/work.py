@@ -8,24 +8,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.domain.datasets import Dataset, Embedding, Ranking
+from core.domain.datasets import Dataset, DatasetId, Embedding, Ranking
 from core.domain.searches import Artifact, EmbedSpec, PretrainSpec, RankSpec, SearchSpec
 from core.domain.supernets import SupernetId
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A source a search may start from: its embedding, and its supernet's place in the store."""
+class StartingPoint:
+    """A supernet that a search may start from, and its weights' place in the store."""
 
-    dataset_name: str
-    classes: tuple[str, ...]
-    embedding: Embedding
-    supernet_id: SupernetId
-    supernet_name: str
+    id: SupernetId
+    name: str
     space: Mapping[str, Any]
     resolution: int
     key: str
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A registered dataset that a target is compared with.
+
+    `embedding` says where its statistics are; its centre is left out, for there may be a thousand
+    of these. `supernet` is the newest one trained on it, if there is one.
+    """
+
+    dataset_id: DatasetId
+    dataset_name: str
+    classes: tuple[str, ...]
+    embedding: Embedding
+    statistics_only: bool = False
+    supernet: StartingPoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +65,20 @@ class EmbedInputs:
 
 @dataclass(frozen=True, slots=True)
 class RankInputs:
-    """A rank job's inputs; `embedding` is None when the target has not been embedded yet."""
+    """A rank job's inputs; `embedding` is None when the target has not been embedded yet.
+
+    `considered` sources of the kind asked for are registered, the target excluded. Of a large
+    registry only those with the nearest centres are in `sources`: every one left out has its
+    centre `beyond` or farther from the target's (None: nothing is left out).
+    """
 
     spec: RankSpec
     dataset: Dataset
     embedding: Embedding | None
-    candidates: tuple[Candidate, ...]
+    sources: tuple[Source, ...]
     trunk: Trunk | None = None
+    considered: int = 0
+    beyond: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +93,16 @@ class PretrainInputs:
 
 @dataclass(frozen=True, slots=True)
 class SearchInputs:
-    """A search job's inputs; `candidates` is every source it may start from (none when cold)."""
+    """A search job's inputs; `sources` are those it may start from, each with its supernet: none
+    when cold. `considered` and `beyond` as in `RankInputs`."""
 
     spec: SearchSpec
     dataset: Dataset
     embedding: Embedding | None
-    candidates: tuple[Candidate, ...]
+    sources: tuple[Source, ...]
     trunk: Trunk | None = None
+    considered: int = 0
+    beyond: float | None = None
 
 
 Inputs = EmbedInputs | RankInputs | PretrainInputs | SearchInputs

@@ -1,4 +1,4 @@
-"""Rank a dataset against every dataset that a registered supernet was trained on."""
+"""Rank a dataset against registered ones."""
 
 import time
 from collections.abc import Sequence
@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 from core.domain.datasets import Dataset, Neighbour, Ranking
 from core.domain.jobs import Progress
-from core.domain.work import Candidate, RankInputs, RankOutcome
+from core.domain.supernets import SupernetId
+from core.domain.work import RankInputs, RankOutcome, Source
 from core.ot import ranking as ot_ranking
 from core.ot.dataset_distance import OTDDConfig
 from core.ot.embedded_dataset import EmbeddedDataset
@@ -25,22 +26,22 @@ def run(inputs: RankInputs, context: Context) -> RankOutcome:
         share=0.1,
     )
     context.report(Progress("rank", 0.1))
-    return RankOutcome(rank(inputs.dataset, embedded, inputs.candidates, context), new)
+    return RankOutcome(rank(inputs.dataset, embedded, inputs.sources, context), new)
 
 
 def rank(
-    dataset: Dataset, target: EmbeddedDataset, candidates: Sequence[Candidate], context: Context
+    dataset: Dataset, target: EmbeddedDataset, sources: Sequence[Source], context: Context
 ) -> Ranking:
-    """Distances from the target to all candidates, nearest first."""
+    """Distances from the target to all sources, nearest first."""
     started = time.perf_counter()
-    newest = _newest_by_dataset(candidates)
-    sources = {key: embed_dataset.load(item.embedding, context) for key, item in newest.items()}
+    named = {str(source.dataset_id): source for source in sources}
+    embedded = {key: embed_dataset.load(each.embedding, context) for key, each in named.items()}
     config = OTDDConfig()
     neighbours = tuple(
         Neighbour(
-            dataset_id=newest[found.source].embedding.dataset_id,
-            dataset_name=newest[found.source].dataset_name,
-            supernet_id=newest[found.source].supernet_id,
+            dataset_id=named[found.source].dataset_id,
+            dataset_name=named[found.source].dataset_name,
+            supernet_id=_supernet_id(named[found.source]),
             distance=found.distance,
             interval=found.interval,
             tied_with_nearest=found.tied_with_nearest,
@@ -48,15 +49,11 @@ def rank(
             labels_part=found.labels_part,
             coupling=tuple((m.target_class, m.source_class, m.mass) for m in found.matches),
         )
-        for found in ot_ranking.rank(target, sources, config)
+        for found in ot_ranking.rank(target, embedded, config)
     )
     seconds = time.perf_counter() - started
     return Ranking(dataset.id, target.embedder, neighbours, seconds, asdict(config))
 
 
-def _newest_by_dataset(candidates: Sequence[Candidate]) -> dict[str, Candidate]:
-    # Candidates come newest first; a dataset with several supernets is one neighbour.
-    newest: dict[str, Candidate] = {}
-    for candidate in candidates:
-        newest.setdefault(str(candidate.embedding.dataset_id), candidate)
-    return newest
+def _supernet_id(source: Source) -> SupernetId | None:
+    return None if source.supernet is None else source.supernet.id

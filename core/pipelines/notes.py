@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from core.domain.datasets import Embedding, Ranking
+from core.domain.work import Source
 from core.pipelines import checkpoint_file
 from core.pipelines.context import Context
 from core.services import wire
@@ -18,13 +19,15 @@ class Notes:
     """The state of a search job between two records.
 
     `arms` are the finished searches, one per learning rate; `best` holds the supernet of the best
-    of them. `live` is the training under way: the next arm's, or, once there is a genotype, the
-    retraining's. `live_history` are its records.
+    of them. `source` is where the arms start: when the job is resumed, the registry may have a
+    newer supernet of it. `live` is the training under way: the next arm's, or, once there is a
+    genotype, the retraining's. `live_history` are its records.
     """
 
     ranking: Ranking | None
     embedding: Embedding | None
     start: dict[str, Any]
+    source: Source | None = None
     step: int = 0
     arms: list[dict[str, Any]] = field(default_factory=list)
     best_arm: int | None = None
@@ -49,6 +52,7 @@ class Notes:
             "ranking": wire.dump(self.ranking),
             "embedding": wire.dump(self.embedding),
             "start": self.start,
+            "source": wire.dump(self.source),
             "step": self.step,
             "arms": self.arms,
             "best_arm": self.best_arm,
@@ -66,6 +70,7 @@ def read(path: Path) -> Notes:
     return Notes(
         ranking=wire.load(Ranking | None, state.pop("ranking")),
         embedding=wire.load(Embedding | None, state.pop("embedding")),
+        source=wire.load(Source | None, state.pop("source", None)),
         best=checkpoint_file.under("best", tensors),
         live=checkpoint_file.under("live", tensors),
         **state,

@@ -9,7 +9,7 @@ from core.db.result_tables import ModelRow, SearchRow
 from core.domain.jobs import Job, JobKind
 from core.domain.searches import EmbedSpec, PretrainSpec, RankSpec, Search, SearchSpec
 from core.errors import Detail, InvalidInput, NotFound
-from core.services import datasets, embedders, jobs, paging, specs, supernets, wire
+from core.services import datasets, embedders, jobs, paging, sources, specs, supernets, wire
 
 
 def submit_embed(session: Session, spec: EmbedSpec) -> Job:
@@ -72,7 +72,7 @@ def _submit(session: Session, kind: JobKind, spec: specs.Spec) -> Job:
 
 def _check_startable(session: Session, supernet_id: UUID, embedder: str) -> None:
     supernet = supernets.get(session, supernet_id)
-    if supernets.candidate(session, supernet_id, embedder=embedder) is None:
+    if sources.of_supernet(session, supernet_id, embedder=embedder) is None:
         message = (
             f"The dataset of supernet '{supernet.name}' has no embedding by '{embedder}': "
             "embed that dataset first, or choose the embedder it was registered with."

@@ -32,6 +32,7 @@ WHOLE = {
     "batch_size": (2, 65_536),
     "seed": SEEDS,
     "retrain_epochs": EPOCHS,
+    "k": (1, 100),
 }
 # Above the first (at it, for weight decay) and up to the second.
 REAL = {
@@ -53,6 +54,8 @@ def check(spec: Spec) -> None:
 def _problems(spec: Spec) -> Iterator[Detail]:
     yield from _embedder(spec.embedder)
     match spec:
+        case RankSpec():
+            yield from _whole(spec, "", "k")
         case PretrainSpec():
             if (
                 not spec.name.strip()

@@ -12,7 +12,6 @@ from core.domain.datasets import Dataset, DatasetId, Embedding
 from core.domain.jobs import Job, JobKind
 from core.domain.searches import EmbedSpec, PretrainSpec, RankSpec, SearchSpec, StartPolicy
 from core.domain.work import (
-    Candidate,
     EmbedInputs,
     EmbedOutcome,
     Inputs,
@@ -23,9 +22,21 @@ from core.domain.work import (
     RankOutcome,
     SearchInputs,
     SearchOutcome,
+    Source,
 )
 from core.errors import NotFound
-from core.services import datasets, embedders, jobs, models, moves, searches, supernets, wire
+from core.services import (
+    datasets,
+    embedders,
+    jobs,
+    models,
+    moves,
+    searches,
+    sources,
+    supernets,
+    wire,
+)
+from core.services.sources import Chosen
 
 Result = dict[str, Any]
 
@@ -41,7 +52,10 @@ def inputs(session: Session, job: Job) -> Inputs:
             rank: RankSpec = wire.load(RankSpec, job.spec)
             target = _target(session, rank.dataset_id, rank.embedder)
             trunk = embedders.trunk(session, rank.embedder)
-            return RankInputs(rank, *target, _others(session, rank), trunk)
+            chosen = _others(session, rank, supernets_only=rank.supernets_only)
+            return RankInputs(
+                rank, *target, chosen.sources, trunk, chosen.considered, chosen.beyond
+            )
         case JobKind.PRETRAIN:
             pretrain: PretrainSpec = wire.load(PretrainSpec, job.spec)
             target = _target(session, pretrain.dataset_id, pretrain.embedder)
@@ -50,7 +64,10 @@ def inputs(session: Session, job: Job) -> Inputs:
             search: SearchSpec = wire.load(SearchSpec, job.spec)
             target = _target(session, search.dataset_id, search.embedder)
             trunk = embedders.trunk(session, search.embedder)
-            return SearchInputs(search, *target, _starts(session, search), trunk)
+            chosen = _starts(session, search)
+            return SearchInputs(
+                search, *target, chosen.sources, trunk, chosen.considered, chosen.beyond
+            )
 
 
 def record(session: Session, job: Job, outcome: Outcome) -> Mapping[str, Any]:
@@ -134,22 +151,27 @@ def _target(
     return dataset, datasets.embedding(session, dataset_id, embedder)
 
 
-def _others(session: Session, spec: RankSpec | SearchSpec) -> tuple[Candidate, ...]:
-    return supernets.candidates(session, embedder=spec.embedder, exclude=spec.dataset_id)
+def _others(session: Session, spec: RankSpec | SearchSpec, *, supernets_only: bool) -> Chosen:
+    return sources.choose(
+        session,
+        embedder=spec.embedder,
+        exclude=spec.dataset_id,
+        supernets_only=supernets_only,
+    )
 
 
-def _starts(session: Session, spec: SearchSpec) -> tuple[Candidate, ...]:
+def _starts(session: Session, spec: SearchSpec) -> Chosen:
     match spec.policy:
         case StartPolicy.COLD:
-            return ()
+            return Chosen()
         case StartPolicy.NEAREST:
-            return _others(session, spec)
+            return _others(session, spec, supernets_only=True)
         case StartPolicy.SUPERNET:
-            return (_named(session, spec.supernet_id, spec.embedder),)
+            return Chosen((_named(session, spec.supernet_id, spec.embedder),), 1)
 
 
-def _named(session: Session, supernet_id: UUID | None, embedder: str) -> Candidate:
-    found = supernet_id and supernets.candidate(session, supernet_id, embedder=embedder)
+def _named(session: Session, supernet_id: UUID | None, embedder: str) -> Source:
+    found = supernet_id and sources.of_supernet(session, supernet_id, embedder=embedder)
     if not found:
         raise NotFound(f"There is no supernet {supernet_id} with an embedding by '{embedder}'.")
     return found

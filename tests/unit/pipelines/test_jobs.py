@@ -26,13 +26,14 @@ from core.domain.searches import (
 )
 from core.domain.supernets import SupernetId
 from core.domain.work import (
-    Candidate,
     EmbedInputs,
     PretrainInputs,
     PretrainOutcome,
     RankInputs,
     SearchInputs,
     SearchOutcome,
+    Source,
+    StartingPoint,
 )
 from core.errors import CorruptObject, Diverged, InvalidInput, NotFound
 from core.ot import embedders
@@ -66,23 +67,21 @@ def apart(world: World, name: str, stop_after: int | None = None) -> World:
     return World(world.store, scratch, world.kept, attempt=name, stop_after=stop_after)
 
 
-def candidate(dataset: Dataset, outcome: PretrainOutcome) -> Candidate:
+def source_of(dataset: Dataset, outcome: PretrainOutcome) -> Source:
     assert outcome.embedding is not None
-    return Candidate(
-        dataset_name=dataset.name,
-        classes=dataset.classes,
-        embedding=outcome.embedding,
-        supernet_id=SupernetId(uuid4()),
-        supernet_name="net",
+    supernet = StartingPoint(
+        id=SupernetId(uuid4()),
+        name="net",
         space=outcome.space,
         resolution=outcome.resolution,
         key=outcome.key,
         sha256=outcome.sha256,
     )
+    return Source(dataset.id, dataset.name, dataset.classes, outcome.embedding, supernet=supernet)
 
 
 def search_inputs(
-    dataset: Dataset, *candidates: Candidate, policy: StartPolicy, **changes: object
+    dataset: Dataset, *sources: Source, policy: StartPolicy, **changes: object
 ) -> SearchInputs:
     spec = SearchSpec(
         dataset_id=dataset.id,
@@ -93,7 +92,7 @@ def search_inputs(
         learning_rates=(0.05, 0.025),
         retrain_epochs=2,
     )
-    return SearchInputs(replace(spec, **changes), dataset, None, candidates)
+    return SearchInputs(replace(spec, **changes), dataset, None, sources)
 
 
 def test_embedding_is_stored_under_its_content(world: World, registered: Register) -> None:
@@ -134,9 +133,9 @@ def test_ranking_puts_the_like_dataset_first(world: World, registered: Register)
         registered("like", seed=2),
         registered("unlike", classes=2, seed=3),
     )
-    candidates = tuple(candidate(d, pretrain(apart(world, d.name), d)) for d in (unlike, like))
+    sources = tuple(source_of(d, pretrain(apart(world, d.name), d)) for d in (unlike, like))
     outcome = compare_datasets.run(
-        RankInputs(RankSpec(target.id, EMBEDDER), target, None, candidates), world
+        RankInputs(RankSpec(target.id, EMBEDDER), target, None, sources), world
     )
     names = [n.dataset_name for n in outcome.ranking.neighbours]
     assert names == ["like", "unlike"]
@@ -147,13 +146,13 @@ def test_ranking_puts_the_like_dataset_first(world: World, registered: Register)
 
 
 @pytest.fixture
-def source(world: World, registered: Register) -> Candidate:
+def source(world: World, registered: Register) -> Source:
     dataset = registered("source", seed=7)
-    return candidate(dataset, pretrain(apart(world, "source"), dataset))
+    return source_of(dataset, pretrain(apart(world, "source"), dataset))
 
 
 @pytest.fixture
-def warm(world: World, registered: Register, source: Candidate) -> SearchInputs:
+def warm(world: World, registered: Register, source: Source) -> SearchInputs:
     return search_inputs(registered("target"), source, policy=StartPolicy.NEAREST)
 
 
@@ -169,7 +168,8 @@ def test_a_stopped_search_ends_as_an_undisturbed_one(
             search_architecture.run(warm, stopped)
         resumed = apart(world, f"resumed{stop}")
         resumed.checkpoints = stopped.checkpoints
-        ended = search_architecture.run(warm, resumed)
+        # By then the registry may hand over other sources: what was chosen stays chosen.
+        ended = search_architecture.run(replace(warm, sources=()), resumed)
         assert len(resumed.records) == total - stop
         assert ended.genotype == undisturbed.genotype
         assert _weights(world, ended, tmp_path) == _weights(world, undisturbed, tmp_path)

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from core.domain.datasets import DatasetId
+from core.domain.datasets import DatasetId, Hubness
 from core.domain.searches import (
     EmbedSpec,
     PretrainSpec,
@@ -40,6 +40,7 @@ def places(spec: specs.Spec) -> list[str]:
     [
         EmbedSpec(HERE, "default-1"),
         RankSpec(HERE, "resnet18@1"),
+        RankSpec(HERE, "resnet18@1", k=100, supernets_only=True, hubness=Hubness.LOCAL_SCALING),
         PRETRAIN,
         SEARCH,
         replace(SEARCH, policy=StartPolicy.COLD, learning_rates=(0.1, 0.01)),
@@ -49,6 +50,11 @@ def places(spec: specs.Spec) -> list[str]:
 )
 def test_sensible_requests_pass(spec: specs.Spec) -> None:
     specs.check(spec)
+
+
+@pytest.mark.parametrize("k", [0, -1, 101, 1.5, True])
+def test_how_many_neighbours_may_be_wanted(k: Any) -> None:
+    assert places(RankSpec(HERE, "resnet18@1", k=k)) == ["k"]
 
 
 @pytest.mark.parametrize("embedder", ["", "../x", "a/b", "a b", "a\n", ".hidden", "e" * 65])

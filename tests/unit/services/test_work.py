@@ -1,5 +1,6 @@
 """From a request to what it made: submit, inputs, record, and what everyone sees then."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,6 +20,7 @@ from core.domain.supernets import Supernet, SupernetId
 from core.domain.work import (
     EmbedInputs,
     EmbedOutcome,
+    Inputs,
     Outcome,
     PretrainInputs,
     PretrainOutcome,
@@ -58,8 +60,9 @@ def pretrained(sessions: Sessions, name: str) -> tuple[Dataset, Supernet]:
     job = take(sessions, JobKind.PRETRAIN)
     with sessions.read() as session:
         given = work.inputs(session, job)
+        seen = datasets.embedding(session, source.id, EMBEDDER)
     assert given == PretrainInputs(
-        PretrainSpec(source.id, f" {name} net ", EMBEDDER), source, None
+        PretrainSpec(source.id, f" {name} net ", EMBEDDER), source, seen
     )
     outcome = PretrainOutcome(
         space={"channels": 8},
@@ -93,6 +96,10 @@ def test_a_rank_job_sees_the_sources_but_never_the_target(sessions: Sessions) ->
     near, near_net = pretrained(sessions, "near")
     target, _ = pretrained(sessions, "target")  # itself a source for others
     with sessions.begin() as session:
+        bare, unseen_yet = dataset(session, "bare"), dataset(session, "unseen")
+        centred = replace(embedding(bare), centre=(1.0, 2.0))
+        assert datasets.record_embedding(session, centred) == centred
+        datasets.record_embedding(session, embedding(unseen_yet, "a third"))
         searches.submit_rank(session, RankSpec(target.id, EMBEDDER))
         searches.submit_rank(session, RankSpec(target.id, "other"))
     job = take(sessions, JobKind.RANK)
@@ -100,16 +107,23 @@ def test_a_rank_job_sees_the_sources_but_never_the_target(sessions: Sessions) ->
         given = work.inputs(session, job)
     assert isinstance(given, RankInputs)
     assert given.embedding == embedding(target)
-    assert [found.supernet_id for found in given.candidates] == [near_net.id]
-    assert given.candidates[0].embedding == embedding(near)
-    assert given.candidates[0].key == "supernets/near"
+    assert (given.considered, given.beyond) == (2, None)
+    by_name = {found.dataset_name: found for found in given.sources}
+    assert set(by_name) == {"near", "bare"}
+    assert by_name["near"].embedding == embedding(near)
+    assert by_name["near"].supernet is not None
+    assert (by_name["near"].supernet.id, by_name["near"].supernet.key) == (
+        near_net.id,
+        "supernets/near",
+    )
+    assert by_name["bare"].supernet is None
     assert wire.load(RankInputs, wire.dump(given)) == given
     record(sessions, job, RankOutcome(ranking(target, near), None))
     other = take(sessions, JobKind.RANK)
     with sessions.read() as session:
         unseen = work.inputs(session, other)
         assert isinstance(unseen, RankInputs)
-        assert (unseen.embedding, unseen.candidates) == (None, ())
+        assert (unseen.embedding, unseen.sources, unseen.considered) == (None, (), 0)
         assert datasets.ranking(session, target.id) == ranking(target, near)
 
 
@@ -123,7 +137,7 @@ def test_a_search_job_from_request_to_model(sessions: Sessions) -> None:
     with sessions.read() as session:
         given = work.inputs(session, job)
     assert isinstance(given, SearchInputs)
-    assert [found.supernet_id for found in given.candidates] == [net.id]
+    assert starts(given) == [net.id]
     assert wire.load(SearchInputs, wire.dump(given)) == given
     outcome = SearchOutcome(
         ranking=ranking(target, source),
@@ -167,10 +181,32 @@ def test_each_policy_has_its_starts(sessions: Sessions, policy: StartPolicy) -> 
     assert given.spec == spec
     expected = {
         StartPolicy.COLD: [],
-        StartPolicy.NEAREST: [second.id, first.id],
+        StartPolicy.NEAREST: [first.id, second.id],
         StartPolicy.SUPERNET: [first.id],
     }
-    assert [found.supernet_id for found in given.candidates] == expected[policy]
+    assert set(starts(given)) == set(expected[policy])
+    assert given.considered == len(expected[policy])
+
+
+def test_a_dataset_with_several_supernets_is_one_source(sessions: Sessions) -> None:
+    _, older = pretrained(sessions, "source")
+    _, newer = pretrained(sessions, "source")
+    with sessions.begin() as session:
+        target = dataset(session)
+        searches.submit_rank(session, RankSpec(target.id, EMBEDDER, supernets_only=True))
+        datasets.record_embedding(session, embedding(dataset(session, "without a supernet")))
+        named = SearchSpec(target.id, EMBEDDER, StartPolicy.SUPERNET, older.id)
+        searches.submit_search(session, named)
+    rank, search = take(sessions, JobKind.RANK), take(sessions, JobKind.SEARCH)
+    with sessions.read() as session:
+        assert starts(work.inputs(session, rank)) == [newer.id]
+        # Named, the older one is what the search starts from.
+        assert starts(work.inputs(session, search)) == [older.id]
+
+
+def starts(given: Inputs) -> list[SupernetId]:
+    assert isinstance(given, RankInputs | SearchInputs)
+    return [found.supernet.id for found in given.sources if found.supernet is not None]
 
 
 def test_who_lost_the_lease_records_nothing(sessions: Sessions) -> None:

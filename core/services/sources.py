@@ -1,0 +1,99 @@
+"""Registered datasets as sources: what a target is compared with, and where a search may start."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from sqlalchemy import Row, Select, func, select
+from sqlalchemy.orm import Session
+
+from core.db.dataset_tables import DatasetRow, EmbeddingRow
+from core.db.result_tables import SupernetRow
+from core.domain.datasets import DatasetId
+from core.domain.supernets import SupernetId
+from core.domain.work import Source, StartingPoint
+
+AT_ONCE = 1000  # ids in one statement
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Sources for a job; `considered` and `beyond` as `core.domain.work.RankInputs` has them."""
+
+    sources: tuple[Source, ...] = ()
+    considered: int = 0
+    beyond: float | None = None
+
+
+def choose(
+    session: Session, *, embedder: str, exclude: DatasetId, supernets_only: bool = False
+) -> Chosen:
+    """Every dataset but `exclude` that this embedder has seen."""
+    statement = select(EmbeddingRow.dataset_id).where(
+        EmbeddingRow.embedder == embedder, EmbeddingRow.dataset_id != exclude
+    )
+    if supernets_only:
+        statement = statement.where(EmbeddingRow.dataset_id.in_(select(SupernetRow.dataset_id)))
+    found = session.scalars(statement.order_by(EmbeddingRow.dataset_id)).all()
+    return Chosen(_load(session, found, embedder=embedder), len(found))
+
+
+def of_supernet(session: Session, supernet_id: UUID, *, embedder: str) -> Source | None:
+    """One supernet as a start; None when its dataset was never seen by this embedder."""
+    row = session.execute(_starts(embedder).where(SupernetRow.id == supernet_id)).first()
+    return None if row is None else _source(row)
+
+
+def _load(session: Session, ids: Sequence[UUID], *, embedder: str) -> tuple[Source, ...]:
+    """The sources of these datasets, in this order."""
+    found: dict[UUID, Source] = {}
+    for start in range(0, len(ids), AT_ONCE):
+        some = EmbeddingRow.dataset_id.in_(ids[start : start + AT_ONCE])
+        rows = session.execute(_newest(embedder).where(some))
+        found |= {row[0].id: _source(row) for row in rows}
+    return tuple(found[each] for each in ids)
+
+
+def _newest(embedder: str) -> Select[DatasetRow, EmbeddingRow, SupernetRow]:
+    """Datasets, each with its newest supernet if it has one."""
+    order = (SupernetRow.created_at.desc(), SupernetRow.id)
+    place = func.row_number().over(partition_by=SupernetRow.dataset_id, order_by=order)
+    numbered = select(SupernetRow.id, place.label("place")).subquery()
+    newest = select(numbered.c.id).where(numbered.c.place == 1)
+    joined = (SupernetRow.dataset_id == DatasetRow.id) & SupernetRow.id.in_(newest)
+    return _seen(embedder).outerjoin(SupernetRow, joined)
+
+
+def _starts(embedder: str) -> Select[DatasetRow, EmbeddingRow, SupernetRow]:
+    return _seen(embedder).join(SupernetRow, SupernetRow.dataset_id == DatasetRow.id)
+
+
+def _seen(embedder: str) -> Select[DatasetRow, EmbeddingRow, SupernetRow]:
+    return (
+        select(DatasetRow, EmbeddingRow, SupernetRow)
+        .select_from(DatasetRow)
+        .join(EmbeddingRow, EmbeddingRow.dataset_id == DatasetRow.id)
+        .where(EmbeddingRow.embedder == embedder)
+    )
+
+
+def _source(row: Row[DatasetRow, EmbeddingRow, SupernetRow]) -> Source:
+    dataset, embedding, supernet = row
+    return Source(
+        dataset_id=DatasetId(dataset.id),
+        dataset_name=dataset.name,
+        classes=dataset.classes,
+        embedding=replace(embedding.to_domain(), centre=()),
+        supernet=None if supernet is None else _starting_point(supernet),
+    )
+
+
+def _starting_point(supernet: SupernetRow) -> StartingPoint:
+    return StartingPoint(
+        id=SupernetId(supernet.id),
+        name=supernet.name,
+        space=supernet.space,
+        resolution=supernet.resolution,
+        key=supernet.key,
+        sha256=supernet.sha256,
+    )
