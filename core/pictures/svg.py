@@ -58,11 +58,20 @@ def tip(content: object) -> str:
     return element("title", plain(content))
 
 
-def document(width: float, height: float, *, title: str, kind: str, body: Iterable[str]) -> str:
-    """A whole picture: scales to its place, carries its accessible name."""
+def document(
+    width: float,
+    height: float,
+    *,
+    title: str,
+    kind: str,
+    body: Iterable[str],
+    description: str = "",
+) -> str:
+    """A whole picture: scales to its place, carries its accessible name and description."""
     return element(
         "svg",
         element("title", plain(title)),
+        element("desc", plain(description)) if description else "",
         *body,
         xmlns="http://www.w3.org/2000/svg",
         role="img",

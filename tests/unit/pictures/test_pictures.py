@@ -14,6 +14,8 @@ from core.pictures.bars import Bar, draw_bars
 from core.pictures.cells import draw_cell
 from core.pictures.curves import Series, draw_curves
 from core.pictures.matrices import draw_matrix
+from core.pictures.scatter import Spot, draw_scatter
+from core.pictures.shares import draw_shares
 
 HOSTILE = "<script>\"alert('x')\"</script> & \x00\x1b‮"
 NORMAL = (
@@ -44,7 +46,23 @@ def hostile_bars() -> str:
                      parts=[HOSTILE])  # fmt: skip
 
 
-PICTURES = [hostile_cell, hostile_curves, hostile_matrix, hostile_bars]
+def hostile_scatter() -> str:
+    return draw_scatter([Spot(HOSTILE, 1.0, 2.0, marked=True)], title=HOSTILE,
+                        description=HOSTILE, groups=[HOSTILE], unit=HOSTILE)  # fmt: skip
+
+
+def hostile_shares() -> str:
+    return draw_shares([(HOSTILE, 1.0)], title=HOSTILE)
+
+
+PICTURES = [
+    hostile_cell,
+    hostile_curves,
+    hostile_matrix,
+    hostile_bars,
+    hostile_scatter,
+    hostile_shares,
+]
 
 
 @pytest.mark.parametrize("draw", PICTURES)
