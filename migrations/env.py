@@ -4,6 +4,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from core.config import Settings
+from core.db import vectors
 from core.db.result_tables import Base  # imports every table
 from core.db.sessions import Sessions
 
@@ -22,6 +23,7 @@ def run(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
+        include_name=lambda name, kind, _parents: (kind, name) != ("table", vectors.NAME),
         render_as_batch=not postgresql,
         transactional_ddl=True,  # on SQLite too: our connections say BEGIN themselves
     )

@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from core.db import vectors
 from core.db.sessions import Sessions
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -21,6 +22,8 @@ def migrate(url: str, *, revision: str = "head") -> None:
     try:
         with sessions.connect() as connection:
             _run(command.upgrade, connection, revision)
+            if revision == "head":
+                vectors.ensure(connection)
     finally:
         sessions.dispose()
 

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from core.db import vectors
 from core.db.dataset_tables import DatasetRow, EmbeddingRow, RankingRow
 from core.db.upserts import insert_or_keep
 from core.domain.datasets import Dataset, DatasetReport, Embedding, Ranking
@@ -93,6 +94,7 @@ def record_embedding(session: Session, embedding: Embedding) -> Embedding:
     row = {name: getattr(embedding, name) for name in Embedding.__slots__}
     insert_or_keep(session, EmbeddingRow, [row])
     kept = session.get_one(EmbeddingRow, (embedding.dataset_id, embedding.embedder))
+    vectors.keep(session, kept)
     return kept.to_domain()
 
 

@@ -12,6 +12,7 @@ from core.db.result_tables import SupernetRow
 from core.domain.datasets import DatasetId
 from core.domain.supernets import SupernetId
 from core.domain.work import Source, StartingPoint
+from core.services import prefilter
 
 AT_ONCE = 1000  # ids in one statement
 
@@ -26,16 +27,24 @@ class Chosen:
 
 
 def choose(
-    session: Session, *, embedder: str, exclude: DatasetId, supernets_only: bool = False
+    session: Session,
+    *,
+    embedder: str,
+    exclude: DatasetId,
+    centre: Sequence[float] = (),
+    supernets_only: bool = False,
 ) -> Chosen:
-    """Every dataset but `exclude` that this embedder has seen."""
-    statement = select(EmbeddingRow.dataset_id).where(
-        EmbeddingRow.embedder == embedder, EmbeddingRow.dataset_id != exclude
+    """Every dataset but `exclude` that this embedder has seen; of very many, those near `centre`
+    (the target's own, empty while it is unknown)."""
+    found = prefilter.nearest(
+        session,
+        embedder=embedder,
+        centre=centre,
+        exclude=exclude,
+        supernets_only=supernets_only,
     )
-    if supernets_only:
-        statement = statement.where(EmbeddingRow.dataset_id.in_(select(SupernetRow.dataset_id)))
-    found = session.scalars(statement.order_by(EmbeddingRow.dataset_id)).all()
-    return Chosen(_load(session, found, embedder=embedder), len(found))
+    loaded = _load(session, found.ids, embedder=embedder)
+    return Chosen(loaded, found.considered, found.beyond)
 
 
 def of_supernet(session: Session, supernet_id: UUID, *, embedder: str) -> Source | None:

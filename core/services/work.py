@@ -52,7 +52,7 @@ def inputs(session: Session, job: Job) -> Inputs:
             rank: RankSpec = wire.load(RankSpec, job.spec)
             target = _target(session, rank.dataset_id, rank.embedder)
             trunk = embedders.trunk(session, rank.embedder)
-            chosen = _others(session, rank, supernets_only=rank.supernets_only)
+            chosen = _others(session, rank, target[1], supernets_only=rank.supernets_only)
             return RankInputs(
                 rank, *target, chosen.sources, trunk, chosen.considered, chosen.beyond
             )
@@ -64,7 +64,7 @@ def inputs(session: Session, job: Job) -> Inputs:
             search: SearchSpec = wire.load(SearchSpec, job.spec)
             target = _target(session, search.dataset_id, search.embedder)
             trunk = embedders.trunk(session, search.embedder)
-            chosen = _starts(session, search)
+            chosen = _starts(session, search, target[1])
             return SearchInputs(
                 search, *target, chosen.sources, trunk, chosen.considered, chosen.beyond
             )
@@ -151,21 +151,28 @@ def _target(
     return dataset, datasets.embedding(session, dataset_id, embedder)
 
 
-def _others(session: Session, spec: RankSpec | SearchSpec, *, supernets_only: bool) -> Chosen:
+def _others(
+    session: Session,
+    spec: RankSpec | SearchSpec,
+    target: Embedding | None,
+    *,
+    supernets_only: bool,
+) -> Chosen:
     return sources.choose(
         session,
         embedder=spec.embedder,
         exclude=spec.dataset_id,
+        centre=() if target is None else target.centre,
         supernets_only=supernets_only,
     )
 
 
-def _starts(session: Session, spec: SearchSpec) -> Chosen:
+def _starts(session: Session, spec: SearchSpec, target: Embedding | None) -> Chosen:
     match spec.policy:
         case StartPolicy.COLD:
             return Chosen()
         case StartPolicy.NEAREST:
-            return _others(session, spec, supernets_only=True)
+            return _others(session, spec, target, supernets_only=True)
         case StartPolicy.SUPERNET:
             return Chosen((_named(session, spec.supernet_id, spec.embedder),), 1)
 
