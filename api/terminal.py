@@ -102,7 +102,7 @@ def watch(remote: Remote, job: Json) -> Json:
         task = bar.add_task(words.stage(job["stage"]), total=1.0, left="")
         while job["poll_after_ms"] is not None:
             eta = job["eta_seconds"]
-            left = "" if eta is None else f"about {words.duration(eta)} left"
+            left = "" if eta is None else f"{words.left(eta)} left"
             said = words.stage(job["stage"])
             bar.update(task, completed=job["progress"], description=said, left=left)
             time.sleep(job["poll_after_ms"] / 1000)

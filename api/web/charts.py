@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from api.web import metrics, words
-from core.domain.datasets import Dataset, Neighbour, Ranking
+from core.domain.datasets import Dataset
 from core.domain.jobs import JobRecord
 from core.domain.searches import Model, Search
 from core.pictures.bars import Bar, draw_bars
@@ -26,33 +26,6 @@ def class_counts(dataset: Dataset) -> Markup:
     bars = [Bar(name, (float(train), float(test))) for name, train, test in rows]
     title = f"Images per class of {dataset.name}"
     return Markup(draw_bars(bars, title=title, unit="images", parts=("train", "test")))
-
-
-def distances(ranking: Ranking) -> Markup:
-    """Sources by distance, with their intervals."""
-    bars = [Bar(each.dataset_name, (each.distance,), each.interval) for each in ranking.neighbours]
-    return Markup(draw_bars(bars, title="Distance to each source", unit="dataset distance (OTDD)"))
-
-
-def coupling(neighbour: Neighbour) -> Markup | None:
-    """Which classes of the target lie near which classes of the source."""
-    rows = list(dict.fromkeys(target for target, _, _ in neighbour.coupling))
-    columns = list(dict.fromkeys(source for _, source, _ in neighbour.coupling))
-    if not rows:
-        return None
-    masses = {(target, source): mass for target, source, mass in neighbour.coupling}
-    values = [[masses.get((row, column), 0.0) for column in columns] for row in rows]
-    title = f"Class-to-class coupling with {neighbour.dataset_name}"
-    return Markup(
-        draw_matrix(
-            values,
-            rows=rows,
-            columns=columns,
-            title=title,
-            row_label="this dataset",
-            column_label=neighbour.dataset_name,
-        )
-    )
 
 
 def live_curves(

@@ -9,7 +9,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from api.deps import ContainerDep, SessionDep, WorkDep
-from api.web import charts, forms, model_rows, pages
+from api.web import charts, forms, model_rows, neighbourhood, pages
 from core.domain.datasets import Dataset, DatasetId
 from core.domain.jobs import Job
 from core.domain.searches import PretrainSpec, RankSpec, SearchSpec
@@ -35,11 +35,10 @@ FormDep = Annotated[FormData, Depends(form)]
 
 
 @router.get("")
-def show(dataset_id: UUID, session: SessionDep) -> Response:
-    """The dataset."""
+def show(dataset_id: UUID, session: SessionDep, source: UUID | None = None) -> Response:
+    """The dataset; of its neighbours the nearest, or `source`, is explained."""
     dataset = datasets.get(session, DatasetId(dataset_id))
     ranking = datasets.ranking(session, dataset.id)
-    nearest = ranking.neighbours[0] if ranking and ranking.neighbours else None
     sources, _ = supernets.listing(session, limit=100)
     return pages.render(
         "dataset.html",
@@ -47,10 +46,7 @@ def show(dataset_id: UUID, session: SessionDep) -> Response:
         counts=charts.class_counts(dataset),
         shown_classes=SHOWN_CLASSES,
         shown_problems=SHOWN_PROBLEMS,
-        ranking=ranking,
-        distances=charts.distances(ranking) if nearest and ranking else None,
-        nearest=nearest,
-        coupling=charts.coupling(nearest) if nearest else None,
+        near=neighbourhood.told(ranking, dataset, closer=source),
         # A dataset's own supernet is a start one may name, never a neighbour of itself.
         sources=sources,
         jobs=_recent_jobs(session, dataset),

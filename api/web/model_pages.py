@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from api.deps import SessionDep
-from api.web import charts, metrics, model_rows, pages
+from api.web import charts, metrics, model_rows, neighbour_charts, neighbourhood, pages
 from core.domain.datasets import DatasetId
 from core.domain.searches import Model, ModelId, Search
 from core.services import datasets, jobs, models, searches
@@ -44,7 +44,8 @@ def show(model_id: UUID, session: SessionDep) -> Response:
         training=charts.training(model),
         confusion=charts.confusion(model, dataset),
         ranking=ranking,
-        distances=charts.distances(ranking) if ranking and ranking.neighbours else None,
+        distances=neighbour_charts.distances(ranking) if ranking else None,
+        told=neighbourhood.summary(ranking) if ranking else {},
         start=metrics.mapping(search.start),
         parameters=metrics.number(model.metrics.get("parameters")),
         flops=metrics.number(model.metrics.get("flops")),

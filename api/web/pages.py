@@ -24,6 +24,8 @@ _templates = Environment(
 _templates.filters.update(
     duration=words.duration,
     percent=words.percent,
+    share=words.share,
+    left=words.left,
     count=words.count,
     size=words.size,
     kind=words.kind,

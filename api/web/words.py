@@ -28,12 +28,15 @@ STAGES = {
     "export": "exporting the model",
 }
 UNKNOWN = "\N{EN DASH}"
+SHORTEST = 0.1
 
 
 def duration(seconds: Any) -> str:
     """`93.4` as `1 min 33 s`; a dash when it is not known."""
     if not _is_number(seconds) or seconds < 0:
         return UNKNOWN
+    if 0 < seconds < SHORTEST:  # "0.0 s" reads as nothing at all
+        return f"less than {SHORTEST} s"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -43,9 +46,20 @@ def duration(seconds: Any) -> str:
     return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
 
+def left(seconds: Any) -> str:
+    """What remains: an estimate is said to be one."""
+    said = duration(seconds)
+    return said if said.startswith("less") or said == UNKNOWN else f"about {said}"
+
+
 def percent(share: Any) -> str:
     """`0.9731` as `97.3 %`."""
     return f"{100 * share:.1f} %" if _is_number(share) else UNKNOWN
+
+
+def share(part: Any) -> str:
+    """`0.97` as `97 %`: three figures are enough for a share of a few datasets."""
+    return f"{100 * part:.3g} %" if _is_number(part) else UNKNOWN
 
 
 def count(number: Any) -> str:

@@ -11,6 +11,7 @@ NUMBERS_FROM = 26.0
 LABELS_FROM = 9.0
 LONGEST_LABEL = 22
 MOST_TIPS = 2_500
+NOTHING = ".00"
 
 
 def draw_matrix(
@@ -21,8 +22,10 @@ def draw_matrix(
     title: str,
     row_label: str = "",
     column_label: str = "",
+    peak: float | None = None,
 ) -> str:
-    """A heat map: one hue, stronger is larger; negative values take the opposite hue."""
+    """A heat map: one hue, stronger is larger; negative values take the opposite hue. At `peak`
+    (else the largest value) the hue is full."""
     size = _cell_size(max(len(rows), len(columns), 1))
     left, top = _margin(rows, size, row_label), _margin(columns, size, column_label)
     width = left + size * len(columns) + 12
@@ -30,7 +33,7 @@ def draw_matrix(
     body = [
         *_names(rows, columns, size=size, left=left, top=top),
         *_axis_labels(row_label, column_label, left=left, top=top, width=width, height=height),
-        *_cells(values, rows=rows, columns=columns, size=size, left=left, top=top),
+        *_cells(values, rows=rows, columns=columns, size=size, left=left, top=top, peak=peak),
         svg.element(
             "rect",
             x=left,
@@ -108,8 +111,13 @@ def _cells(
     size: float,
     left: float,
     top: float,
+    peak: float | None,
 ) -> Iterator[str]:
-    peak = max((abs(v) for row in values for v in row if math.isfinite(v)), default=0.0) or 1.0
+    peak = (
+        peak
+        or max((abs(v) for row in values for v in row if math.isfinite(v)), default=0.0)
+        or 1.0
+    )
     tipped = len(rows) * len(columns) <= MOST_TIPS
     for i, row in enumerate(values[: len(rows)]):
         for j, value in enumerate(row[: len(columns)]):
@@ -125,9 +133,9 @@ def _cells(
                 width=size,
                 height=size,
                 fill=svg.BLUE if value > 0 else svg.ORANGE,
-                fill_opacity=0.06 + 0.72 * abs(value) / peak,
+                fill_opacity=0.06 + 0.72 * min(1.0, abs(value) / peak),
             )
-            if size >= NUMBERS_FROM:
+            if size >= NUMBERS_FROM and _short(value) != NOTHING:
                 yield svg.text(
                     _short(value),
                     x + size / 2,

@@ -12,6 +12,8 @@ MARGIN, LEGEND, SCALE = 34.0, 30.0, 34.0
 RADIUS, MARKED_RADIUS = 5.0, 8.0
 FONT = 12.0
 LONGEST_LABEL = 24
+# Told apart without colour sight, too: the last group is the pale background.
+COLOURS = (svg.ORANGE, svg.BLUE, svg.SLATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def _circle(dot: _Dot) -> str:
         cx=dot.x,
         cy=dot.y,
         r=dot.radius,
-        fill=svg.SERIES[dot.spot.group % len(svg.SERIES)],
+        fill=COLOURS[dot.spot.group % len(COLOURS)],
         fill_opacity=0.85,
         stroke="currentColor" if dot.spot.marked else None,
         stroke_width=1.6 if dot.spot.marked else None,
@@ -147,16 +149,20 @@ def _labels(dots: Sequence[_Dot], frame: _Box) -> Iterator[str]:
     for dot in reversed(dots):
         name = svg.shorten(dot.spot.label, LONGEST_LABEL)
         places = [_place(dot, svg.text_width(name, FONT), turn) for turn in range(6)]
-        free = [each for each in places if _is_free(each, frame, taken)]
+        free = [turn for turn, each in enumerate(places) if _is_free(each, frame, taken)]
         if not free and not dot.spot.marked:
             continue
-        box = free[0] if free else _inside(places[0], frame)
+        turn = free[0] if free else 0
+        box = _inside(places[turn], frame)
         taken.append(box)
+        # Widths are only about right: text begins at its point, not somewhere round its middle.
+        anchor = ("start", "end", "middle", "middle", "start", "start")[turn]
+        x = {"start": box.left, "end": box.right}.get(anchor, (box.left + box.right) / 2)
         yield svg.text(
             name,
-            (box.left + box.right) / 2,
+            x,
             (box.top + box.bottom) / 2,
-            text_anchor="middle",
+            text_anchor=anchor,
             font_size=FONT,
             font_weight=700 if dot.spot.marked else None,
         )
@@ -185,7 +191,7 @@ def _inside(box: _Box, frame: _Box) -> _Box:
 def _legend(groups: Sequence[str]) -> Iterator[str]:
     x = 10.0
     for index, name in enumerate(groups):
-        colour = svg.SERIES[index % len(svg.SERIES)]
+        colour = COLOURS[index % len(COLOURS)]
         yield svg.element("circle", cx=x, cy=13, r=RADIUS, fill=colour, fill_opacity=0.85)
         yield svg.text(name, x + 11, 14)
         x += 11 + svg.text_width(name) + 20
@@ -194,7 +200,7 @@ def _legend(groups: Sequence[str]) -> Iterator[str]:
 def _scale_bar(scale: float, frame: _Box, unit: str) -> Iterator[str]:
     if not unit:
         return
-    length = scales.ticks(0.0, WIDTH / 4 / scale, about=1)[-1]
+    length = scales.ticks(0.0, WIDTH / 4 / scale, about=2)[-1]
     left, y = frame.left + 8, frame.bottom + 18
     right = left + length * scale
     path = (

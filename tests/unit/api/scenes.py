@@ -168,6 +168,7 @@ def ranking(container: Container, target: Dataset, source: Dataset, supernet_id:
 
 NEAR = Verdict(Nearness.NEAR, nearest=2.0, threshold=8.5, share=0.625, references=40)
 FAR = Verdict(Nearness.FAR, nearest=20.0, threshold=8.5, share=0.025, references=40)
+UNKNOWN = Verdict(Nearness.UNKNOWN, nearest=2.0, threshold=None, share=None, references=4)
 MEASURES = (Measure.SAMPLES, Measure.SAMPLES, Measure.CLASSES, Measure.ESTIMATE)
 
 
@@ -180,7 +181,6 @@ def evidence(
     proven: int = 3,
     verdict: Verdict | None = NEAR,
     drawn: bool = True,
-    names: Mapping[str, str] | None = None,
 ) -> Ranking:
     """A stored ranking with everything a ranking can say; only the nearest is a hub."""
     neighbours = tuple(
@@ -189,8 +189,7 @@ def evidence(
     )
     shown = [target, *sources]
     points = tuple(
-        MapPoint(each.id, (names or {}).get(each.name, each.name), 3.0 * (i % 3), 2.0 * i)
-        for i, each in enumerate(shown)
+        MapPoint(each.id, each.name, 3.0 * (i % 3), 2.0 * i) for i, each in enumerate(shown)
     )
     made = Ranking(
         dataset_id=target.id,

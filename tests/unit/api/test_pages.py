@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from core.bootstrap import Container
+from core.domain.datasets import Dataset
 from core.domain.searches import StartPolicy
 from core.services import jobs
 from tests.unit.api import scenes
@@ -45,6 +46,92 @@ def test_a_dataset_page(browser: httpx.Client, container: Container) -> None:
     assert page.count("<svg") >= 3
     assert f'value="supernet:{supernet.id}"' in page
     assert f"/v1/datasets/{target.id}/examples/1.png" in page
+
+
+def ranked(container: Container, **about: Any) -> tuple[Dataset, list[Dataset]]:
+    target = scenes.dataset(container)
+    names = ("first", "second", "third", "fourth")
+    sources = [scenes.dataset(container, name, classes=4) for name in names]
+    scenes.evidence(container, target, sources, **about)
+    return target, sources
+
+
+def test_neighbours_with_their_evidence(browser: httpx.Client, container: Container) -> None:
+    target, sources = ranked(container)
+    page = browser.get(f"/datasets/{target.id}").text
+    for said in (
+        "The first 3 are certain; the order of the other is the best that was found.",
+        "The nearest is near: 62.5 % of the 40 registered datasets",
+        "is the nearest of 31 % of all datasets: a common neighbour",
+        "tied with the nearest",
+        "75 % features, 25 % labels",
+        "class statistics only",
+        "estimated",
+        "30 and 30 images",
+        "14 sources considered in less than 0.1 s",
+        "Why first",
+        "3.1 % of the mass",
+    ):
+        assert said in page, said
+    assert page.count("place certain") == 3
+    assert page.count('class="picture shares"') == 4
+    assert page.count('class="picture scatter"') == 1
+    assert f'src="/v1/datasets/{target.id}/images/0.png"' in page
+    assert f'src="/v1/datasets/{sources[0].id}/images/3.png"' in page
+    for piece in page.split("<svg")[1:]:
+        ElementTree.fromstring("<svg" + piece.split("</svg>")[0] + "</svg>")
+
+
+def test_any_neighbour_can_be_looked_at_closely(
+    browser: httpx.Client, container: Container
+) -> None:
+    target, sources = ranked(container)
+    page = browser.get(f"/datasets/{target.id}?source={sources[2].id}").text
+    assert "Why third" in page
+    assert "Images that are matched" not in page  # measured without images
+    assert browser.get(f"/datasets/{target.id}?source={target.id}").status_code == 404
+    assert browser.get(f"/datasets/{target.id}?source=x").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("about", "said", "unsaid"),
+    [
+        ({"verdict": scenes.FAR}, "Nothing registered is near: 97.5 %", "The nearest is near"),
+        ({"verdict": None}, "The first 3 are certain", "registered datasets"),
+        ({"drawn": False}, "Why first", "The map"),
+        ({"proven": 0}, "No place is certain", "place certain"),
+        ({"verdict": scenes.UNKNOWN}, "Too few registered datasets (4)", "a common neighbour"),
+    ],
+)
+def test_nothing_is_said_that_is_not_known(
+    browser: httpx.Client, container: Container, about: dict[str, Any], said: str, unsaid: str
+) -> None:
+    target, _ = ranked(container, **about)
+    page = browser.get(f"/datasets/{target.id}").text
+    assert said in page
+    assert unsaid not in page
+
+
+def test_a_result_page_tells_why_it_started_there(
+    browser: httpx.Client, container: Container
+) -> None:
+    target, sources = scenes.dataset(container), [scenes.dataset(container, "source")]
+    made = scenes.evidence(container, target, sources, proven=1)
+    _, model = scenes.finished(container, target, ranking=made)
+    page = browser.get(f"/models/{model.id}").text
+    assert "This neighbour is certain: none of the 10 other sources is nearer." in page
+    assert "The nearest is near: 62.5 %" in page
+    assert f'href="/datasets/{target.id}#alike"' in page
+
+
+def test_a_ranking_of_nothing_is_not_a_failure(
+    browser: httpx.Client, container: Container
+) -> None:
+    target = scenes.dataset(container)
+    made = scenes.evidence(container, target, [], proven=0, verdict=None, drawn=False)
+    assert "nothing to compare it with" in browser.get(f"/datasets/{target.id}").text
+    _, model = scenes.finished(container, target, ranking=made)
+    assert browser.get(f"/models/{model.id}").status_code == 200
 
 
 def test_a_job_page_lives_until_the_job_ends(browser: httpx.Client, container: Container) -> None:
@@ -125,8 +212,8 @@ def test_odd_metrics_leave_a_whole_page(
 def test_hostile_names_stay_text(browser: httpx.Client, container: Container) -> None:
     target, source = scenes.dataset(container, HOSTILE), scenes.dataset(container, HOSTILE + "2")
     supernet = scenes.supernet(container, source)
-    scenes.ranking(container, target, source, supernet.id)
-    _, model = scenes.finished(container, target)
+    made = scenes.evidence(container, target, [source], supernets={source.id: supernet.id})
+    _, model = scenes.finished(container, target, ranking=made)
     job = scenes.failed(container, target, "diverged", HOSTILE)
     for path in ("/", f"/datasets/{target.id}", f"/jobs/{job.id}", f"/models/{model.id}", "/jobs"):
         page = browser.get(path).text

@@ -1,0 +1,126 @@
+"""Pictures of a ranking: distances, what they are made of, couplings, the map."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from core.domain.datasets import Dataset, DistanceMap, Neighbour, Ranking
+from core.pictures.bars import Bar, draw_bars
+from core.pictures.matrices import draw_matrix
+from core.pictures.scatter import Spot, draw_scatter
+from core.pictures.shares import draw_shares
+
+SHOWN = 20
+MOST_CLASSES = 30
+TARGET, RANKED, REST = range(3)
+
+
+def distances(ranking: Ranking) -> Markup | None:
+    """The nearest sources by distance, with their intervals."""
+    shown = ranking.neighbours[:SHOWN]
+    if not shown:
+        return None
+    bars = [Bar(each.dataset_name, (each.distance,), each.interval) for each in shown]
+    return Markup(draw_bars(bars, title="Distance to each source", unit="dataset distance (OTDD)"))
+
+
+def parts(neighbour: Neighbour) -> Markup:
+    """The squared distance cut into its two parts."""
+    cut = (("features", neighbour.features_part), ("labels", neighbour.labels_part))
+    title = f"Parts of the squared distance to {neighbour.dataset_name}"
+    return Markup(draw_shares(cut, title=title))
+
+
+def features_share(neighbour: Neighbour) -> float | None:
+    """The share of the squared distance that comes from features."""
+    whole = neighbour.features_part + neighbour.labels_part
+    return neighbour.features_part / whole if whole > 0 else None
+
+
+def coupling(neighbour: Neighbour) -> Markup | None:
+    """Which classes of the target lie near which classes of the source; of many classes the
+    heaviest, the rest in one row and one column."""
+    rows = _axis([(target, mass) for target, _, mass in neighbour.coupling])
+    columns = _axis([(source, mass) for _, source, mass in neighbour.coupling])
+    if not rows:
+        return None
+    height, width = max(rows.values()) + 1, max(columns.values()) + 1
+    values = [[0.0] * width for _ in range(height)]
+    for target, source, mass in neighbour.coupling:
+        values[rows[target]][columns[source]] += mass
+    # The rest may hold most of the mass: measured by it, single matches would all look pale.
+    peak = max((v for row in values[: _kept(rows)] for v in row[: _kept(columns)]), default=None)
+    title = f"Class-to-class coupling with {neighbour.dataset_name}"
+    return Markup(
+        draw_matrix(
+            values,
+            rows=_names(rows),
+            columns=_names(columns),
+            title=title,
+            row_label="this dataset",
+            column_label=neighbour.dataset_name,
+            peak=peak,
+        )
+    )
+
+
+def _axis(masses: Sequence[tuple[str, float]]) -> dict[str, int]:
+    """Each class and its place: the heaviest, then one place for all others.
+
+    Places go by the heaviest entry of a class, so that matches gather at the diagonal.
+    """
+    total: defaultdict[str, float] = defaultdict(float)
+    for name, mass in masses:
+        total[name] += mass
+    most = len(total) if len(total) <= MOST_CLASSES + 1 else MOST_CLASSES
+    heaviest = set(sorted(total, key=lambda name: -total[name])[:most])
+    kept = [name for name in total if name in heaviest]
+    places = {name: place for place, name in enumerate(kept)}
+    return places | {name: len(kept) for name in total if name not in heaviest}
+
+
+def _kept(axis: dict[str, int]) -> int:
+    """How many places are a class of their own."""
+    places = max(axis.values()) + 1
+    return places if len(axis) == places else places - 1
+
+
+def _names(axis: dict[str, int]) -> list[str]:
+    kept = _kept(axis)
+    names = [name for name, place in axis.items() if place < kept]
+    return names if len(axis) == kept else [*names, f"{len(axis) - kept} others"]
+
+
+def distance_map(ranking: Ranking, dataset: Dataset) -> Markup | None:
+    """The target among its neighbours and some of the rest."""
+    if ranking.map is None or not ranking.map.points:
+        return None
+    ranked = {each.dataset_id for each in ranking.neighbours}
+    spots = []
+    for each in ranking.map.points:
+        target = each.dataset_id == ranking.dataset_id
+        group = TARGET if target else RANKED if each.dataset_id in ranked else REST
+        spots.append(Spot(each.dataset_name, each.x, each.y, group, marked=target))
+    groups = ("this dataset", "its neighbours", "other datasets")
+    return Markup(
+        draw_scatter(
+            spots,
+            title=f"Map of the datasets around {dataset.name}",
+            description=_described(ranking.map, ranking),
+            groups=groups[: max(spot.group for spot in spots) + 1],
+            unit="by class statistics",
+        )
+    )
+
+
+def _described(drawn: DistanceMap, ranking: Ranking) -> str:
+    """The map in words: who lies nearest to the target on it."""
+    target = next((p for p in drawn.points if p.dataset_id == ranking.dataset_id), None)
+    if target is None:
+        return f"{len(drawn.points)} datasets."
+    others = [point for point in drawn.points if point is not target]
+    others.sort(key=lambda point: math.hypot(point.x - target.x, point.y - target.y))
+    nearest = ", ".join(point.dataset_name for point in others[:3])
+    return f"{len(drawn.points)} datasets; on the map, nearest first: {nearest}."
