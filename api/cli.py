@@ -12,9 +12,10 @@ from uuid import UUID
 
 import typer
 
-from api import remote, serving, terminal
+from api import findings, remote, serving, terminal
 from api.remote import Json, Refused, Remote, path_of
 from api.web import words
+from core.domain.datasets import Hubness
 from core.domain.searches import StartPolicy
 from core.errors import AppError
 
@@ -30,6 +31,7 @@ DatasetArgument = Annotated[str, typer.Argument(help="A dataset's id, unique id 
 EmbedderOption = Annotated[
     str | None, typer.Option(help="As GET /v1/embedders names it; else the service's default.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the service's answer as it is.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs of the search.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Stay and show progress until it ends.")]
@@ -104,13 +106,46 @@ def embed(
 
 
 @app.command()
-def rank(dataset: DatasetArgument, embedder: EmbedderOption = None) -> None:
-    """Rank every pretrained source that the embedder has seen by its distance to a dataset."""
+def rank(
+    dataset: DatasetArgument,
+    embedder: EmbedderOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many neighbours.")] = 10,
+    supernets_only: Annotated[
+        bool, typer.Option("--supernets-only", help="Only those that a search can start from.")
+    ] = False,
+    hubness: Annotated[
+        Hubness, typer.Option(help="Correct for sources that are everybody's neighbour.")
+    ] = Hubness.NONE,
+    as_json: AsJson = False,
+) -> None:
+    """Rank every other dataset that the embedder has seen by its distance to a dataset."""
     with _server() as server:
-        found = server.dataset(dataset)
-        job = server.post(path_of("datasets", f"{found['id']}:rank"), _given(embedder=embedder))
-        terminal.watch(server, job)
-        terminal.show_neighbours(server.get(path_of("datasets", found["id"], "neighbours")))
+        at = path_of("datasets", server.dataset(dataset)["id"])
+        body = _given(embedder=embedder, k=k, supernets_only=supernets_only, hubness=hubness)
+        terminal.watch(server, server.post(f"{at}:rank", body))
+        # A query's truth values are words.
+        chosen = str(supernets_only).lower()
+        found = server.get(f"{at}/neighbours", k=k, supernets_only=chosen)
+        if as_json:
+            terminal.show_json(found)
+        else:
+            findings.show_neighbours(found)
+
+
+@app.command()
+def explain(
+    dataset: DatasetArgument,
+    source: Annotated[str, typer.Argument(help="A neighbour's id, unique id prefix, or name.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say why a source lies where the last ranking of a dataset put it."""
+    with _server() as server:
+        ids = [server.dataset(each)["id"] for each in (dataset, source)]
+        found = server.get(path_of("datasets", ids[0], "neighbours", ids[1]))
+        if as_json:
+            terminal.show_json(found)
+        else:
+            findings.show_explanation(found)
 
 
 @app.command()

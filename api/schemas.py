@@ -7,10 +7,11 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from core.domain import embedders
-from core.domain.datasets import DatasetId
+from core.domain.datasets import DatasetId, Hubness
 from core.domain.searches import (
     HeadInit,
     PretrainSpec,
+    RankSpec,
     SearchSpec,
     SpaceSpec,
     StartPolicy,
@@ -19,6 +20,7 @@ from core.domain.searches import (
 from core.domain.supernets import SupernetId
 
 LONGEST_NAME = 120
+MOST_NEIGHBOURS = 100
 SPACE, TRAINING = SpaceSpec(), Training()
 
 
@@ -100,7 +102,26 @@ class EmbedderBody(Body):
     embedder: Annotated[str, Field(max_length=64), AfterValidator(known_embedder)] | None = None
 
 
+class RankBody(EmbedderBody):
+    """What to rank, and how; every other dataset that the embedder has seen when left out."""
+
+    k: Annotated[Whole, Field(ge=1, le=MOST_NEIGHBOURS)] = 10
+    supernets_only: Annotated[bool, Field(strict=True)] = False
+    hubness: Hubness = Hubness.NONE
+
+    def to_spec(self, dataset_id: UUID, embedder: str) -> RankSpec:
+        """As the domain says it; `embedder` is the service's default."""
+        return RankSpec(
+            dataset_id=DatasetId(dataset_id),
+            embedder=self.embedder or embedder,
+            k=self.k,
+            supernets_only=self.supernets_only,
+            hubness=self.hubness,
+        )
+
+
 DEFAULT_EMBEDDER = EmbedderBody()
+DEFAULT_RANK = RankBody()
 
 
 class PretrainBody(Body):

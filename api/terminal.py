@@ -1,5 +1,6 @@
 """What the command line shows: tables, progress bars, problems."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -44,22 +45,9 @@ def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     out.print(table)
 
 
-def show_neighbours(ranking: Json) -> None:
-    """A ranking, nearest first."""
-    rows = [
-        (
-            position,
-            each["dataset_name"],
-            f"{each['distance']:.4g}",
-            f"{each['interval'][0]:.4g} to {each['interval'][1]:.4g}",
-            "tied with the nearest" if position > 1 and each["tied_with_nearest"] else "",
-        )
-        for position, each in enumerate(ranking["neighbours"], start=1)
-    ]
-    if not rows:
-        out.print("No source is registered yet: pretrain a supernet on another dataset first.")
-        return
-    show_table(("", "source", "distance", "interval", ""), rows)
+def show_json(body: Json) -> None:
+    """A body as it came, in ASCII: any terminal and any program can read it."""
+    sys.stdout.write(json.dumps(body, indent=2) + "\n")
 
 
 def show_model(model: Json) -> None:

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api import examples, registration
 from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
-from api.schemas import DEFAULT_EMBEDDER, EmbedderBody, Name
+from api.schemas import DEFAULT_EMBEDDER, DEFAULT_RANK, EmbedderBody, Name, RankBody
 from api.uploads import MEDIA_TYPES, RawArchiveDep
 from api.views.datasets import DatasetView, FullDatasetView, ReportView, UploadView
 from api.views.jobs import JobView
 from api.views.shapes import PageView
 from core.domain.datasets import DatasetId
-from core.domain.searches import EmbedSpec, RankSpec
+from core.domain.searches import EmbedSpec
 from core.services import datasets, searches
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -137,10 +137,11 @@ def rank(
     work: WorkDep,
     container: ContainerDep,
     response: Response,
-    body: EmbedderBody = DEFAULT_EMBEDDER,
+    body: RankBody = DEFAULT_RANK,
 ) -> JobView:
-    """Rank every source that this embedder has seen; poll the job at `Location`."""
-    spec = RankSpec(DatasetId(dataset_id), body.embedder or container.settings.embedder)
+    """Rank every other dataset that this embedder has seen, or only those with a supernet; the
+    nearest `k` are kept, with their evidence. Poll the job at `Location`."""
+    spec = body.to_spec(dataset_id, container.settings.embedder)
     job = work.announce(searches.submit_rank(work.session, spec))
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = "1"

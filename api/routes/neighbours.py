@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
 from api.deps import SessionDep
+from api.schemas import MOST_NEIGHBOURS
 from api.views.neighbours import MapView, RankingView, WholeNeighbourView
 from core.domain.datasets import DatasetId, Ranking
 from core.errors import NotFound
@@ -14,7 +15,7 @@ from core.services import datasets
 
 router = APIRouter(prefix="/v1/datasets/{dataset_id}", tags=["datasets"])
 
-Wanted = Annotated[int, Query(ge=1, le=100, description="How many neighbours.")]
+Wanted = Annotated[int, Query(ge=1, le=MOST_NEIGHBOURS, description="How many neighbours.")]
 SupernetsOnly = Annotated[bool, Query(description="Only those that a search can start from.")]
 
 

@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from core.bootstrap import Container
+from core.domain.datasets import Hubness
 from core.domain.jobs import JobKind, JobState
-from core.domain.searches import SearchSpec
+from core.domain.searches import RankSpec, SearchSpec
 from core.services import jobs, wire
 from tests.unit.api import scenes
 from tests.unit.api.conftest import Bell
@@ -95,6 +96,43 @@ def test_a_pretrain_body_is_strict(
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_error"), answer.text
     assert place in places(answer)
     assert bell.rung == []
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"k": 0}, "k"),
+        ({"k": 101}, "k"),
+        ({"k": "5"}, "k"),
+        ({"k": True}, "k"),
+        ({"k": None}, "k"),
+        ({"supernets_only": 1}, "supernets_only"),
+        ({"supernets_only": "yes"}, "supernets_only"),
+        ({"hubness": "mutual"}, "hubness"),
+        ({"hubness": None}, "hubness"),
+        ({"nearest": 3}, "nearest"),
+    ],
+)
+def test_a_rank_body_is_strict(
+    client: httpx.Client, container: Container, bell: Bell, change: dict[str, Any], place: str
+) -> None:
+    target = scenes.dataset(container)
+    answer = client.post(f"/v1/datasets/{target.id}:rank", json=change)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error"), answer.text
+    assert places(answer) == [place]
+    assert bell.rung == []
+
+
+def test_a_rank_body_says_what_the_job_does(client: httpx.Client, container: Container) -> None:
+    target, embedder = scenes.dataset(container), container.settings.embedder
+    chosen = {"k": 7, "supernets_only": True, "hubness": "local_scaling"}
+    expected = RankSpec(target.id, embedder, 7, True, Hubness.LOCAL_SCALING)
+    for body, spec in (({}, RankSpec(target.id, embedder)), (chosen, expected)):
+        answer = client.post(f"/v1/datasets/{target.id}:rank", json=body)
+        assert answer.status_code == 202, answer.text
+        with container.sessions.read() as session:
+            newest = jobs.listing(session, limit=1)[0][0]
+        assert wire.load(RankSpec, newest.spec) == spec
 
 
 def test_every_wrong_field_is_listed_at_once(client: httpx.Client) -> None:
