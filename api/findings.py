@@ -51,10 +51,12 @@ def show_explanation(neighbour: Json) -> None:
         terminal.show_table(("this dataset's class", "is alike", "share of all mass"), matched)
     if len(heaviest) > HEAVIEST:
         terminal.out.print(f"and {len(heaviest) - HEAVIEST} lighter matches")
+    if not matched:
+        terminal.out.print("It was estimated only, so no classes were matched.")
 
 
 def _row(place: int, each: Json, nearness: str | None, scaled: bool) -> list[object]:
-    tied = "tied with the nearest" if place > 1 and each["tied_with_nearest"] else ""
+    tied = evidence.tie(place=place, tied=each["tied_with_nearest"], corrected=scaled)
     notes = [note for note in (tied, evidence.hub(each["hub_share"], nearness=nearness)) if note]
     row = [
         place,

@@ -97,7 +97,7 @@ class NeighbourView(EvidenceView):
 
 class CouplingView(View):
     """The class-to-class coupling whole: `mass[i][j]` goes from the target's class i to the
-    source's class j. All masses add up to 1, but for those too light to be stored."""
+    source's class j. Masses add up to 1, but for entries too light to be stored."""
 
     target_classes: list[str]
     source_classes: list[str]
@@ -139,7 +139,8 @@ class WholeNeighbourView(EvidenceView):
 
 class VerdictView(View):
     """Whether the nearest source is near by the registry's own standard: `share` of `references`
-    datasets lie at least as far from their own nearest as `nearest`; 5 % exceed `threshold`."""
+    registered datasets lie at least as far from their own nearest as `nearest`; beyond `threshold`
+    it would be far."""
 
     nearness: Nearness
     nearest: float

@@ -48,16 +48,17 @@ def verdict(
         said = f"The nearest is near: {far} lie at least as far from their own"
     numbers = f"distance {nearest:.3g} by class statistics"
     if threshold is not None:
-        numbers += f"; 5 % of them have theirs beyond {threshold:.3g}"
+        numbers += f"; far is beyond {threshold:.3g}"
     return f"{said} nearest neighbour ({numbers})."
 
 
 def _of(share: float, count: int) -> str:
+    # Not "the": of a large registry only some were asked.
     if share <= 0:
-        return f"none of the {count:,} registered datasets"
+        return f"none of {count:,} registered datasets"
     if share >= 1:
-        return f"all {count:,} registered datasets"
-    return f"{words.share(share)} of the {count:,} registered datasets"
+        return f"all of {count:,} registered datasets"
+    return f"{words.share(share)} of {count:,} registered datasets"
 
 
 def measure(kind: object, samples: tuple[int, int] | list[int] = (0, 0)) -> str:
@@ -68,11 +69,18 @@ def measure(kind: object, samples: tuple[int, int] | list[int] = (0, 0)) -> str:
     return f"{samples[0]:,} and {samples[1]:,} images"
 
 
+def tie(*, place: int, tied: bool, corrected: bool) -> str:
+    """A note on a source that the data do not tell from the nearest; `place` counts from 1."""
+    if not tied or place == 1:
+        return ""
+    return "tied with the nearest by distance" if corrected else "tied with the nearest"
+
+
 def hub(share: float | None, *, nearness: str | None) -> str:
     """A note on a source that is everybody's neighbour, where enough are registered to tell."""
     if share is None or share < COMMON_NEIGHBOUR or nearness in (None, "unknown"):
         return ""
-    return f"is the nearest of {words.share(share)} of all datasets: a common neighbour"
+    return f"is the nearest of {words.share(share)} of registered datasets: a common neighbour"
 
 
 def layout(stress: float) -> str:

@@ -12,7 +12,7 @@ from core.pictures.matrices import draw_matrix
 from core.pictures.scatter import Spot, draw_scatter
 from core.pictures.shares import draw_shares
 
-SHOWN = 20
+SHOWN = 10
 MOST_CLASSES = 30
 TARGET, RANKED, REST = range(3)
 
@@ -26,8 +26,10 @@ def distances(ranking: Ranking) -> Markup | None:
     return Markup(draw_bars(bars, title="Distance to each source", unit="dataset distance (OTDD)"))
 
 
-def parts(neighbour: Neighbour) -> Markup:
-    """The squared distance cut into its two parts."""
+def parts(neighbour: Neighbour) -> Markup | None:
+    """The squared distance cut into its two parts; nothing of what was only estimated."""
+    if features_share(neighbour) is None:
+        return None
     cut = (("features", neighbour.features_part), ("labels", neighbour.labels_part))
     title = f"Parts of the squared distance to {neighbour.dataset_name}"
     return Markup(draw_shares(cut, title=title))

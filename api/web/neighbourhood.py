@@ -24,7 +24,7 @@ class Row:
     certain: bool
     measure: str
     notes: tuple[str, ...]
-    parts: Markup
+    parts: Markup | None
     made_of: str
 
 
@@ -34,6 +34,7 @@ class Closer:
 
     neighbour: Neighbour
     coupling: Markup | None
+    mass: float
     pairs: tuple[PairView, ...]
 
 
@@ -45,11 +46,12 @@ def told(ranking: Ranking | None, dataset: Dataset, *, closer: UUID | None = Non
     return summary(ranking) | {
         "ranking": ranking,
         "nearest": ranking.neighbours[0],
-        "runner_up_ties": len(ranking.neighbours) > 1 and ranking.neighbours[1].tied_with_nearest,
+        "runner_up_ties": not _corrected(ranking)
+        and any(each.tied_with_nearest for each in ranking.neighbours[1:]),
         "distances": neighbour_charts.distances(ranking),
         "rows": _rows(ranking),
         "more": max(0, len(ranking.neighbours) - SHOWN),
-        "scaled": any(each.scaled is not None for each in ranking.neighbours),
+        "scaled": _corrected(ranking),
         "closer": _closer(ranking, closer),
         "map": neighbour_charts.distance_map(ranking, dataset),
         "layout": None if ranking.map is None else evidence.layout(ranking.map.stress),
@@ -78,12 +80,13 @@ def summary(ranking: Ranking) -> dict[str, str]:
 
 def _rows(ranking: Ranking) -> list[Row]:
     nearness = None if ranking.verdict is None else ranking.verdict.nearness.value
+    corrected = _corrected(ranking)
     return [
         Row(
             neighbour=each,
             certain=place < ranking.proven,
             measure=evidence.measure(each.measure.value, each.samples),
-            notes=_notes(each, place, nearness),
+            notes=_notes(each, place + 1, nearness, corrected=corrected),
             parts=neighbour_charts.parts(each),
             made_of=_made_of(each),
         )
@@ -91,8 +94,14 @@ def _rows(ranking: Ranking) -> list[Row]:
     ]
 
 
-def _notes(each: Neighbour, place: int, nearness: str | None) -> tuple[str, ...]:
-    tied = "tied with the nearest" if place and each.tied_with_nearest else ""
+def _corrected(ranking: Ranking) -> bool:
+    return any(each.scaled is not None for each in ranking.neighbours)
+
+
+def _notes(
+    each: Neighbour, place: int, nearness: str | None, *, corrected: bool
+) -> tuple[str, ...]:
+    tied = evidence.tie(place=place, tied=each.tied_with_nearest, corrected=corrected)
     return tuple(note for note in (tied, evidence.hub(each.hub_share, nearness=nearness)) if note)
 
 
@@ -115,4 +124,6 @@ def _closer(ranking: Ranking, wanted: UUID | None) -> Closer:
         PairView.of(pair, target=ranking.dataset_id, source=found.dataset_id)
         for pair in found.pairs[:SHOWN_PAIRS]
     )
-    return Closer(found, neighbour_charts.coupling(found), pairs)
+    # Of those measured only to be sure of the others, the heaviest entries alone are stored.
+    mass = sum(entry for _, _, entry in found.coupling)
+    return Closer(found, neighbour_charts.coupling(found), min(1.0, mass), pairs)

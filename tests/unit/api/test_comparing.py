@@ -75,13 +75,13 @@ def test_a_ranking_in_the_terminal(worker: Worker, say: Say) -> None:
     rows = [line.split() for line in lines[2:6]]
     assert [row[1] for row in rows] == list(NAMES)
     assert rows[0][2:6] == ["2", "1.5", "to", "2.6"]
-    assert "is the nearest of 31 % of all datasets: a common neighbour" in lines[2]
-    assert "tied with the nearest" in lines[3]
+    assert "is the nearest of 31 % of registered datasets: a common neighbour" in lines[2]
+    assert "tied with the nearest by distance" in lines[3]  # the scene has corrected ones
     assert " yes " in lines[3]
     assert "class statistics only" in lines[4]
     assert "estimated" in lines[5]
     assert lines[6].startswith("approximate: The first 3 are certain; the order of the other")
-    assert lines[7].startswith("The nearest is near: 62.5 % of the 40 registered datasets")
+    assert lines[7].startswith("The nearest is near: 62.5 % of 40 registered datasets")
     assert worker.asked == [RankSpec(worker.target.id, "oriented-energy@1")]
 
 

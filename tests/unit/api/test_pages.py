@@ -61,8 +61,8 @@ def test_neighbours_with_their_evidence(browser: httpx.Client, container: Contai
     page = browser.get(f"/datasets/{target.id}").text
     for said in (
         "The first 3 are certain; the order of the other is the best that was found.",
-        "The nearest is near: 62.5 % of the 40 registered datasets",
-        "is the nearest of 31 % of all datasets: a common neighbour",
+        "The nearest is near: 62.5 % of 40 registered datasets",
+        "is the nearest of 31 % of registered datasets: a common neighbour",
         "tied with the nearest",
         "75 % features, 25 % labels",
         "class statistics only",
@@ -74,6 +74,7 @@ def test_neighbours_with_their_evidence(browser: httpx.Client, container: Contai
     ):
         assert said in page, said
     assert page.count("place certain") == 3
+    assert "of its mass is shown" not in page
     assert page.count('class="picture shares"') == 4
     assert page.count('class="picture scatter"') == 1
     assert f'src="/v1/datasets/{target.id}/images/0.png"' in page
