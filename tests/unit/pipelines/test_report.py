@@ -1,5 +1,6 @@
 """What the report and the card say is true of the search they belong to."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,16 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from core.domain.datasets import Dataset, DatasetId, DatasetReport
+from core.domain.datasets import (
+    Dataset,
+    DatasetId,
+    DatasetReport,
+    Measure,
+    Nearness,
+    Neighbour,
+    Ranking,
+    Verdict,
+)
 from core.nas.genotype import Edge, Genotype
 from core.pipelines import report
 from core.pipelines.report import Findings, Mistake
@@ -77,6 +87,44 @@ def test_the_cards_front_matter_is_quoted() -> None:
     card = report.card(findings())
     assert '- "pets <i>"' in card.split("---")[1]
     assert "retrained on 85.0 % of the" in card
+
+
+def ranked(count: int, *, sources: int, proven: int, nearness: Nearness) -> str:
+    """The page of a search whose ranking lists so many; white space as one blank."""
+    measures = (Measure.SAMPLES, Measure.CLASSES, Measure.ESTIMATE)
+    neighbours = tuple(
+        Neighbour(DatasetId(uuid4()), f"source {n}", None, n + 1.0, (n + 0.5, n + 2.0), n < 2,
+                  1.0, 0.0, (), measures[min(n, 2)])
+        for n in range(count)
+    )  # fmt: skip
+    verdict = Verdict(nearness, 1.0, 2.0, 0.03, 40)
+    found = findings()
+    ranking = Ranking(found.dataset.id, "e@1", neighbours, 1.0, {}, sources, proven, verdict)
+    return " ".join(report.html(replace(found, ranking=ranking)).split())
+
+
+def test_the_ranking_says_what_is_certain_of_it() -> None:
+    page = ranked(3, sources=9, proven=2, nearness=Nearness.FAR)
+    assert "9 sources considered. The first 2 of these places are certain; the order" in page
+    assert "Nothing registered is near: 97.0 % of 40 registered datasets lie closer" in page
+    assert page.count("class statistics only") == page.count("estimated") == 1
+    assert page.count("tied with the nearest") == 1
+    near = ranked(2, sources=2, proven=2, nearness=Nearness.NEAR)
+    assert "The places listed are certain: no other source is nearer." in near
+    assert "The nearest is near: 3.0 % of 40 registered datasets" in near
+    unsure = ranked(2, sources=5, proven=0, nearness=Nearness.UNKNOWN)
+    assert "The order is the best that was found." in unsure
+    assert "is near" not in unsure
+
+
+def test_a_long_ranking_is_cut_and_an_old_one_claims_nothing() -> None:
+    long = ranked(30, sources=90, proven=20, nearness=Nearness.NEAR)
+    assert "source 9<" in long
+    assert "source 10<" not in long
+    assert "The places listed are certain" in long
+    old = ranked(2, sources=0, proven=0, nearness=Nearness.UNKNOWN)
+    assert "considered" not in old
+    assert "certain" not in old
 
 
 @pytest.mark.parametrize(
