@@ -43,6 +43,11 @@ class ChildContext:
         """An empty folder of this attempt's own, gone when it ends."""
         return Path(self._envelope.scratch)
 
+    @property
+    def cache(self) -> Path:
+        """A folder of this machine's that outlives attempts; what is in it can be made again."""
+        return self._settings.home / "cache"
+
     @cached_property
     def device(self) -> str:
         """The torch device to compute on."""

@@ -29,6 +29,16 @@ def squared_feature_distances(first_ND: Tensor, second_MD: Tensor) -> Tensor:
     return torch.cdist(first_ND.double(), second_MD.double(), compute_mode=mode).square()
 
 
+def feature_costs(first_ND: Tensor, second_MD: Tensor, *, p: float) -> Tensor:
+    """Euclidean distances to the power p, float64 ``[N, M]``.
+
+    Raises:
+        ValueError: If the dimensions differ.
+    """
+    squared_NM = squared_feature_distances(first_ND, second_MD)
+    return squared_NM if p == 2 else squared_NM ** (p / 2)
+
+
 def joint_costs(
     features_NM: Tensor,
     label_distances_mn: Tensor,
@@ -38,14 +48,14 @@ def joint_costs(
     lambda_x: float,
     lambda_y: float,
 ) -> Tensor:
-    """Cost of moving a labelled sample onto another (Alvarez-Melis & Fusi 2020, eq. 4, p = 2).
+    """Cost of moving a labelled sample onto another (Alvarez-Melis & Fusi 2020, eq. 4).
 
-    ``lambda_x * |x - x'|^2 + lambda_y * W2^2(y, y')``: squared units throughout and no factor one
-    half, so its optimal total is the square of the distance.
+    ``lambda_x * |x - x'|^p + lambda_y * W(y, y')^p``: one unit throughout and no factor one half,
+    so its optimal total is the p-th power of the distance.
 
     Args:
-        features_NM: ``[N, M]`` squared feature distances.
-        label_distances_mn: ``[m, n]`` squared distances between classes.
+        features_NM: ``[N, M]`` feature distances to the power p.
+        label_distances_mn: ``[m, n]`` distances between classes to the power p.
         first_labels_N: ``[N]`` class of each row.
         second_labels_M: ``[M]`` class of each column.
         lambda_x: Weight of the features.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,10 @@ from core.ot.moments import ClassMoments, class_moments
 
 # m = classes, N = samples given, n = samples kept, D = feature dimension.
 _TENSORS = ("features", "labels", "counts", "means", "factors", "traces", "about")
+# Factors of a dataset with very many classes are cut to this size in memory, but never below
+# this rank: what is cut is made up for (core.ot.label_distances).
+_FACTOR_BYTES = 1 << 26
+_LEAST_RANK = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,13 +27,17 @@ class EmbeddedDataset:
         features: ``[n, D]`` float32, sorted by class; within a class in a fixed random order, so
             the first rows of each class are a random sample of it.
         labels: ``[n]`` int64.
+        rows: ``[n]`` int64, which of the samples given each kept one is; -1 where unknown.
         classes: Names of the m classes that have samples.
         moments: Class moments over *all* samples, not only those kept.
         embedder: ``name@version`` of the embedder; only equal ones may be compared.
+
+    A dataset of statistics alone (:meth:`without_samples`) has n = 0.
     """
 
     features: Tensor
     labels: Tensor
+    rows: Tensor
     classes: tuple[str, ...]
     moments: ClassMoments
     embedder: str = ""
@@ -42,8 +50,22 @@ class EmbeddedDataset:
     @property
     def class_weights(self) -> Tensor:
         """``[m]`` float64 share of each class among all samples."""
-        counts = self.moments.counts.double()
-        return counts / counts.sum()
+        return self.moments.weights
+
+    @property
+    def centre(self) -> Tensor:
+        """``[D]`` float64 mean of all samples."""
+        return self.class_weights @ self.moments.means
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether samples were kept, or only the statistics of classes."""
+        return len(self.labels) > 0
+
+    def without_samples(self) -> EmbeddedDataset:
+        """The class statistics alone: nothing in them belongs to a single image."""
+        empty = self.labels[:0]
+        return replace(self, features=self.features[:0], labels=empty, rows=empty)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Everything as named tensors, ready for a safetensors file."""
@@ -51,10 +73,12 @@ class EmbeddedDataset:
         return {
             "features": self.features.contiguous(),
             "labels": self.labels.contiguous(),
+            "rows": self.rows.contiguous(),
             "counts": self.moments.counts.contiguous(),
             "means": self.moments.means.contiguous(),
             "factors": self.moments.factors.contiguous(),
             "traces": self.moments.traces.contiguous(),
+            "spectra": self.moments.spectra.contiguous(),
             "about": torch.tensor(list(about.encode()), dtype=torch.uint8),
         }
 
@@ -91,13 +115,15 @@ def build(
     features, labels = features.detach().cpu().float(), labels.detach().cpu()
     _check(features, labels, len(classes), samples)
     present, labels = torch.unique(labels.long(), return_inverse=True)
-    moments = class_moments(features, labels, classes=len(present))
+    rank = max(_LEAST_RANK, _FACTOR_BYTES // (8 * features.shape[1] * len(present)))
+    moments = class_moments(features, labels, classes=len(present), rank=rank)
     order = _canonical_draw(features, labels, seed)
     features, labels = features[order], labels[order]
     kept = stratified_rows(moments, labels, samples)
     return EmbeddedDataset(
         features=features[kept],
         labels=labels[kept],
+        rows=order[kept],
         classes=tuple(classes[int(label)] for label in present),
         moments=moments,
         embedder=embedder,
@@ -136,7 +162,7 @@ def stratified_rows(moments: ClassMoments, labels: Tensor, samples: int) -> Tens
 
 
 def from_tensors(tensors: Mapping[str, Tensor]) -> EmbeddedDataset:
-    """Inverse of :meth:`EmbeddedDataset.to_tensors`.
+    """Inverse of :meth:`EmbeddedDataset.to_tensors`; also reads files from before `rows`.
 
     Args:
         tensors: Named tensors as stored.
@@ -152,29 +178,59 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> EmbeddedDataset:
         raise ValueError(f"embedded dataset lacks {', '.join(missing)}")
     classes, embedder = _read_about(tensors["about"])
     features, labels = tensors["features"], tensors["labels"]
-    moments = ClassMoments(
-        tensors["counts"], tensors["means"], tensors["factors"], tensors["traces"]
-    )
+    rows = tensors.get("rows", torch.full_like(labels, -1))
+    factors = tensors["factors"]
     m, dimension = len(classes), features.shape[-1]
+    if factors.ndim != 3 or tuple(factors.shape[:2]) != (m, dimension):
+        raise ValueError(f"factors have shape {tuple(factors.shape)}, expected 3 axes")
+    moments = ClassMoments(
+        counts=tensors["counts"],
+        means=tensors["means"],
+        factors=factors,
+        traces=tensors["traces"],
+        spectra=tensors.get("spectra", _spectra(factors)),
+    )
+    _check_moments(moments, m, dimension)
+    _check_rows(features, labels, rows, m)
+    return EmbeddedDataset(features, labels, rows, classes, moments, embedder)
+
+
+def _spectra(factors_mDR: Tensor) -> Tensor:
+    """Column lengths of uncut factors."""
+    spectra_mD = factors_mDR.new_zeros(factors_mDR.shape[:2])
+    width = min(factors_mDR.shape[1:])
+    spectra_mD[:, :width] = torch.linalg.vector_norm(factors_mDR, dim=1)[:, :width]
+    return spectra_mD
+
+
+def _check_moments(moments: ClassMoments, m: int, dimension: int) -> None:
     shapes = {
-        "counts": (m,), "means": (m, dimension), "traces": (m,), "labels": (len(features),)
+        "counts": (m,), "means": (m, dimension), "traces": (m,), "spectra": (m, dimension)
     }  # fmt: skip
     for name, shape in shapes.items():
-        if tuple(tensors[name].shape) != shape:
-            raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, expected {shape}")
-    if moments.factors.ndim != 3 or tuple(moments.factors.shape[:2]) != (m, dimension):
-        raise ValueError(f"factors have shape {tuple(moments.factors.shape)}, expected 3 axes")
-    for name in ("means", "factors", "traces"):
-        if not bool(torch.isfinite(tensors[name]).all()):
+        found = tuple(getattr(moments, name).shape)
+        if found != shape:
+            raise ValueError(f"{name} has shape {found}, expected {shape}")
+    for name in ("means", "factors", "traces", "spectra"):
+        if not bool(torch.isfinite(getattr(moments, name)).all()):
             raise ValueError(f"{name} holds values that are not finite")
     if bool((moments.counts < 1).any()) or bool((moments.traces < 0).any()):
         raise ValueError("counts must be positive and traces non-negative")
+
+
+def _check_rows(features: Tensor, labels: Tensor, rows: Tensor, m: int) -> None:
+    if tuple(labels.shape) != (len(features),) or rows.shape != labels.shape:
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)} and rows {tuple(rows.shape)}, "
+            f"expected one for each of {len(features)} samples"
+        )
+    if not len(labels):
+        return
     if bool((labels[1:] < labels[:-1]).any()):
         raise ValueError("labels must be sorted")
     _check(features, labels, m, len(labels))
     if len(torch.unique(labels)) != m:
         raise ValueError("labels must give every class a sample")
-    return EmbeddedDataset(features, labels, classes, moments, embedder)
 
 
 def _check(features: Tensor, labels: Tensor, classes: int, samples: int) -> None:

@@ -66,19 +66,25 @@ def sampling_variance(values_N: Tensor, weights_N: Tensor) -> float:
     return float(spread) * len(values_N) / (len(values_N) - 1)
 
 
-def root_interval(squared: float, variance: float, *, confidence: float) -> tuple[float, float]:
-    """Interval of the root of a normally distributed squared distance.
+def root_interval(
+    cost: float, variance: float, *, confidence: float, p: float = 2.0
+) -> tuple[float, float]:
+    """Interval of the p-th root of a normally distributed cost.
 
     Args:
-        squared: The squared distance measured.
+        cost: The p-th power of the distance measured.
         variance: Its sampling variance.
         confidence: Coverage, as 0.95.
+        p: Which root.
 
     Returns:
-        Lower and upper end; they enclose the root of ``squared``.
+        Lower and upper end; they enclose the root of ``cost``.
     """
     reach = critical_value(confidence) * math.sqrt(variance)
-    return math.sqrt(max(squared - reach, 0.0)), math.sqrt(squared + reach)
+    ends = max(cost - reach, 0.0), cost + reach
+    if p == 2:
+        return math.sqrt(ends[0]), math.sqrt(ends[1])
+    return ends[0] ** (1 / p), ends[1] ** (1 / p)
 
 
 def critical_value(confidence: float) -> float:

@@ -20,12 +20,26 @@ class ClassMoments:
         factors: ``[m, D, R]`` float64 with ``covariance_c = factors_c @ factors_c.T``, columns by
             falling variance, zero columns where a class has a smaller rank.
         traces: ``[m]`` float64, the full trace of each covariance (also when factors are cut).
+        spectra: ``[m, D]`` float64, square roots of the eigenvalues of each covariance, falling
+            (all of them, also when factors are cut).
     """
 
     counts: Tensor
     means: Tensor
     factors: Tensor
     traces: Tensor
+    spectra: Tensor
+
+    @property
+    def weights(self) -> Tensor:
+        """``[m]`` float64 share of each class among all samples."""
+        counts = self.counts.double()
+        return counts / counts.sum()
+
+    def to(self, device: torch.device | str) -> ClassMoments:
+        """The same moments on another device."""
+        tensors = (self.counts, self.means, self.factors, self.traces, self.spectra)
+        return ClassMoments(*(tensor.to(device) for tensor in tensors))
 
 
 def class_moments(
@@ -40,9 +54,7 @@ def class_moments(
         features: ``[N, D]`` finite.
         labels: ``[N]`` integers in ``0..classes-1``, every class present.
         classes: Number of classes m.
-        rank: Keep at most this many columns of each factor; ``None`` keeps all. A cut below 32
-            inflates label distances by about a tenth, because the cross term loses mass that the
-            traces keep.
+        rank: Keep at most this many columns of each factor; ``None`` keeps all.
 
     Returns:
         The moments, in float64.
@@ -55,19 +67,23 @@ def class_moments(
     counts = torch.bincount(labels.long(), minlength=classes)
     if len(counts) != classes or bool((counts == 0).any()):
         raise ValueError("every class needs at least one sample, and every label a class")
-    means, factors, traces = [], [], []
+    means, factors, traces, spectra = [], [], [], []
     for label in range(classes):
         rows = features[labels == label].double()
         mean = rows.mean(0)
         centred = rows - mean
         means.append(mean)
         traces.append(centred.square().sum() / max(len(rows) - 1, 1))
-        factors.append(_covariance_factor(centred, rank))
-    return ClassMoments(counts, torch.stack(means), _pad(factors), torch.stack(traces))
+        factor = _covariance_factor(centred)
+        spectra.append(_padded(torch.linalg.vector_norm(factor, dim=0), features.shape[1]))
+        factors.append(factor[:, :rank])
+    return ClassMoments(
+        counts, torch.stack(means), _pad(factors), torch.stack(traces), torch.stack(spectra)
+    )
 
 
-def _covariance_factor(centred_ND: Tensor, rank: int | None) -> Tensor:
-    """Factor ``[D, R]`` of the covariance, through the smaller of the two Gram matrices.
+def _covariance_factor(centred_ND: Tensor) -> Tensor:
+    """Factor ``[D, min(N, D)]`` of the covariance, through the smaller of the two Gram matrices.
 
     With fewer samples than dimensions the N x N Gram has the same non-zero spectrum as the D x D
     covariance; its eigenvectors, mapped back by the data, are the principal axes already scaled.
@@ -81,7 +97,11 @@ def _covariance_factor(centred_ND: Tensor, rank: int | None) -> Tensor:
         values, vectors = torch.linalg.eigh(scaled.T @ scaled)
         factor = vectors * values.clamp_min(0).sqrt()
     descending: Tensor = factor.flip(1)
-    return descending[:, :rank]
+    return descending
+
+
+def _padded(values: Tensor, length: int) -> Tensor:
+    return torch.cat([values, values.new_zeros(length - len(values))])
 
 
 def _pad(factors: list[Tensor]) -> Tensor:

@@ -1,29 +1,38 @@
-"""Sources ordered by their distance from a target."""
+"""Sources ordered by their distance from a target, and how much of that order is certain."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from core.ot import intervals
-from core.ot.dataset_distance import DatasetDistance, OTDDConfig, draw, otdd
+from core.ot import class_plans, funnel, intervals, targets
+from core.ot.class_plans import Bounds
+from core.ot.dataset_distance import (
+    DatasetDistance,
+    OTDDConfig,
+    class_distance,
+    otdd,
+    require_same_embedder,
+)
 from core.ot.embedded_dataset import EmbeddedDataset
+from core.ot.funnel import Estimates
+from core.ot.sampling import draw
+from core.ot.source_block import SourceBlock
 
-# Below this many samples a source is compared at its own size: it must not coarsen the others.
-_FEWEST_COMMON_SAMPLES = 128
+Measure = Literal["samples", "classes", "estimate"]
+Load = Callable[[int], EmbeddedDataset]
+Heard = Callable[[int, int], None]
 
-
-@dataclass(frozen=True, slots=True)
-class ClassMatch:
-    """Mass that the optimal plan moves between one class of the target and one of the source."""
-
-    target_class: str
-    source_class: str
-    mass: float
+# Measurements spent, beyond the neighbours asked for, on proving that nothing lies nearer.
+BUDGET = 32
+# Relative half-width of an estimate's interval where nothing measured tells it.
+_UNTESTED = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,112 +40,261 @@ class Neighbour:
     """One source as seen from the target.
 
     Attributes:
-        source: Key of the source.
-        distance: OTDD in feature units.
+        row: Which source of the block.
+        distance: OTDD in feature units, or an estimate of it.
         interval: Its confidence interval; contains ``distance``.
-        tied_with_nearest: The data do not tell this source from the nearest one: the difference
-            of the two squared distances, over the same target samples, is within its own
-            confidence interval of zero. True for the nearest itself.
-        features_part: Share of the squared distance paid for features.
-        labels_part: Share paid for labels.
-        samples: Samples compared, target and source.
-        matches: The heaviest class-to-class couplings, heaviest first.
-        converged: Whether the plan is proved optimal.
+        measure: ``samples``: exact transport between samples. ``classes``: transport between
+            class statistics, plus what that misses on the sources measured both ways.
+            ``estimate``: the same from statistics cut to rank 32.
+        tied_with_nearest: The data do not tell this source from the nearest one. Between samples:
+            the difference of the two costs, over the same target samples, is within its own
+            confidence interval of zero. Otherwise: the intervals overlap. True for the nearest.
+        evidence: Parts, coupling and pairs; ``None`` for an estimate.
     """
 
-    source: str
+    row: int
     distance: float
     interval: tuple[float, float]
+    measure: Measure
     tied_with_nearest: bool
-    features_part: float
-    labels_part: float
-    samples: tuple[int, int]
-    matches: tuple[ClassMatch, ...]
-    converged: bool
+    evidence: DatasetDistance | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A ranking.
+
+    Attributes:
+        neighbours: By rising distance; equal distances by row.
+        proven: The first so many are certain to be the nearest of all the block, in this order:
+            every source not measured has a lower bound above them.
+        floor: Lower bound of the distance of every source that is not among ``neighbours``
+            measured; infinite when all are.
+    """
+
+    neighbours: tuple[Neighbour, ...]
+    proven: int
+    floor: float
 
 
 def rank(
     target: EmbeddedDataset,
-    sources: Mapping[str, EmbeddedDataset],
+    block: SourceBlock,
+    load: Load,
     config: OTDDConfig | None = None,
     *,
-    matches: int = 10,
-) -> tuple[Neighbour, ...]:
-    """Every source with its distance from the target, nearest first.
+    k: int = 10,
+    allowed: NDArray[np.int64] | None = None,
+    floor: float = math.inf,
+    budget: int = BUDGET,
+    heard: Heard = lambda _done, _total: None,
+) -> Order:
+    """The nearest sources, measured; the rest of the likely ones, estimated.
 
-    All sources are compared at one sample size, as many as the smallest of them offers (but no
-    fewer than 128 for its sake): sampled transport is biased upward, the more the fewer samples.
+    The funnel (:mod:`core.ot.funnel`) orders the sources by estimates; the first k are measured
+    until the first k *are* measured ones. Then sources whose lower bound lies below the k-th
+    distance are measured, lowest bound first, as far as the budget goes: when none is left, the
+    first k are proved to be the nearest.
 
     Args:
         target: Embedded dataset to be placed.
-        sources: Embedded datasets by key, same embedder as the target.
-        config: Sizes and weights.
-        matches: Class pairs to report for each source.
+        block: Summaries of the sources, made for ``config.samples``.
+        load: The whole embedded dataset of a source, by row.
+        config: What is measured; bounds exist for p = 2 and Gaussian labels only, with other
+            settings nothing is proved.
+        k: Neighbours to measure.
+        allowed: Rows to choose from; all when omitted.
+        floor: A distance below which no source lies that is not in the block.
+        budget: Further measurements for the proof.
+        heard: Told how many measurements are done, and of how many at most.
 
     Returns:
-        Neighbours by rising distance; equal distances by key. Empty without sources.
+        The order; empty without sources.
 
     Raises:
-        ValueError: If a source was embedded differently.
+        ValueError: If a source was embedded differently, or k is below 1.
     """
     config = config or OTDDConfig()
-    config = replace(config, samples=_common_samples(sources, config.samples))
-    distances = {key: otdd(target, source, config) for key, source in sources.items()}
-    order = sorted(distances, key=lambda key: (distances[key].squared, key))
-    weights = {key: draw(sources[key], config.samples).weights for key in order}
-    target_weights = draw(target, config.samples).weights
-    return tuple(
-        Neighbour(
-            source=key,
-            distance=distances[key].distance,
-            interval=distances[key].interval,
-            tied_with_nearest=key == order[0]
-            or _tied(
-                distances[order[0]],
-                distances[key],
-                (target_weights, weights[order[0]], weights[key]),
-                config.confidence,
-            ),
-            features_part=distances[key].features_part,
-            labels_part=distances[key].labels_part,
-            samples=distances[key].samples,
-            matches=_heaviest(distances[key].coupling, target, sources[key], matches),
-            converged=distances[key].converged,
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    rows = np.arange(len(block)) if allowed is None else np.asarray(allowed, dtype=np.int64)
+    if not len(rows):
+        return Order((), 0, floor)
+    if block.dimension != target.dimension:
+        raise ValueError(
+            f"the sources were embedded in {block.dimension} dimensions, "
+            f"the target in {target.dimension}"
         )
-        for key in order
+    seen = targets.prepare(target, samples=config.samples)
+    bounds = class_plans.bound(seen, block)
+    weights = {"lambda_x": config.lambda_x, "lambda_y": config.lambda_y}
+    estimates = funnel.estimate(
+        seen, block, bounds, **weights, shortlist=max(12, k + 2), allowed=rows
     )
+    survey = _Survey(target, block, load, config, estimates, heard, min(k + budget, len(rows)))
+    survey.measure_first(k)
+    lower = _lower(bounds, rows, config)
+    survey.prove(k, rows, lower, floor, budget)
+    return survey.order(rows, lower, floor)
 
 
-def _common_samples(sources: Mapping[str, EmbeddedDataset], samples: int) -> int:
-    smallest = min((len(source.labels) for source in sources.values()), default=samples)
-    return min(samples, max(smallest, _FEWEST_COMMON_SAMPLES))
+def _lower(bounds: Bounds, rows: NDArray[np.int64], config: OTDDConfig) -> NDArray[np.float64]:
+    """``[len(rows)]`` lower bounds of distances."""
+    if config.p != 2 or config.labels != "gaussian":
+        return np.zeros(len(rows))
+    squared = config.lambda_x * bounds.features[rows] + config.lambda_y * bounds.labels[rows]
+    lower: NDArray[np.float64] = np.sqrt(squared)
+    return lower
 
 
-def _tied(
-    nearest: DatasetDistance,
-    other: DatasetDistance,
-    weights: tuple[Tensor, Tensor, Tensor],
-    confidence: float,
-) -> bool:
-    """Paired test: both distances share the target samples, whose common part cancels."""
-    target, nearest_source, other_source = weights
-    variance = (
-        intervals.sampling_variance(other.influence[0] - nearest.influence[0], target)
-        + intervals.sampling_variance(nearest.influence[1], nearest_source)
-        + intervals.sampling_variance(other.influence[1], other_source)
-    )
-    reach = intervals.critical_value(confidence) * math.sqrt(variance)
-    return other.squared - nearest.squared <= reach
+class _Survey:
+    """What has been measured so far, and what is only estimated."""
 
+    def __init__(
+        self,
+        target: EmbeddedDataset,
+        block: SourceBlock,
+        load: Load,
+        config: OTDDConfig,
+        estimates: Estimates,
+        heard: Heard,
+        most: int,
+    ) -> None:
+        self.target, self.block, self.load, self.config = target, block, load, config
+        self.heard, self.most = heard, most
+        self.measured: dict[int, DatasetDistance] = {}
+        self.sources: dict[int, EmbeddedDataset] = {}
+        values = estimates.squared ** (1 / 2)
+        self.estimated = dict(zip(estimates.rows.tolist(), values.tolist(), strict=True))
+        self.estimates = estimates
 
-def _heaviest(
-    coupling_mn: Tensor, target: EmbeddedDataset, source: EmbeddedDataset, count: int
-) -> tuple[ClassMatch, ...]:
-    masses, positions = torch.topk(coupling_mn.flatten(), min(count, coupling_mn.numel()))
-    pairs = zip(masses.tolist(), positions.tolist(), strict=True)
-    columns = coupling_mn.shape[1]
-    return tuple(
-        ClassMatch(target.classes[at // columns], source.classes[at % columns], mass)
-        for mass, at in pairs
-        if mass > 0
-    )
+    def measure_first(self, k: int) -> None:
+        """Measure until the k nearest, as far as known, are measured."""
+        while True:
+            waiting = [row for row in self._by_distance()[:k] if row not in self.measured]
+            if not waiting:
+                return
+            self.measure(waiting[0])
+
+    def prove(
+        self,
+        k: int,
+        rows: NDArray[np.int64],
+        lower: NDArray[np.float64],
+        floor: float,
+        budget: int,
+    ) -> None:
+        """Measure what might still be nearer than the k-th, most promising bounds first."""
+        for at in np.argsort(lower, kind="stable")[: len(self.measured) + budget]:
+            kth = self._by_distance()[:k][-1]
+            if lower[at] > self.distance(kth) or floor <= lower[at] or budget < 1:
+                return
+            if int(rows[at]) not in self.measured:
+                self.measure(int(rows[at]))
+                budget -= 1
+
+    def measure(self, row: int) -> None:
+        """The source's distance: between samples where both sides have them."""
+        source = self.load(row)
+        require_same_embedder(self.target, source)
+        if self.target.has_samples and source.has_samples:
+            self.measured[row] = otdd(self.target, source, self.config)
+            # Ties are judged over the samples compared; the rest need not stay in memory.
+            self.sources[row] = source
+        else:
+            self.measured[row] = class_distance(self.target, source, self.config)
+        self.heard(len(self.measured), self.most)
+
+    def distance(self, row: int) -> float:
+        """The best that is known of it."""
+        found = self.measured.get(row)
+        if found is None:
+            return float(self.estimated[row])
+        if self._between_samples(row) or not self.target.has_samples:
+            return found.distance
+        # Comparable with the others only once it carries what class statistics leave out.
+        return math.sqrt(max(found.cost + self._missed(row), 0.0))
+
+    def order(self, rows: NDArray[np.int64], lower: NDArray[np.float64], floor: float) -> Order:
+        """Everything found, and how much of it is certain."""
+        ranked = self._by_distance()
+        error = self.estimates.error if self.estimates.error is not None else _UNTESTED
+        nearest = ranked[0]
+        neighbours = []
+        for row in ranked:
+            interval = self._interval(row, error)
+            neighbours.append(
+                Neighbour(
+                    row=row,
+                    distance=self.distance(row),
+                    interval=interval,
+                    measure=self._measure(row),
+                    tied_with_nearest=row == nearest or self._tied(nearest, row, error),
+                    evidence=self.measured.get(row),
+                )
+            )
+        # Bounds are of transport between samples: what was measured otherwise stays in doubt.
+        certain = {row for row in self.measured if self._between_samples(row)}
+        if not self.target.has_samples:
+            certain = set()
+        doubted = [
+            bound for row, bound in zip(rows.tolist(), lower.tolist(), strict=True)
+            if row not in certain
+        ]  # fmt: skip
+        least = min([floor, *doubted])
+        proven = 0
+        for row in ranked:
+            if row not in certain or self.distance(row) > least:
+                break
+            proven += 1
+        return Order(tuple(neighbours), proven, least)
+
+    def _by_distance(self) -> list[int]:
+        known = {**self.estimated, **{row: self.distance(row) for row in self.measured}}
+        return sorted(known, key=lambda row: (known[row], row))
+
+    def _between_samples(self, row: int) -> bool:
+        return row in self.sources
+
+    def _measure(self, row: int) -> Measure:
+        if row not in self.measured:
+            return "estimate"
+        return "samples" if self._between_samples(row) else "classes"
+
+    def _missed(self, row: int) -> float:
+        part = self.block.classes(row)
+        spectra = self.block.class_signatures[part, self.block.dimension :].astype(np.float64)
+        spread = float(self.block.class_weights[part] @ np.square(spectra).sum(1))
+        moments = self.target.moments
+        own = float((moments.weights * moments.traces).sum())
+        return self.estimates.correction * math.sqrt(spread * own)
+
+    def _interval(self, row: int, error: float) -> tuple[float, float]:
+        found = self.measured.get(row)
+        if found is not None and self._between_samples(row):
+            return found.interval
+        # Half the deviation of the cost is that of its root; 1.48 medians are one deviation.
+        reach = intervals.critical_value(self.config.confidence) * 1.48 * error / 2
+        value = self.distance(row)
+        return value * max(1 - reach, 0.0), value * (1 + reach)
+
+    def _tied(self, nearest: int, other: int, error: float) -> bool:
+        if self._between_samples(nearest) and self._between_samples(other):
+            return self._paired(nearest, other)
+        return self._interval(other, error)[0] <= self._interval(nearest, error)[1]
+
+    def _paired(self, nearest: int, other: int) -> bool:
+        """Both distances share the target samples, whose common part cancels."""
+        first, second = self.measured[nearest], self.measured[other]
+        variance = (
+            intervals.sampling_variance(
+                second.influence[0] - first.influence[0], self._weights(self.target)
+            )
+            + intervals.sampling_variance(first.influence[1], self._weights(self.sources[nearest]))
+            + intervals.sampling_variance(second.influence[1], self._weights(self.sources[other]))
+        )
+        reach = intervals.critical_value(self.config.confidence) * math.sqrt(variance)
+        return bool(second.cost - first.cost <= reach)
+
+    def _weights(self, dataset: EmbeddedDataset) -> Tensor:
+        return draw(dataset, self.config.samples).weights

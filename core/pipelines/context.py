@@ -34,6 +34,11 @@ class Context(Protocol):
         ...
 
     @property
+    def cache(self) -> Path:
+        """A folder of this machine's that outlives attempts; what is in it can be made again."""
+        ...
+
+    @property
     def device(self) -> str:
         """The torch device to compute on."""
         ...

@@ -205,4 +205,5 @@ def _store(
         dimension=embedded.dimension,
         samples=len(embedded.labels),
         seconds=seconds,
+        centre=tuple(embedded.centre.tolist()),
     )

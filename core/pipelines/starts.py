@@ -24,7 +24,7 @@ def decide(inputs: SearchInputs, context: Context) -> Notes:
     embedded, new = embed_dataset.ensure(
         inputs.dataset, inputs.embedding, spec.embedder, context, trunk=inputs.trunk
     )
-    ranking = compare_datasets.rank(inputs.dataset, embedded, inputs.sources, context)
+    ranking = compare_datasets.rank(inputs, embedded, context)
     if not ranking.neighbours:
         start = _described(None, spec, reason="no supernet of another dataset is registered yet")
         return Notes(ranking, new, start)

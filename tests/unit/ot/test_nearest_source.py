@@ -12,7 +12,7 @@ from api.demo import images
 from core.ot import embedders
 from core.ot.dataset_distance import OTDDConfig
 from core.ot.embedded_dataset import EmbeddedDataset, build
-from core.ot.ranking import rank
+from tests.unit.ot.registries import rank_named
 
 SOURCES = ("mnist", "latin", "textures")
 
@@ -39,6 +39,7 @@ def sources() -> Mapping[str, EmbeddedDataset]:
 def test_targets_find_their_kin(
     sources: Mapping[str, EmbeddedDataset], target: str, nearest: str
 ) -> None:
-    first, *others = rank(embedded(target), sources, OTDDConfig(samples=240))
-    assert first.source == nearest
-    assert not any(other.tied_with_nearest for other in others)
+    order, (first, *_) = rank_named(embedded(target), sources, OTDDConfig(samples=240))
+    assert first == nearest
+    assert order.proven == len(sources)
+    assert not any(other.tied_with_nearest for other in order.neighbours[1:])

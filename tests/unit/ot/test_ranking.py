@@ -1,81 +1,170 @@
-"""Order of neighbours, ties, and equal sample sizes."""
+"""Order of neighbours, ties, and what is claimed of what was not measured."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
-import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from core.ot.dataset_distance import OTDDConfig, otdd
-from core.ot.embedded_dataset import EmbeddedDataset, build
+from core.ot import class_plans, targets
+from core.ot.dataset_distance import OTDDConfig, class_distance, otdd
+from core.ot.embedded_dataset import build
 from core.ot.ranking import rank
 from tests.unit.ot.conftest import gaussian_classes
-
-
-def shifted(shift: float, *, seed: int = 0, per_class: int = 60) -> EmbeddedDataset:
-    """Fresh samples of two fixed classes, moved along the diagonal."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(2).repeat_interleave(per_class)
-    noise = torch.randn(len(labels), 4, generator=generator)
-    return build(noise + 4 * labels[:, None] + shift, labels, ["low", "high"])
+from tests.unit.ot.registries import block_of, rank_named, shifted
 
 
 def test_nearer_sources_come_first() -> None:
     sources = {"far": shifted(5, seed=1), "near": shifted(0, seed=2), "middle": shifted(2, seed=3)}
-    neighbours = rank(shifted(0.1), sources)
-    assert [one.source for one in neighbours] == ["near", "middle", "far"]
-    assert [one.tied_with_nearest for one in neighbours] == [True, False, False]
-    for one in neighbours:
-        assert one.distance == otdd(shifted(0.1), sources[one.source]).distance
+    order, names = rank_named(shifted(0.1), sources)
+    assert names == ["near", "middle", "far"]
+    assert [one.tied_with_nearest for one in order.neighbours] == [True, False, False]
+    for one, name in zip(order.neighbours, names, strict=True):
+        assert one.distance == otdd(shifted(0.1), sources[name]).distance
         assert one.interval[0] <= one.distance <= one.interval[1]
-        assert one.features_part + one.labels_part == pytest.approx(one.distance**2)
+        assert one.measure == "samples"
+        assert one.evidence is not None
+        assert one.evidence.cost == pytest.approx(one.distance**2)
+    assert order.proven == 3
+    assert order.floor == math.inf
 
 
 def test_samples_of_one_distribution_are_tied() -> None:
-    sources = {f"copy {seed}": shifted(1, seed=seed) for seed in range(1, 5)}
-    assert all(one.tied_with_nearest for one in rank(shifted(0), sources))
-
-
-def test_the_same_source_twice_is_in_key_order() -> None:
-    twin = shifted(1, seed=1)
-    assert [one.source for one in rank(shifted(0), {"b": twin, "a": twin})] == ["a", "b"]
-
-
-def test_matches_name_the_classes_that_correspond() -> None:
-    target, source = shifted(0), shifted(0.2, seed=1)
-    swapped = replace(source, classes=("tall", "short"))
-    (one,) = rank(target, {"source": swapped}, matches=2)
-    assert {(pair.target_class, pair.source_class) for pair in one.matches} == {
-        ("low", "tall"), ("high", "short")
-    }  # fmt: skip
-    assert sum(pair.mass for pair in one.matches) == pytest.approx(1.0, abs=0.05)
-    assert [pair.mass for pair in one.matches] == sorted(
-        (pair.mass for pair in one.matches), reverse=True
+    order, _ = rank_named(
+        shifted(0), {f"copy {seed}": shifted(1, seed=seed) for seed in range(1, 5)}
     )
+    assert all(one.tied_with_nearest for one in order.neighbours)
 
 
-def test_all_sources_are_compared_at_one_sample_size() -> None:
-    sources = {
-        "large": shifted(1, seed=1, per_class=200),
-        "small": shifted(1, seed=2, per_class=70),
-    }
-    by_key = {one.source: one for one in rank(shifted(0, per_class=300), sources)}
-    assert by_key["large"].samples == by_key["small"].samples == (140, 140)
+def test_the_same_source_twice_is_in_the_order_of_the_block() -> None:
+    twin = shifted(1, seed=1)
+    _, names = rank_named(shifted(0), {"b": twin, "a": twin})
+    assert names == ["b", "a"]
 
 
-def test_a_tiny_source_does_not_coarsen_the_others() -> None:
-    sources = {"large": shifted(1, seed=1, per_class=200), "tiny": shifted(1, seed=2, per_class=3)}
-    by_key = {one.source: one for one in rank(shifted(0, per_class=300), sources)}
-    assert by_key["large"].samples == (128, 128)
-    assert by_key["tiny"].samples == (128, 6)
+def test_with_a_small_budget_the_rest_is_estimated_and_nothing_more_is_claimed() -> None:
+    # Sources so much alike that no bound can tell them apart.
+    sources = {f"{seed}": shifted(0.5, seed=seed) for seed in range(1, 13)}
+    order, names = rank_named(shifted(0), sources, k=2, budget=0)
+    measures = [one.measure for one in order.neighbours]
+    assert len(names) == 12
+    assert measures[:2] == ["samples", "samples"]
+    assert measures.count("samples") < 12
+    assert order.proven == 0
+    assert order.floor < order.neighbours[0].distance
+    for one, name in zip(order.neighbours, names, strict=True):
+        exact = otdd(shifted(0), sources[name]).distance
+        assert one.interval[0] <= one.distance <= one.interval[1]
+        assert one.distance == pytest.approx(exact, rel=0.15)
+
+
+def test_a_proof_measures_as_few_as_it_can() -> None:
+    sources = {f"{seed}": shifted(seed, seed=seed) for seed in range(20)}
+    loaded: list[int] = []
+    listed = list(sources.values())
+
+    def load(row: int):  # type: ignore[no-untyped-def]
+        loaded.append(row)
+        return listed[row]
+
+    order = rank(shifted(0.1, seed=99), block_of(listed), load, k=3)
+    assert order.proven >= 3
+    assert [one.row for one in order.neighbours[:3]] == [0, 1, 2]
+    assert len(loaded) < 8
+    assert len(set(loaded)) == len(loaded)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), samples=st.sampled_from([20, 60, 500]))
+def test_no_source_lies_below_its_bound(seed: int, samples: int) -> None:
+    random = np.random.default_rng(seed)
+    target = build(*gaussian_classes(seed=seed, classes=3, per_class=25), "abc")
+    sources = [
+        build(
+            *gaussian_classes(
+                seed=seed + at, classes=int(random.integers(1, 5)), per_class=30, shift=at / 3
+            ),
+            "abcde",
+        )
+        for at in range(1, 6)
+    ]
+    config = OTDDConfig(samples=samples, lambda_x=0.7, lambda_y=1.6)
+    block = block_of(sources, samples=samples)
+    bounds = class_plans.bound(targets.prepare(target, samples=samples), block)
+    for at, source in enumerate(sources):
+        cost = otdd(target, source, config).cost
+        assert 0.7 * bounds.features[at] + 1.6 * bounds.labels[at] <= cost * (1 + 1e-9)
+        assert bounds.labels[at] <= class_distance(target, source).labels_part * (1 + 1e-9)
+
+
+def test_a_claim_of_proof_is_true() -> None:
+    for seed in range(6):
+        sources = {f"{at}": shifted(at / 4, seed=20 * seed + at) for at in range(16)}
+        target = shifted(1.6, seed=7 + seed)
+        order, names = rank_named(target, sources, k=3, budget=2)
+        exact = sorted(sources, key=lambda name: otdd(target, sources[name]).distance)
+        assert names[: order.proven] == exact[: order.proven]
+
+
+def test_sources_left_out_limit_what_is_proved() -> None:
+    sources = {"near": shifted(0, seed=1), "far": shifted(3, seed=2)}
+    near, far = (otdd(shifted(0.1), source).distance for source in sources.values())
+    order, _ = rank_named(shifted(0.1), sources, floor=(near + far) / 2)
+    assert order.proven == 1
+    assert order.floor == (near + far) / 2
+
+
+def test_only_allowed_sources_are_ranked() -> None:
+    sources = {"near": shifted(0, seed=1), "middle": shifted(1, seed=2), "far": shifted(3, seed=3)}
+    order, names = rank_named(shifted(0.1), sources, allowed=np.array([1, 2]))
+    assert names == ["middle", "far"]
+    assert order.proven == 2
+
+
+def test_statistics_alone_are_compared_by_class_and_say_so() -> None:
+    sources = {f"{at}": shifted(at / 2, seed=at + 1) for at in range(6)}
+    mixed = dict(sources, **{"2": sources["2"].without_samples()})
+    order, names = rank_named(shifted(0.1), mixed)
+    by_name = dict(zip(names, order.neighbours, strict=True))
+    assert by_name["2"].measure == "classes"
+    assert names == ["0", "1", "2", "3", "4", "5"]
+    whole = otdd(shifted(0.1), sources["2"]).distance
+    assert by_name["2"].distance == pytest.approx(whole, rel=0.1)
+    assert by_name["2"].interval[0] < by_name["2"].distance < by_name["2"].interval[1]
+    assert order.proven < 6  # nothing can be proved of what was not transported
+
+
+def test_a_target_of_statistics_alone_is_ranked_by_class() -> None:
+    sources = {f"{at}": shifted(at, seed=at + 1) for at in range(4)}
+    target = shifted(0.1).without_samples()
+    order, names = rank_named(target, sources)
+    assert names == ["0", "1", "2", "3"]
+    assert {one.measure for one in order.neighbours} == {"classes"}
+    assert order.proven == 0
+    assert order.neighbours[0].distance == class_distance(target, sources["0"]).distance
 
 
 def test_no_sources_no_neighbours() -> None:
-    assert rank(shifted(0), {}) == ()
+    order, names = rank_named(shifted(0), {"a": shifted(1)}, allowed=np.zeros(0, np.int64))
+    assert (names, order.proven) == ([], 0)
+
+
+def test_progress_is_heard() -> None:
+    heard: list[tuple[int, int]] = []
+    sources = {f"{at}": shifted(at, seed=at) for at in range(4)}
+    rank_named(shifted(0), sources, heard=lambda done, most: heard.append((done, most)))
+    assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_other_embedders_are_refused() -> None:
-    strange = build(*gaussian_classes(seed=0, dimension=3), "abc")
+    strange = replace(shifted(1), embedder="another@1")
     with pytest.raises(ValueError, match="embedded differently"):
-        rank(shifted(0), {"fine": shifted(1), "strange": strange}, OTDDConfig(samples=20))
+        rank_named(shifted(0), {"strange": strange}, OTDDConfig(samples=20))
+    with pytest.raises(ValueError, match="5 dimensions"):
+        rank_named(shifted(0), {"strange": shifted(0, dimension=5)})
+    with pytest.raises(ValueError, match="k must be"):
+        rank_named(shifted(0), {"fine": shifted(1)}, k=0)

@@ -28,6 +28,7 @@ class World:
     store: LocalStore
     scratch: Path
     kept: Path
+    cache: Path
     device: str = "cpu"
     resnet18_weights: Path | None = None
     stop_after: int | None = None
@@ -59,10 +60,10 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """A fresh context over a fresh local store."""
-    folders = [tmp_path / name for name in ("objects", "scratch", "kept")]
+    folders = [tmp_path / name for name in ("objects", "scratch", "kept", "cache")]
     for folder in folders:
         folder.mkdir()
-    return World(LocalStore(folders[0]), folders[1], folders[2])
+    return World(LocalStore(folders[0]), *folders[1:])
 
 
 @pytest.fixture

@@ -64,7 +64,9 @@ def apart(world: World, name: str, stop_after: int | None = None) -> World:
     """Another job in the same store: its own scratch folder, its own checkpoints."""
     scratch = world.scratch.parent / f"scratch-{name}"
     scratch.mkdir()
-    return World(world.store, scratch, world.kept, attempt=name, stop_after=stop_after)
+    return World(
+        world.store, scratch, world.kept, world.cache, attempt=name, stop_after=stop_after
+    )
 
 
 def source_of(dataset: Dataset, outcome: PretrainOutcome) -> Source:
