@@ -47,7 +47,7 @@ def test_the_embedder_of_a_job_can_be_chosen(
         (f"resnet18@{'1' * 70}", "validation_error"),
         ("resnet18@a/b", "invalid_input"),
         (7, "validation_error"),
-        (f"trunk@{uuid4()}", "unknown_embedder"),
+        ("trunk@8c1f2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b", "unknown_embedder"),
     ],
 )
 def test_an_embedder_that_cannot_be_is_refused(

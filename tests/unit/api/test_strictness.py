@@ -2,7 +2,7 @@
 
 import json
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -15,6 +15,7 @@ from core.services import jobs, wire
 from tests.unit.api import scenes
 from tests.unit.api.conftest import Bell
 
+NOBODY = UUID("8c1f2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b")  # the same in every test process
 JSON = {"Content-Type": "application/json"}
 
 WRONG = [
@@ -46,7 +47,7 @@ WRONG_SEARCH = [
     ({"learning_rates": 0.1}, "learning_rates"),
     ({"policy": "farthest"}, "policy"),
     ({"policy": "supernet"}, "supernet_id"),
-    ({"policy": "cold", "supernet_id": str(uuid4())}, "supernet_id"),
+    ({"policy": "cold", "supernet_id": str(NOBODY)}, "supernet_id"),
     ({"policy": "supernet", "supernet_id": "../x"}, "supernet_id"),
     ({"head": "pretrained"}, "head"),
     ({"retrain_epochs": 0}, "retrain_epochs"),
@@ -211,13 +212,13 @@ def test_defaults_are_the_domains(client: httpx.Client, container: Container, be
         "/v1/jobs?kind=dance",
         "/v1/jobs?dataset_id=1%20or%201=1",
         "/v1/datasets?page_token=" + "A" * 300,
-        f"/v1/datasets/{uuid4()}/neighbours?k=0",
-        f"/v1/datasets/{uuid4()}/neighbours?k=101",
-        f"/v1/datasets/{uuid4()}/neighbours?k=1e1",
-        f"/v1/datasets/{uuid4()}/neighbours?supernets_only=maybe",
-        f"/v1/datasets/{uuid4()}/neighbours/7",
-        f"/v1/datasets/{uuid4()}/images/x.png",
-        f"/v1/datasets/{uuid4()}/images/0.png",
+        f"/v1/datasets/{NOBODY}/neighbours?k=0",
+        f"/v1/datasets/{NOBODY}/neighbours?k=101",
+        f"/v1/datasets/{NOBODY}/neighbours?k=1e1",
+        f"/v1/datasets/{NOBODY}/neighbours?supernets_only=maybe",
+        f"/v1/datasets/{NOBODY}/neighbours/7",
+        f"/v1/datasets/{NOBODY}/images/x.png",
+        f"/v1/datasets/{NOBODY}/images/0.png",
     ],
 )
 def test_bad_ids_and_queries_are_the_callers_mistake(client: httpx.Client, path: str) -> None:
