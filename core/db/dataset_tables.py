@@ -39,6 +39,7 @@ class DatasetRow(Base):
     test_counts: Mapped[tuple[int, ...]] = mapped_column(Document(tuple[int, ...]))
     channels: Mapped[int]
     report: Mapped[DatasetReport] = mapped_column(Document(DatasetReport))
+    statistics_only: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(Instant(), default=now())
 
     def to_domain(self) -> Dataset:
@@ -53,6 +54,7 @@ class DatasetRow(Base):
             channels=self.channels,
             report=self.report,
             created_at=self.created_at,
+            statistics_only=self.statistics_only,
         )
 
 

@@ -36,7 +36,11 @@ class DatasetReport:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """An immutable set of labelled images; the same content is the same dataset."""
+    """An immutable set of labelled images; the same content is the same dataset.
+
+    Of one that is `statistics_only` there are class statistics by one embedder and no images:
+    others can be compared with it, but nothing can be trained on it.
+    """
 
     id: DatasetId
     sha256: str
@@ -47,6 +51,7 @@ class Dataset:
     channels: int
     report: DatasetReport
     created_at: datetime
+    statistics_only: bool = False
 
     @property
     def n_train(self) -> int:

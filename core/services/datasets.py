@@ -12,7 +12,7 @@ from core.db import vectors
 from core.db.dataset_tables import DatasetRow, EmbeddingRow, RankingRow
 from core.db.upserts import insert_or_keep
 from core.domain.datasets import Dataset, DatasetReport, Embedding, Ranking
-from core.errors import Detail, InvalidInput, NotFound
+from core.errors import Conflict, Detail, InvalidInput, NotFound
 from core.services import paging
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -29,6 +29,7 @@ def register(
     test_counts: Sequence[int],
     channels: int,
     report: DatasetReport,
+    statistics_only: bool = False,
 ) -> tuple[Dataset, bool]:
     """The dataset of this content, and whether it is new (else it keeps its first name)."""
     if not SHA256.fullmatch(sha256):
@@ -43,6 +44,7 @@ def register(
         test_counts=tuple(test_counts),
         channels=channels,
         report=report,
+        statistics_only=statistics_only,
     )
     if (known := find(session, sha256)) is not None:
         return known, False
@@ -71,6 +73,23 @@ def get(session: Session, dataset_id: UUID) -> Dataset:
     if row is None:
         raise NotFound(f"There is no dataset {dataset_id}. Upload it first.")
     return row.to_domain()
+
+
+def with_images(session: Session, dataset_id: UUID) -> Dataset:
+    """The dataset, which must have its images here. Raises NotFound, Conflict."""
+    dataset = get(session, dataset_id)
+    check_images(dataset)
+    return dataset
+
+
+def check_images(dataset: Dataset) -> None:
+    """Raise Conflict (`statistics_only`) when the images stayed with their owner."""
+    if dataset.statistics_only:
+        message = (
+            f"'{dataset.name}' was registered by its class statistics alone: its images are not "
+            "here. It can be ranked, by the embedder it came with, and be a neighbour."
+        )
+        raise Conflict(message, code="statistics_only")
 
 
 def listing(

@@ -58,11 +58,17 @@ def nearest(
     embedder: str,
     centre: Sequence[float],
     exclude: UUID,
+    dimension: int | None = None,
     supernets_only: bool = False,
     limit: int = LIMIT,
 ) -> Shortlist:
-    """The `limit` datasets nearest to `centre`; all of them when it is empty or they are few."""
+    """The `limit` datasets nearest to `centre`; all of them when it is empty or they are few.
+
+    With a `dimension` given, only embeddings of that many features: others cannot be compared.
+    """
     eligible = _eligible(embedder, exclude, supernets_only=supernets_only)
+    if dimension is not None:
+        eligible = (*eligible, EmbeddingRow.dimension == dimension)
     counting = select(func.count()).select_from(EmbeddingRow).where(*eligible)
     considered = session.execute(counting).scalar_one()
     if not centre:

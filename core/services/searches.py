@@ -67,6 +67,9 @@ def _submit(session: Session, kind: JobKind, spec: specs.Spec) -> Job:
     specs.check(spec)
     embedders.check(session, spec.embedder)
     dataset = datasets.get(session, spec.dataset_id)
+    seen = datasets.embedding(session, dataset.id, spec.embedder) is not None
+    if kind is not JobKind.RANK or not seen:  # the statistics that came with it can be ranked
+        datasets.check_images(dataset)
     return jobs.submit(session, kind=kind, spec=wire.dump(spec), dataset_id=dataset.id)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.db.dataset_tables import DatasetRow, EmbeddingRow
 from core.db.result_tables import SupernetRow
-from core.domain.datasets import DatasetId
+from core.domain.datasets import DatasetId, Embedding
 from core.domain.supernets import SupernetId
 from core.domain.work import Source, StartingPoint
 from core.services import prefilter
@@ -31,15 +31,16 @@ def choose(
     *,
     embedder: str,
     exclude: DatasetId,
-    centre: Sequence[float] = (),
+    target: Embedding | None = None,
     supernets_only: bool = False,
 ) -> Chosen:
-    """Every dataset but `exclude` that this embedder has seen; of very many, those near `centre`
-    (the target's own, empty while it is unknown)."""
+    """Every dataset but `exclude` that this embedder has seen; of very many, those nearest to the
+    target by their centres, once it has been embedded itself."""
     found = prefilter.nearest(
         session,
         embedder=embedder,
-        centre=centre,
+        centre=() if target is None else target.centre,
+        dimension=None if target is None else target.dimension,
         exclude=exclude,
         supernets_only=supernets_only,
     )
@@ -93,6 +94,7 @@ def _source(row: Row[DatasetRow, EmbeddingRow, SupernetRow]) -> Source:
         dataset_name=dataset.name,
         classes=dataset.classes,
         embedding=replace(embedding.to_domain(), centre=()),
+        statistics_only=dataset.statistics_only,
         supernet=None if supernet is None else _starting_point(supernet),
     )
 

@@ -45,7 +45,16 @@ REAL = {
 
 def check(spec: Spec) -> None:
     """Raise InvalidInput naming every field that cannot be accepted and how to mend it."""
-    details = tuple(_problems(spec))
+    _refuse(_problems(spec))
+
+
+def check_embedder(identifier: str) -> None:
+    """Raise InvalidInput unless this is how an embedder is spelled."""
+    _refuse(_embedder(identifier))
+
+
+def _refuse(problems: Iterator[Detail]) -> None:
+    details = tuple(problems)
     if details:
         count = f"{len(details)} settings" if len(details) > 1 else "A setting"
         raise InvalidInput(f"{count} cannot be accepted: see the details.", details=details)

@@ -162,7 +162,7 @@ def _others(
         session,
         embedder=spec.embedder,
         exclude=spec.dataset_id,
-        centre=() if target is None else target.centre,
+        target=target,
         supernets_only=supernets_only,
     )
 
