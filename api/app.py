@@ -19,6 +19,7 @@ from api.routes import (
     models,
     neighbours,
     searches,
+    statistics,
     supernets,
 )
 from api.web import pages
@@ -26,7 +27,17 @@ from api.web import routers as web
 from core.bootstrap import Container
 from core.errors import AppError
 
-RESOURCES = (datasets, neighbours, embedders, supernets, searches, jobs, models, health)
+RESOURCES = (
+    datasets,
+    statistics,
+    neighbours,
+    embedders,
+    supernets,
+    searches,
+    jobs,
+    models,
+    health,
+)
 DESCRIPTION = """\
 Upload a labelled image dataset, let Headstart find the pretrained supernet nearest to it by
 optimal-transport dataset distance, continue a differentiable architecture search from there, and

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from api import findings, remote, serving, terminal
+from api import findings, remote, serving, statistics_commands, terminal
 from api.remote import Json, Refused, Remote, path_of
 from api.web import words
 from core.domain.datasets import Hubness
@@ -85,6 +85,10 @@ def upload(
         terminal.show_table((f"{len(problems)} worth a look", ""), rows)
 
 
+app.command("statistics")(statistics_commands.write)
+app.command("register-statistics")(statistics_commands.register)
+
+
 @app.command()
 def embed(
     dataset: Annotated[
@@ -97,7 +101,8 @@ def embed(
     if (dataset is None) != every:
         raise typer.BadParameter("name one dataset, or give --all", param_hint="DATASET")
     with _server() as server:
-        found = [server.dataset(dataset)] if dataset else list(server.listed("/v1/datasets"))
+        listed = (each for each in server.listed("/v1/datasets") if not each["statistics_only"])
+        found = [server.dataset(dataset)] if dataset else list(listed)
         body = _given(embedder=embedder)
         asked = [server.post(path_of("datasets", f"{each['id']}:embed"), body) for each in found]
         for each, job in zip(found, asked, strict=True):

@@ -17,6 +17,7 @@ from core.domain import keys
 from core.domain.datasets import Dataset
 from core.errors import NotFound
 from core.ports import ObjectStore
+from core.services import datasets
 
 VERSION = 1
 EXAMPLES = 8
@@ -27,6 +28,7 @@ _drawing = threading.Lock()
 
 def strip(store: ObjectStore, dataset: Dataset, class_index: int, *, home: Path) -> bytes:
     """A PNG of up to eight train images of one class."""
+    datasets.check_images(dataset)
     if not 0 <= class_index < len(dataset.classes):
         last = len(dataset.classes) - 1
         raise NotFound(f"This dataset has classes 0 to {last}.", code="unknown_class")
@@ -40,6 +42,7 @@ def strip(store: ObjectStore, dataset: Dataset, class_index: int, *, home: Path)
 
 def image(store: ObjectStore, dataset: Dataset, index: int) -> bytes:
     """A PNG of one train image: train images come first in the packed file."""
+    datasets.check_images(dataset)
     if not 0 <= index < dataset.n_train:
         last = dataset.n_train - 1
         raise NotFound(f"This dataset has train images 0 to {last}.", code="unknown_image")

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from api import deps
 from core.bootstrap import Container
+from core.data import class_statistics
+from core.domain import keys
 from core.domain.datasets import Dataset
 from core.domain.jobs import Job, JobKind
 from core.domain.searches import EmbedSpec
-from core.pipelines import ingest_dataset
-from core.services import datasets, jobs, searches
+from core.pipelines import ingest_dataset, objects
+from core.services import datasets, jobs, searches, statistics_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,21 @@ def register(container: Container, archive: Path, *, name: str) -> Registered:
             report=prepared.report,
         )
         return Registered(dataset, created, _embed_job(work, dataset, settings.embedder))
+
+
+def register_statistics(container: Container, file: Path, *, name: str) -> tuple[Dataset, bool]:
+    """Check, store and register a dataset of which there are class statistics alone."""
+    statistics = class_statistics.read(file)
+    with container.sessions.read() as session:
+        statistics_only.check(session, statistics)
+    folder = container.settings.home / "uploads"
+    with tempfile.TemporaryDirectory(dir=folder, prefix="statistics-") as scratch:
+        written = Path(scratch) / "statistics.safetensors"
+        statistics.write(written)
+        sha256 = objects.checksum(written)
+        container.store.put(keys.embedding(sha256, statistics.embedder, sha256), written)
+    with container.sessions.begin() as session:
+        return statistics_only.register(session, statistics, sha256=sha256, name=name)
 
 
 def _embed_job(work: deps.UnitOfWork, dataset: Dataset, embedder: str) -> Job | None:

@@ -54,8 +54,15 @@ class Remote:
             if token is None:
                 return
 
-    def upload(self, archive: Path, *, name: str, sent: Callable[[int], None]) -> Json:
-        """Stream an archive up; `sent` hears of every piece. Checked by its digest on arrival."""
+    def upload(
+        self,
+        archive: Path,
+        *,
+        name: str,
+        sent: Callable[[int], None],
+        address: str = "/v1/datasets",
+    ) -> Json:
+        """Stream a file up; `sent` hears of every piece. Checked by its digest on arrival."""
         digest = base64.b64encode(_sha256(archive)).decode()
         headers = {
             "Content-Type": "application/octet-stream",
@@ -66,7 +73,7 @@ class Remote:
         timeout = httpx.Timeout(30.0, read=None)  # the answer waits until every image is checked
         answer = self._send(
             "POST",
-            "/v1/datasets",
+            address,
             content=content,
             params=params,
             headers=headers,

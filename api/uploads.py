@@ -35,6 +35,22 @@ BUFFER = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What a body is to be: its noun for messages and codes, its size, its media types."""
+
+    noun: str
+    limit: int
+    media_types: frozenset[str]
+    spelled: str
+
+
+def archive_of(settings: Settings) -> Expected:
+    """An archive of images."""
+    spelled = "application/zip, application/x-tar, application/gzip or application/octet-stream"
+    return Expected("archive", settings.uploads.archive_bytes, MEDIA_TYPES, spelled)
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """An upload on disk, for the length of its request."""
 
@@ -46,9 +62,9 @@ class Received:
 class Sink:
     """A file that counts and hashes what is written to it, and refuses to pass its limit."""
 
-    def __init__(self, file: IO[bytes], limit: int) -> None:
+    def __init__(self, file: IO[bytes], expected: Expected) -> None:
         self._file = file
-        self._limit = limit
+        self._expected = expected
         self._digest = hashlib.sha256()
         self._waiting = bytearray()
         self.size = 0
@@ -56,11 +72,8 @@ class Sink:
     async def write(self, data: bytes) -> None:
         """Take bytes; written out by the megabyte, off the event loop."""
         self.size += len(data)
-        if self.size > self._limit:
-            raise TooLarge(
-                f"The archive is larger than the {self._limit:,} bytes this server accepts.",
-                code="archive_too_large",
-            )
+        if self.size > self._expected.limit:
+            raise _too_large(self._expected)
         self._waiting += data
         if len(self._waiting) >= BUFFER:
             await self.flush()
@@ -81,7 +94,8 @@ class Sink:
             if error.errno != errno.ENOSPC:
                 raise
             raise Unavailable(
-                "The server has no room for this archive now.", code="storage_full"
+                f"The server has no room for this {self._expected.noun} now.",
+                code="storage_full",
             ) from error
 
     def digest(self) -> bytes:
@@ -90,30 +104,42 @@ class Sink:
 
 
 @asynccontextmanager
-async def spooled(settings: Settings) -> AsyncIterator[tuple[Sink, Path]]:
+async def spooled(
+    settings: Settings, expected: Expected | None = None
+) -> AsyncIterator[tuple[Sink, Path]]:
     """A sink over a temporary file that is removed at the end of the block, come what may."""
     folder = settings.home / "uploads"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix="incoming-") as file:
-        yield Sink(file.file, settings.uploads.archive_bytes), Path(file.name)
+        yield Sink(file.file, expected or archive_of(settings)), Path(file.name)
 
 
 async def raw_archive(request: Request, container: ContainerDep) -> AsyncIterator[Received]:
     """The request's body as a file."""
-    _check_media_type(request)
-    expected = _content_digest(request.headers.get("content-digest"))
-    _check_announced_length(request, container.settings.uploads.archive_bytes)
-    async with spooled(container.settings) as (sink, path):
+    async with received(request, container.settings, archive_of(container.settings)) as found:
+        yield found
+
+
+@asynccontextmanager
+async def received(
+    request: Request, settings: Settings, expected: Expected
+) -> AsyncIterator[Received]:
+    """The body as a file, when it is what was expected."""
+    noun = expected.noun
+    _check_media_type(request, expected)
+    digest = _content_digest(request.headers.get("content-digest"))
+    _check_announced_length(request, expected)
+    async with spooled(settings, expected) as (sink, path):
         async for chunk in body(request):
             await sink.write(chunk)
         await sink.flush()
         if sink.size == 0:
             raise InvalidInput(
-                "The body is empty: send the archive as the body.", code="empty_body"
+                f"The body is empty: send the {noun} as the body.", code="empty_body"
             )
-        if expected is not None and sink.digest() != expected:
+        if digest is not None and sink.digest() != digest:
             raise InvalidInput(
-                "The archive does not match its Content-Digest; it was damaged on the way.",
+                f"The {noun} does not match its Content-Digest; it was damaged on the way.",
                 code="digest_mismatch",
             )
         yield Received(path, sink.size, sink.digest().hex())
@@ -130,23 +156,26 @@ async def body(request: Request) -> AsyncIterator[bytes]:
         ) from error
 
 
-def _check_media_type(request: Request) -> None:
+def _check_media_type(request: Request, expected: Expected) -> None:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media not in MEDIA_TYPES:
+    if media not in expected.media_types:
         raise InvalidInput(
-            "Send the archive itself as the body, with Content-Type application/zip, "
-            "application/x-tar, application/gzip or application/octet-stream.",
+            f"Send the {expected.noun} itself as the body, with Content-Type {expected.spelled}.",
             code="unsupported_media_type",
         )
 
 
-def _check_announced_length(request: Request, limit: int) -> None:
+def _check_announced_length(request: Request, expected: Expected) -> None:
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
-        raise TooLarge(
-            f"The archive is larger than the {limit:,} bytes this server accepts.",
-            code="archive_too_large",
-        )
+    if length.isdigit() and int(length) > expected.limit:
+        raise _too_large(expected)
+
+
+def _too_large(expected: Expected) -> TooLarge:
+    return TooLarge(
+        f"The {expected.noun} is larger than the {expected.limit:,} bytes this server accepts.",
+        code=f"{expected.noun.replace(' ', '_')}_too_large",
+    )
 
 
 def _content_digest(header: str | None) -> bytes | None:

@@ -44,6 +44,7 @@ class DatasetView(View):
     n_test: int
     channels: int
     created_at: datetime
+    statistics_only: bool
 
 
 class FullDatasetView(DatasetView):

@@ -35,7 +35,9 @@ FormDep = Annotated[FormData, Depends(form)]
 
 
 @router.get("")
-def show(dataset_id: UUID, session: SessionDep, source: UUID | None = None) -> Response:
+def show(
+    dataset_id: UUID, session: SessionDep, container: ContainerDep, source: UUID | None = None
+) -> Response:
     """The dataset; of its neighbours the nearest, or `source`, is explained."""
     dataset = datasets.get(session, DatasetId(dataset_id))
     ranking = datasets.ranking(session, dataset.id)
@@ -46,6 +48,7 @@ def show(dataset_id: UUID, session: SessionDep, source: UUID | None = None) -> R
         counts=charts.class_counts(dataset),
         shown_classes=SHOWN_CLASSES,
         shown_problems=SHOWN_PROBLEMS,
+        rankable=_rankable(session, dataset, container.settings.embedder),
         near=neighbourhood.told(ranking, dataset, closer=source),
         # A dataset's own supernet is a start one may name, never a neighbour of itself.
         sources=sources,
@@ -81,6 +84,12 @@ def rank(dataset_id: UUID, work: WorkDep, container: ContainerDep) -> Response:
     spec = RankSpec(DatasetId(dataset_id), container.settings.embedder)
     job = work.announce(searches.submit_rank(work.session, spec))
     return pages.see(f"/jobs/{job.id}")
+
+
+def _rankable(session: Session, dataset: Dataset, embedder: str) -> bool:
+    """Whether the default embedder has seen it, or can still."""
+    seen = datasets.embedding(session, dataset.id, embedder) is not None
+    return seen or not dataset.statistics_only
 
 
 def _recent_jobs(session: Session, dataset: Dataset) -> tuple[Job, ...]:

@@ -70,7 +70,13 @@ METRICS: Mapping[str, Any] = {
 }
 
 
-def dataset(container: Container, name: str = "animals", *, classes: int = 2) -> Dataset:
+def dataset(
+    container: Container,
+    name: str = "animals",
+    *,
+    classes: int = 2,
+    statistics_only: bool = False,
+) -> Dataset:
     """A registered dataset (its images are not in the store)."""
     report = DatasetReport(
         problems=(Problem("error", "bad_image", "cat/7.png", "The image is cut short."),),
@@ -92,6 +98,7 @@ def dataset(container: Container, name: str = "animals", *, classes: int = 2) ->
             test_counts=(5,) * classes,
             channels=1,
             report=report,
+            statistics_only=statistics_only,
         )
     return made
 

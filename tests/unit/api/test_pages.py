@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from core.bootstrap import Container
-from core.domain.datasets import Dataset
+from core.domain.datasets import Dataset, Embedding
 from core.domain.searches import StartPolicy
-from core.services import jobs
+from core.services import datasets, jobs
 from tests.unit.api import scenes
 
 HOSTILE = "<script>alert(1)</script>{{7*7}}"
@@ -133,6 +133,23 @@ def test_a_ranking_of_nothing_is_not_a_failure(
     assert "nothing to compare it with" in browser.get(f"/datasets/{target.id}").text
     _, model = scenes.finished(container, target, ranking=made)
     assert browser.get(f"/models/{model.id}").status_code == 200
+
+
+def test_a_dataset_without_its_images_offers_nothing_that_needs_them(
+    browser: httpx.Client, container: Container
+) -> None:
+    kept = scenes.dataset(container, "kept at home", statistics_only=True)
+    page = browser.get(f"/datasets/{kept.id}").text
+    assert "The images stayed with their owner" in page
+    for absent in ("<img class", "/search", "/pretrain", "/rank", "Intake report", "0 test"):
+        assert absent not in page, absent
+    home = browser.get("/").text
+    assert "class statistics only" in home
+    assert f"/v1/datasets/{kept.id}/examples" not in home
+    with container.sessions.begin() as session:
+        seen = Embedding(kept.id, container.settings.embedder, "key", "0" * 64, 115, 30, 0.1)
+        datasets.record_embedding(session, seen)
+    assert f'action="/datasets/{kept.id}/rank"' in browser.get(f"/datasets/{kept.id}").text
 
 
 def test_a_job_page_lives_until_the_job_ends(browser: httpx.Client, container: Container) -> None:
