@@ -64,7 +64,10 @@ def bound(target: Target, block: SourceBlock) -> Bounds:
         aligned = target.signatures[:, dimension:] @ theirs[:, dimension:].T
         headroom_mK[:, part] = (2 * aligned).cpu().numpy()
     pooled = torch.from_numpy(block.source_signatures).double()
-    features_N = (pooled - target.source_signature).square().sum(1).numpy()
+    apart_N = torch.linalg.vector_norm(pooled - target.source_signature, dim=1)
+    # What was rounded to 32 bits may in truth lie nearer.
+    apart_N -= 2**-23 * torch.linalg.vector_norm(pooled, dim=1)
+    features_N = apart_N.clamp_min(0).square().numpy()
     # Nothing can be said of samples that are not there.
     without = np.diff(block.sample_starts) == 0
     features_N[without | (len(target.labels) == 0)] = 0.0

@@ -259,9 +259,14 @@ def _described(
     if config.p != 2:
         moved_mn = moved_mn * config.p / 2 * squared_mn.clamp_min(1e-300) ** (config.p / 2 - 1)
         moved_mn = torch.where(squared_mn > 0, moved_mn, 0.0)
+    shares = coupling_mn.sum(1), coupling_mn.sum(0)
+    labels = (
+        _label_influence(first, second, moved_mn, shares[0]),
+        _label_influence(second, first, moved_mn.T, shares[1]),
+    )
     influence = (
-        result.first_potential + config.lambda_y * _label_influence(first, second, moved_mn),
-        result.second_potential + config.lambda_y * _label_influence(second, first, moved_mn.T),
+        result.first_potential + config.lambda_y * labels[0],
+        result.second_potential + config.lambda_y * labels[1],
     )
     variance = intervals.sampling_variance(
         influence[0], first.weights
@@ -314,7 +319,7 @@ def _examples(
     return tuple(found)
 
 
-def _label_influence(own: Sample, other: Sample, coupling_mn: Tensor) -> Tensor:
+def _label_influence(own: Sample, other: Sample, coupling_mn: Tensor, shares_m: Tensor) -> Tensor:
     """Effect of each sample on the label distances, through its class mean.
 
     The means rest on all samples, of which this one is a fraction r: its share of their variance
@@ -326,5 +331,6 @@ def _label_influence(own: Sample, other: Sample, coupling_mn: Tensor) -> Tensor:
         means_mD=own.means,
         other_means_nD=other.means,
         coupling_mn=coupling_mn,
+        shares_m=shares_m,
     )
     return influence_N * math.sqrt(own.fraction)

@@ -25,6 +25,7 @@ def label_influence(
     means_mD: Tensor,
     other_means_nD: Tensor,
     coupling_mn: Tensor,
+    shares_m: Tensor,
 ) -> Tensor:
     """First-order effect of each sample on the transported label distances, by its class mean.
 
@@ -35,13 +36,15 @@ def label_influence(
         labels_N: ``[N]`` their classes.
         means_mD: ``[m, D]`` class means on their side.
         other_means_nD: ``[n, D]`` class means on the other side.
-        coupling_mn: ``[m, n]`` mass between classes.
+        coupling_mn: ``[m, n]`` mass between classes, times what a label distance contributes for
+            each unit of its square.
+        shares_m: ``[m]`` class shares of their side, positive.
 
     Returns:
         ``[N]`` float64, in squared feature units; zero on average over a class.
     """
-    shares_m1 = coupling_mn.sum(1, keepdim=True)
-    gradients_mD = 2 * (means_mD - coupling_mn @ other_means_nD / shares_m1)
+    pulled_mD = coupling_mn.sum(1, keepdim=True) * means_mD - coupling_mn @ other_means_nD
+    gradients_mD = 2 * pulled_mD / shares_m[:, None]
     deviations_ND = features_ND.double() - means_mD[labels_N]
     return (deviations_ND * gradients_mD[labels_N]).sum(1)
 

@@ -142,7 +142,9 @@ def solve_entropic(
     _check_batch(first_marginals, second_marginals, costs, epsilon)
     if not len(costs):
         return ()
-    scale_B11 = costs.double().mean((1, 2), keepdim=True).clamp_min(torch.finfo().tiny)
+    scale_B11 = (
+        costs.double().mean((1, 2), keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    )
     scaled_BNM = costs.double() / scale_B11
     log_first_BN1 = _log_shares(first_marginals, costs.device)[:, :, None]
     log_second_B1M = _log_shares(second_marginals, costs.device)[:, None, :]

@@ -27,7 +27,8 @@ def test_interval_of_the_root() -> None:
     assert critical_value(0.95) == pytest.approx(1.959964, abs=1e-6)
 
 
-def test_label_influence_is_the_derivative_along_one_sample() -> None:
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0])
+def test_label_influence_is_the_derivative_along_one_sample(p: float) -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(9, 3, generator=generator, dtype=torch.float64)
     labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 1])
@@ -40,11 +41,17 @@ def test_label_influence_is_the_derivative_along_one_sample() -> None:
 
     def transported(weights: torch.Tensor) -> float:
         gaps = means(weights)[:, None] - others[None]
-        return float((coupling * gaps.square().sum(-1)).sum())
+        return float((coupling * gaps.square().sum(-1) ** (p / 2)).sum())
 
     plain = torch.ones(9, dtype=torch.float64)
+    squared = (means(plain)[:, None] - others[None]).square().sum(-1)
     influence = label_influence(
-        features, labels, means_mD=means(plain), other_means_nD=others, coupling_mn=coupling
+        features,
+        labels,
+        means_mD=means(plain),
+        other_means_nD=others,
+        coupling_mn=coupling * p / 2 * squared ** (p / 2 - 1),
+        shares_m=coupling.sum(1),
     )
     for sample in range(9):
         step = torch.zeros(9, dtype=torch.float64)
