@@ -34,6 +34,7 @@ def narrow(
     *,
     lambda_x: float,
     lambda_y: float,
+    keep: int = NARROW,
     allowed: Integers | None = None,
 ) -> list[ClassPlan]:
     """The sources that deserve a closer look, by transport between classes, nearest first.
@@ -44,21 +45,23 @@ def narrow(
         bounds: Of these sources.
         lambda_x: Weight of the features in the distance that the bounds are added up to.
         lambda_y: Weight of the labels.
+        keep: How many sources to keep, where that is more than ``NARROW``.
         allowed: Rows to choose from; all when omitted.
 
     Returns:
-        At most ``NARROW`` plans, by rising cost; equal costs by row.
+        At most ``NARROW`` plans, or `keep`, by rising cost; equal costs by row.
     """
+    few, many = max(NARROW, keep), max(WIDE, keep)
     rows = np.arange(len(block)) if allowed is None else np.asarray(allowed, dtype=np.int64)
-    if len(rows) > WIDE:
+    if len(rows) > many:
         lower = lambda_x * bounds.features[rows] + lambda_y * bounds.labels[rows]
-        rows = rows[np.argsort(lower, kind="stable")[:WIDE]]
-    if len(rows) > NARROW:
+        rows = rows[np.argsort(lower, kind="stable")[:many]]
+    if len(rows) > few:
         coarse = class_plans.transport_classes(
             target, block, bounds, rows.tolist(), rank=COARSE_RANK
         )
         coarse.sort(key=lambda plan: (plan.cost, plan.row))
-        rows = np.array(sorted(plan.row for plan in coarse[:NARROW]))
+        rows = np.array(sorted(plan.row for plan in coarse[:few]))
     fine = class_plans.transport_classes(target, block, bounds, rows.tolist(), rank=RANK)
     return sorted(fine, key=lambda plan: (plan.cost, plan.row))
 
@@ -91,6 +94,7 @@ def estimate(
     lambda_x: float,
     lambda_y: float,
     shortlist: int = 16,
+    keep: int = NARROW,
     allowed: Integers | None = None,
 ) -> Estimates:
     """Squared OTDD of the sources worth considering.
@@ -107,12 +111,15 @@ def estimate(
         lambda_x: Weight of the features.
         lambda_y: Weight of the labels.
         shortlist: How many to estimate from samples.
+        keep: How many sources to estimate, where that is more than ``NARROW``.
         allowed: Rows to choose from; all when omitted.
 
     Returns:
-        Estimates for at most ``NARROW`` sources, in squared feature units.
+        Estimates for at most ``NARROW`` sources, or `keep`, in squared feature units.
     """
-    plans = narrow(target, block, bounds, lambda_x=lambda_x, lambda_y=lambda_y, allowed=allowed)
+    plans = narrow(
+        target, block, bounds, lambda_x=lambda_x, lambda_y=lambda_y, keep=keep, allowed=allowed
+    )
     coarse = np.array([(lambda_x + lambda_y) * plan.cost for plan in plans])
     spreads = np.sqrt(np.array([_spread(block, plan) for plan in plans]) * target.spread)
     able = [at for at, plan in enumerate(plans) if _has_samples(target, block, plan.row)]

@@ -66,8 +66,7 @@ def nearby(
     """
     rows = np.arange(len(block)) if allowed is None else allowed
     rows = rows[rows != without] if without is not None else rows
-    apart = block.source_signatures[rows].astype(np.float64) - target.source_signature.numpy()
-    rows = rows[np.argsort(np.square(apart).sum(1), kind="stable")[:_CANDIDATES]]
+    rows = rows[np.argsort(_pooled_apart(block, target, rows), kind="stable")[:_CANDIDATES]]
     if not len(rows):
         return Nearby(rows, np.zeros(0))
     some = block.take(rows.tolist())
@@ -76,6 +75,34 @@ def nearby(
     distances = np.sqrt(np.maximum([plan.cost for plan in plans], 0.0))
     by_distance = np.lexsort((rows, distances))
     return Nearby(rows[by_distance], distances[by_distance])
+
+
+def _pooled_apart(
+    block: SourceBlock, target: Target, rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Squared distances of pooled samples, bounded from below.
+
+    Of statistics alone the total variance is known, not how it is spread over a spectrum: by the
+    triangle inequality spectra lie at least as far apart as their lengths.
+    """
+    pooled, own = block.source_signatures[rows].astype(np.float64), target.source_signature.numpy()
+    means, spectra = pooled[:, : block.dimension], pooled[:, block.dimension :]
+    mean, spectrum = own[: block.dimension], own[block.dimension :]
+    lengths = _spectrum_length(np.asarray(block.second_moments[rows], np.float64), means)
+    length = _spectrum_length(np.float64(target.second_moment), mean)
+    both = spectra.any(1) & spectrum.any()
+    between = np.where(both, np.square(spectra - spectrum).sum(1), np.square(lengths - length))
+    apart: NDArray[np.float64] = np.square(means - mean).sum(1) + between
+    return apart
+
+
+def _spectrum_length(
+    second_moments: NDArray[np.float64] | np.float64, means: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    length: NDArray[np.float64] = np.sqrt(
+        np.maximum(second_moments - np.square(means).sum(-1), 0.0)
+    )
+    return length
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -106,7 +106,7 @@ def rank(
         allowed: Rows to choose from; all when omitted.
         floor: A distance below which no source lies that is not in the block.
         budget: Further measurements for the proof.
-        heard: Told how many measurements are done, and of how many at most.
+        heard: Told how many measurements are done, and of how many as far as one can tell.
 
     Returns:
         The order; empty without sources.
@@ -129,7 +129,7 @@ def rank(
     bounds = class_plans.bound(seen, block)
     weights = {"lambda_x": config.lambda_x, "lambda_y": config.lambda_y}
     estimates = funnel.estimate(
-        seen, block, bounds, **weights, shortlist=max(12, k + 2), allowed=rows
+        seen, block, bounds, **weights, shortlist=max(12, k + 2), keep=k, allowed=rows
     )
     survey = _Survey(target, block, load, config, estimates, heard, min(k + budget, len(rows)))
     survey.measure_first(k)
@@ -164,7 +164,10 @@ class _Survey:
         self.heard, self.most = heard, most
         self.measured: dict[int, DatasetDistance] = {}
         self.sources: dict[int, EmbeddedDataset] = {}
-        values = estimates.squared ** (1 / 2)
+        # Estimates are of costs for p = 2: as distances, in units of what is measured.
+        weight = config.lambda_x + config.lambda_y
+        self.unit: float = weight ** (1 / config.p - 1 / 2)
+        values = self.unit * np.sqrt(estimates.squared)
         self.estimated = dict(zip(estimates.rows.tolist(), values.tolist(), strict=True))
         self.estimates = estimates
 
@@ -203,6 +206,7 @@ class _Survey:
             self.sources[row] = source
         else:
             self.measured[row] = class_distance(self.target, source, self.config)
+        self.most = max(self.most, len(self.measured))
         self.heard(len(self.measured), self.most)
 
     def distance(self, row: int) -> float:
@@ -213,7 +217,8 @@ class _Survey:
         if self._between_samples(row) or not self.target.has_samples:
             return found.distance
         # Comparable with the others only once it carries what class statistics leave out.
-        return math.sqrt(max(found.cost + self._missed(row), 0.0))
+        squared = (found.distance / self.unit) ** 2 + self._missed(row)
+        return self.unit * math.sqrt(max(squared, 0.0))
 
     def order(self, rows: NDArray[np.int64], lower: NDArray[np.float64], floor: float) -> Order:
         """Everything found, and how much of it is certain."""

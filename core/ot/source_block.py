@@ -1,6 +1,6 @@
 """Everything a ranking reads of its sources, as a few large arrays that may be mapped from files.
 
-What is kept of a source with m classes in D dimensions, in bytes: ``8 D + 32`` for the whole,
+What is kept of a source with m classes in D dimensions, in bytes: ``12 D + 28`` for the whole,
 ``m (8 D + 2 D R + 12)`` for its classes with R = 32 columns of each covariance factor, and
 ``n (2 D + 4)`` for a sample of n = 256. With ten classes that is 140 KB in 115 dimensions and
 0.64 MB in 512; it grows with the number of sources and nothing else.

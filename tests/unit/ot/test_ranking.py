@@ -168,3 +168,46 @@ def test_other_embedders_are_refused() -> None:
         rank_named(shifted(0), {"strange": shifted(0, dimension=5)})
     with pytest.raises(ValueError, match="k must be"):
         rank_named(shifted(0), {"fine": shifted(1)}, k=0)
+
+
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0])
+def test_measures_are_of_one_unit_for_every_exponent(p: float) -> None:
+    sources = {f"{at}": shifted(at, seed=at + 1) for at in range(16)}
+    mixed = dict(sources, **{"2": sources["2"].without_samples()})
+    config = OTDDConfig(p=p, lambda_y=3.0)
+    order, names = rank_named(shifted(0.1), mixed, config, k=4, budget=0)
+    assert names[:8] == ["0", "1", "2", "3", "4", "5", "6", "7"]
+    by_name = dict(zip(names, order.neighbours, strict=True))
+    assert by_name["2"].measure == "classes"
+    assert by_name["7"].measure == "estimate"
+    for name in ("2", "7"):
+        exact = otdd(shifted(0.1), sources[name], config).distance
+        assert by_name[name].distance == pytest.approx(exact, rel=0.05)
+
+
+def test_more_neighbours_than_the_funnel_keeps_are_measured_when_asked_for() -> None:
+    target = shifted(0.05, per_class=4, dimension=2)
+    sources = {f"{at}": shifted(at / 8, seed=at, per_class=4, dimension=2) for at in range(72)}
+    heard: list[tuple[int, int]] = []
+    order, _ = rank_named(
+        target, sources, k=70, budget=0, heard=lambda done, most: heard.append((done, most))
+    )
+    assert [each.measure for each in order.neighbours[:70]] == ["samples"] * 70
+    assert [done for done, _ in heard] == list(range(1, len(heard) + 1))
+    assert all(done <= most for done, most in heard)
+
+
+def test_progress_never_passes_its_end() -> None:
+    # Sources so much alike that what is measured first turns out not to be the nearest.
+    sources = {f"{seed}": shifted(0.5, seed=seed, per_class=200) for seed in range(1, 15)}
+    heard: list[tuple[int, int]] = []
+    rank_named(
+        shifted(0, per_class=200),
+        sources,
+        OTDDConfig(samples=40),
+        k=1,
+        budget=0,
+        heard=lambda done, most: heard.append((done, most)),
+    )
+    assert len(heard) > 1
+    assert all(done <= most for done, most in heard)
