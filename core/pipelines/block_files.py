@@ -27,6 +27,7 @@ FORMAT = 1
 AT_ONCE = 64  # sources summarised between two writes of the index
 # A yardstick serves until the registry has grown by so much.
 _GROWTH = 1.1
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
 
 class BlockFiles:
@@ -71,11 +72,12 @@ class BlockFiles:
             kept = json.loads(path.read_text())
             if kept["size"] <= len(block) <= _GROWTH * kept["size"]:
                 return Yardstick(*(np.array(kept[name]) for name in _YARDSTICK))
-        except (OSError, ValueError, KeyError, TypeError):
+        except _DAMAGED:
             pass  # absent, or not ours: measure
         found = neighbourhoods.measure(block)
         content = {name: getattr(found, name).tolist() for name in _YARDSTICK}
-        _replace(path, json.dumps({"size": len(block), **content}))
+        with self._alone():  # others may be about to write theirs
+            _replace(path, json.dumps({"size": len(block), **content}))
         return found
 
     @contextmanager
@@ -87,30 +89,45 @@ class BlockFiles:
     def _known(self) -> dict[str, int]:
         """Keys by row; empties the folder when it is not as its index says."""
         try:
-            index = json.loads((self._folder / "index.json").read_text())
-            content = (self._folder / "keys.bin").read_bytes()
-            count = int(index["sources"])
-            whole = len(content) >= 32 * count and all(
+            known = self._indexed()
+        except _DAMAGED:  # absent or damaged: it is a cache
+            known = {}
+        if not known:
+            for path in self._folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != ".lock":
+                    path.unlink()
+        return known
+
+    def _indexed(self) -> dict[str, int]:
+        """What the index counts; nothing when that is not there, or of other blocks."""
+        index = json.loads((self._folder / "index.json").read_text())
+        count, sizes = int(index["sources"]), index["bytes"]
+        content = (self._folder / "keys.bin").read_bytes()[: 32 * count]
+        known = {content[32 * row : 32 * row + 32].hex(): row for row in range(count)}
+        whole = (
+            index["about"] == self._about
+            and sizes.keys() == _layout(self._dimension).keys()
+            and sizes["second_moments"] == 8 * count == 8 * len(known)
+            and len(content) == 32 * count
+            and all(
                 (self._folder / f"{name}.bin").stat().st_size >= size
-                for name, size in index["bytes"].items()
+                for name, size in sizes.items()
             )
-            if index["about"] == self._about and whole:
-                rows = range(count)
-                return {content[32 * row : 32 * row + 32].hex(): row for row in rows}
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # absent or damaged: it is a cache
-        for path in self._folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != ".lock":
-                path.unlink()
-        return {}
+        )
+        return known if whole else {}
 
     def _append(self, keys: Sequence[str], embedded: Callable[[str], EmbeddedDataset]) -> None:
         count = len(self._known())
         added = source_block.concatenate(
             [source_block.summarise(embedded(key), samples=self._samples) for key in keys]
         )
+        if added.dimension != self._dimension:
+            raise ValueError(
+                f"these sources have {added.dimension} feature dimensions, "
+                f"the block {self._dimension}"
+            )
         sizes = self._sizes()
         for field in fields(SourceBlock):
             array = np.ascontiguousarray(getattr(added, field.name))
