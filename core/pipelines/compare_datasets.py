@@ -37,7 +37,7 @@ from core.pipelines.context import Context
 STAGE = "rank"
 CONFIG = OTDDConfig()
 SEARCH_K = 10  # neighbours measured for a search, which starts from the nearest
-_KEPT = 50  # neighbours written down; more than measured ones are estimates
+_KEPT = 50  # neighbours written down, where no more are wanted; some of them are estimates
 _COUPLINGS = 2000  # entries kept of the coupling of each neighbour asked for
 _FEW_COUPLINGS = 10  # and of those measured only for the proof
 _MAPPED = 40  # points on the map, the target aside: half nearest, half spread over the rest
@@ -107,11 +107,12 @@ def rank(
         floor=_floor(inputs.beyond),
         heard=heard,
     )
-    registry = _Registry(block, files.yardstick(block), targets.prepare(target, samples=2))
+    seen = targets.prepare(target, samples=CONFIG.samples)
+    registry = _Registry(block, files.yardstick(block), seen, rows)
     named = {row: sources[key] for row, key in keys.items()}
     neighbours = [
         _neighbour(each, named[each.row], target.classes, classes.get(keys[each.row], ()), k > at)
-        for at, each in enumerate(order.neighbours[:_KEPT])
+        for at, each in enumerate(order.neighbours[: max(_KEPT, k)])
     ]
     _mark_hubs(neighbours, [each.row for each in order.neighbours[:k]], registry, hubness)
     return Ranking(
@@ -123,7 +124,7 @@ def rank(
         sources=max(inputs.considered, len(sources)),
         # Corrected distances are another order, of which nothing has been proved.
         proven=0 if hubness is not Hubness.NONE else min(order.proven, len(neighbours)),
-        verdict=registry.verdict(rows),
+        verdict=registry.verdict(),
         map=_map(inputs.dataset, target, block, order, named),
     )
 
@@ -140,19 +141,22 @@ def _floor(beyond: float | None) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Registry:
-    """All sources that this machine knows, and the target among them."""
+    """All sources that this machine knows, those offered, and the target among them."""
 
     block: SourceBlock
     yardstick: Yardstick
     target: targets.Target
+    offered: NDArray[np.int64]
 
-    def nearby(self, row: int) -> Nearby:
-        own = targets.of_source(self.block, row)
-        return neighbourhoods.nearby(self.block, own, without=row)
+    def nearby(self, row: int | None = None) -> Nearby:
+        """What lies round a source, or the target, of those offered: not the target itself, which
+        this machine may know as a source of others."""
+        own = self.target if row is None else targets.of_source(self.block, row)
+        return neighbourhoods.nearby(self.block, own, allowed=self.offered, without=row)
 
-    def verdict(self, rows: NDArray[np.int64]) -> Verdict:
+    def verdict(self) -> Verdict:
         """Judge the nearest of the sources offered."""
-        found = neighbourhoods.nearby(self.block, self.target, allowed=rows)
+        found = self.nearby()
         judged = neighbourhoods.judge(self.yardstick, float(found.distances[0]))
         return Verdict(
             nearness=Nearness(judged.nearness),
@@ -171,7 +175,7 @@ def _mark_hubs(
         neighbours[at] = replace(neighbours[at], hub_share=registry.yardstick.hub_share(row))
     if hubness is not Hubness.LOCAL_SCALING:
         return
-    own = neighbourhoods.nearby(registry.block, registry.target).scale
+    own = registry.nearby().scale
     for at, row in enumerate(first):
         value = neighbourhoods.scaled(neighbours[at].distance, own, registry.nearby(row).scale)
         scaled = value if math.isfinite(value) else None
