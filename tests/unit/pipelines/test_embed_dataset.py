@@ -46,7 +46,9 @@ def apart(world: World, name: str, halt_after: int = 10**9) -> Halting:
     """Another job in the same store."""
     scratch = world.scratch.parent / f"scratch-{name}"
     scratch.mkdir()
-    return Halting(world.store, scratch, world.kept, attempt=name, halt_after=halt_after)
+    return Halting(
+        world.store, scratch, world.kept, world.cache, attempt=name, halt_after=halt_after
+    )
 
 
 @pytest.fixture
