@@ -51,7 +51,7 @@ def is_sound(measured: DatasetDistance) -> None:
     assert all(bool(torch.isfinite(side).all()) for side in measured.influence)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=9, deadline=None)
 @given(seed=SEEDS, p=EXPONENTS, lambdas=LAMBDAS, measure=MEASURES)
 def test_identity_and_symmetry(
     seed: int, p: float, lambdas: tuple[float, float], measure: Distance
@@ -68,7 +68,7 @@ def test_identity_and_symmetry(
     assert there.interval == pytest.approx(back.interval, rel=0.02, abs=1e-9)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=9, deadline=None)
 @given(
     seed=SEEDS,
     p=EXPONENTS,
@@ -87,7 +87,7 @@ def test_distance_and_interval_scale_with_the_features(
     assert [end / scale for end in scaled.interval] == pytest.approx(plain.interval, rel=1e-6)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=9, deadline=None)
 @given(seed=SEEDS, p=EXPONENTS, measure=MEASURES, shift=st.integers(-64, 64))
 def test_moving_both_datasets_changes_nothing(
     seed: int, p: float, measure: Distance, shift: int
@@ -98,7 +98,7 @@ def test_moving_both_datasets_changes_nothing(
     assert moved.distance == pytest.approx(plain.distance, rel=1e-4)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=SEEDS, p=EXPONENTS, lambdas=LAMBDAS, measure=MEASURES)
 def test_order_of_samples_and_numbering_of_classes_do_not_matter(
     seed: int, p: float, lambdas: tuple[float, float], measure: Distance
@@ -116,7 +116,7 @@ def test_order_of_samples_and_numbering_of_classes_do_not_matter(
     assert mixed.interval == pytest.approx(plain.interval, rel=0.02, abs=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=SEEDS, p=EXPONENTS, lambdas=LAMBDAS)
 def test_between_class_statistics_the_detour_is_never_shorter(
     seed: int, p: float, lambdas: tuple[float, float]
@@ -135,7 +135,7 @@ def transported(costs: np.ndarray, first: np.ndarray, second: np.ndarray) -> flo
     return float(found.fun)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=SEEDS, p=EXPONENTS, lambdas=st.sampled_from([(1.0, 1.0), (0.3, 2.0), (0.0, 1.0)]))
 def test_labels_by_samples_agree_with_nested_linear_programmes(
     seed: int, p: float, lambdas: tuple[float, float]
@@ -309,7 +309,7 @@ def test_other_dimensions_are_refused_wherever_they_meet() -> None:
         rank(narrow, block_of([wide]), lambda _: wide)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=9, deadline=None)
 @given(seed=SEEDS, offset=st.sampled_from([0.0, 30.0, 3e3, 3e5]))
 def test_no_bound_is_above_the_distance_however_far_from_the_origin(
     seed: int, offset: float

@@ -87,10 +87,10 @@ def test_a_yardstick_holds_each_reference_s_distance_to_its_nearest_other() -> N
 def test_large_registries_are_measured_at_some_references_always_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(neighbourhoods, "_CANDIDATES", 2)
-    block = block_of([cloud((at / 9,), seed=at, per_class=3) for at in range(70)])
+    monkeypatch.setattr(neighbourhoods, "REFERENCES", 12)
+    block = block_of([cloud((at / 9,), seed=at, per_class=3) for at in range(20)])
     once, again = neighbourhoods.measure(block), neighbourhoods.measure(block)
-    assert len(once.references) == 64
+    assert len(once.references) == 12
     assert once.references.tolist() == sorted(set(once.references.tolist()))
     for name in ("references", "nearest", "distances"):
         assert np.array_equal(getattr(once, name), getattr(again, name))
@@ -147,15 +147,15 @@ def test_about_five_percent_of_new_datasets_are_judged_far_by_a_registry_of_thei
     random = np.random.default_rng(0)
     statistics = {"per_class": 2, "spread": 0.01}
     far = total = 0
-    for trial in range(4):
-        places = random.normal(size=(60 + 60, 2)) * 9
+    for trial in range(3):
+        places = random.normal(size=(40 + 40, 2)) * 9
         datasets = [
             cloud(tuple(place), seed=at, **statistics)  # type: ignore[arg-type]
             for at, place in enumerate(places.tolist())
         ]
-        block = block_of(datasets[:60])
+        block = block_of(datasets[:40])
         yardstick = neighbourhoods.measure(block, seed=trial)
-        for target in datasets[60:]:
+        for target in datasets[40:]:
             seen = targets.prepare(target, samples=500)
             nearest = float(neighbourhoods.nearby(block, seen).distances[0])
             far += judge(yardstick, nearest).nearness == "far"

@@ -31,7 +31,7 @@ def estimated(
     return sampled_cost(seen, block, plan, lambda_x=lambda_x, lambda_y=lambda_y), plan
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     seed=st.integers(0, 500),
     classes=st.integers(1, 5),

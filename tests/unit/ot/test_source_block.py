@@ -92,7 +92,7 @@ def test_its_size_is_as_documented(classes: int, per_class: int, dimension: int)
     assert concatenate([one] * 5).nbytes == 5 * expected + 16
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     seed=st.integers(0, 99),
     power=st.integers(-60, 60),
@@ -162,7 +162,7 @@ def test_statistics_alone_have_a_centre_and_no_samples() -> None:
         assert np.array_equal(getattr(block, name), getattr(same, name))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 500), samples=st.sampled_from([7, 30, 500]))
 def test_pooled_signatures_bound_what_moving_samples_costs(seed: int, samples: int) -> None:
     first, second = source(seed, per_class=20), source(seed + 1000, classes=2, per_class=25)
