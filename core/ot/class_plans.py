@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.ot import solvers
+from core.ot import cores, solvers
 from core.ot.source_block import SourceBlock
 from core.ot.targets import Floats, Target
 
@@ -183,10 +183,13 @@ def evaluate(
     none = np.zeros(0, np.int64)
     left = np.concatenate([none, *(pairs[0] for _, pairs in wanted)])
     right = np.concatenate([none, *(pairs[1] + plan.classes.start for plan, pairs in wanted)])
-    shares = np.zeros(len(left))
-    for start in range(0, len(left), _PAIRS_PER_BATCH):
-        part = slice(start, start + _PAIRS_PER_BATCH)
-        shares[part] = _headroom_used(target, block, left[part], right[part], rank)
+    parts = [slice(start, start + _PAIRS_PER_BATCH)
+             for start in range(0, len(left), _PAIRS_PER_BATCH)]  # fmt: skip
+
+    def used(part: slice) -> Floats:
+        return _headroom_used(target, block, left[part], right[part], rank)
+
+    shares = np.concatenate([np.zeros(0), *cores.spread(used, parts)])
     start = 0
     for plan, pairs in wanted:
         if len(pairs[0]):
@@ -205,10 +208,8 @@ def _headroom_used(
     """
     device, dimension = target.signatures.device, target.factors.shape[1]
     rank = min(rank, target.factors.shape[-1])
+    products_PRR = _products(target, block, left, right, rank)
     ours = torch.from_numpy(left).to(device)
-    theirs_PDR = torch.from_numpy(block.class_factors[right, :, :rank]).to(device).double()
-    products_PRR = target.factors[ours, :, :rank].mT @ theirs_PDR
-    products_PRR *= torch.from_numpy(block.class_scales[right]).to(device)[:, None, None]
     spectra = torch.from_numpy(block.class_signatures[right, dimension:]).to(device)
     spectra_PD = target.signatures[ours, dimension:] * spectra
     total_P = spectra_PD.sum(1)
@@ -219,6 +220,29 @@ def _headroom_used(
     aligned_P = (aligned_P + slope_P * (total_P - kept_P)).clamp(0, 1)
     used: Floats = (1 - aligned_P).cpu().numpy()
     return used
+
+
+def _products(
+    target: Target, block: SourceBlock, left: Integers, right: Integers, rank: int
+) -> Tensor:
+    """``[P, R, R]`` float64 products of factors, multiplied in single precision.
+
+    What is stored of the sources has half of that. The target's factors are scaled to one first,
+    so that neither precision can over- or underflow; all pairs of one of its classes at once.
+    """
+    device, factors_mDR = target.factors.device, target.factors[..., :rank]
+    scales_m = factors_mDR.abs().amax((1, 2))
+    scales_m = torch.where(scales_m > 0, scales_m, 1.0)
+    own_mRD = (factors_mDR / scales_m[:, None, None]).mT.float()
+    products_PRR = factors_mDR.new_zeros(len(left), rank, rank)
+    for own in np.unique(left).tolist():
+        pairs = np.flatnonzero(left == own)
+        theirs = torch.from_numpy(block.class_factors[right[pairs]]).to(device)
+        products_PRR[torch.from_numpy(pairs)] = (
+            own_mRD[own] @ theirs[..., :rank].float()
+        ).double()
+    theirs_P = torch.from_numpy(block.class_scales[right]).to(device).double()
+    return products_PRR * (scales_m[torch.from_numpy(left)] * theirs_P)[:, None, None]
 
 
 def _alignment(products_PRR: Tensor, spectra_PD: Tensor) -> tuple[Tensor, Tensor]:

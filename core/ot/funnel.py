@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.ot import class_plans, sampled_costs
+from core.ot import class_plans, cores, sampled_costs
 from core.ot.class_plans import Bounds, ClassPlan, Integers
 from core.ot.source_block import RANK, SourceBlock
 from core.ot.targets import Floats, Target
@@ -124,14 +124,13 @@ def estimate(
     spreads = np.sqrt(np.array([_spread(block, plan) for plan in plans]) * target.spread)
     able = [at for at, plan in enumerate(plans) if _has_samples(target, block, plan.row)]
     chosen = np.array(able[:shortlist], dtype=np.int64)
-    fine = np.array(
-        [
-            sampled_costs.sampled_cost(
-                target, block, plans[at], lambda_x=lambda_x, lambda_y=lambda_y
-            )
-            for at in chosen
-        ]
-    )
+
+    def sampled(at: int) -> float:
+        return sampled_costs.sampled_cost(
+            target, block, plans[at], lambda_x=lambda_x, lambda_y=lambda_y
+        )
+
+    fine = np.array(list(cores.spread(sampled, chosen.tolist())))
     correction = _correction(fine - coarse[chosen], spreads[chosen])
     squared = np.maximum(coarse + correction * spreads, 0.0)
     error = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from core.ot import costs, solvers
+from core.ot import cores, costs, solvers
 from core.ot.moments import ClassMoments
 
 # A squared distance below this share of the moments it is the difference of is rounding error.
@@ -73,18 +73,10 @@ def squared_gaussian_pairs(
     _require_same_space(first, second)
     first_mDR, second_nDR = first.factors[..., :rank], second.factors[..., :rank]
     columns = min(first_mDR.shape[-1], second_nDR.shape[-1])
-    numbers = sum(factors.shape[1] * factors.shape[2] for factors in (first_mDR, second_nDR))
-    batch = max(1, _NUMBERS_PER_BATCH // max(numbers, 1))
-    norms = [
-        _nuclear_norms(
-            first_mDR[left[start : start + batch]], second_nDR[right[start : start + batch]]
-        )
-        for start in range(0, len(left), batch)
-    ]
     products_PD = first.spectra[left] * second.spectra[right]
     kept_P = products_PD[:, :columns].sum(1)
     cut_P = products_PD[:, columns:].sum(1)
-    norms_P = torch.cat(norms) if norms else kept_P
+    norms_P = _nuclear_norms(first_mDR, second_nDR, left, right)
     norms_P = norms_P * (1 + torch.where(kept_P > 0, cut_P / kept_P, 0.0))
     means_P = (first.means[left] - second.means[right]).square().sum(1)
     spread_P = first.traces[left] + second.traces[right]
@@ -155,11 +147,31 @@ def _require_same_space(first: ClassMoments, second: ClassMoments) -> None:
         )
 
 
-def _nuclear_norms(first_PDR: Tensor, second_PDR: Tensor) -> Tensor:
-    """``[P]`` sums of singular values of ``first.T @ second``.
+def _nuclear_norms(
+    first_mDR: Tensor, second_nDR: Tensor, left_P: Tensor, right_P: Tensor
+) -> Tensor:
+    """``[P]`` sums of singular values of ``first[left].T @ second[right]``.
 
     Singular values are taken of the product itself: the square root of Gram eigenvalues would
     leave an error of 1e-8 per value, visible where a class is compared with itself.
     """
-    norms: Tensor = torch.linalg.svdvals(first_PDR.mT @ second_PDR).sum(-1)
-    return norms
+    norms_P = first_mDR.new_zeros(len(left_P))
+    batch = max(1, _NUMBERS_PER_BATCH // max(second_nDR[0].numel(), 1))
+    order = torch.argsort(left_P, stable=True)
+    counts = torch.bincount(left_P, minlength=len(first_mDR)).tolist()
+    parts = [
+        (own, some)
+        for own, pairs in enumerate(torch.split(order, counts))
+        for some in torch.split(pairs, batch)
+        if len(some)
+    ]
+
+    def norms_of(part: tuple[int, Tensor]) -> Tensor:
+        own, some = part
+        products = first_mDR[own].mT @ second_nDR[right_P[some]]
+        norms: Tensor = torch.linalg.svdvals(products).sum(-1)
+        return norms
+
+    for (_, some), found in zip(parts, cores.spread(norms_of, parts), strict=True):
+        norms_P[some] = found
+    return norms_P

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.ot import class_plans, funnel, intervals, targets
+from core.ot import class_plans, cores, funnel, intervals, targets
 from core.ot.class_plans import Bounds
 from core.ot.dataset_distance import (
     DatasetDistance,
@@ -177,7 +178,9 @@ class _Survey:
             waiting = [row for row in self._by_distance()[:k] if row not in self.measured]
             if not waiting:
                 return
-            self.measure(waiting[0])
+            # What one of them turns out to be cannot push another out of the first k: as many
+            # at once as there are threads are the same that would be measured one by one.
+            self.measure(waiting[: torch.get_num_threads()])
 
     def prove(
         self,
@@ -193,21 +196,28 @@ class _Survey:
             if lower[at] > self.distance(kth) or floor <= lower[at] or budget < 1:
                 return
             if int(rows[at]) not in self.measured:
-                self.measure(int(rows[at]))
+                self.measure([int(rows[at])])
                 budget -= 1
 
-    def measure(self, row: int) -> None:
-        """The source's distance: between samples where both sides have them."""
-        source = self.load(row)
-        require_same_embedder(self.target, source)
+    def measure(self, rows: Sequence[int]) -> None:
+        """The sources' distances: between samples where both sides have them."""
+        sources = [self.load(row) for row in rows]
+        for source in sources:
+            require_same_embedder(self.target, source)
+        for row, source, found in zip(
+            rows, sources, cores.spread(self._compare, sources), strict=True
+        ):
+            self.measured[row] = found
+            if self.target.has_samples and source.has_samples:
+                # Ties are judged over the samples compared; the rest need not stay in memory.
+                self.sources[row] = source
+            self.most = max(self.most, len(self.measured))
+            self.heard(len(self.measured), self.most)
+
+    def _compare(self, source: EmbeddedDataset) -> DatasetDistance:
         if self.target.has_samples and source.has_samples:
-            self.measured[row] = otdd(self.target, source, self.config)
-            # Ties are judged over the samples compared; the rest need not stay in memory.
-            self.sources[row] = source
-        else:
-            self.measured[row] = class_distance(self.target, source, self.config)
-        self.most = max(self.most, len(self.measured))
-        self.heard(len(self.measured), self.most)
+            return otdd(self.target, source, self.config)
+        return class_distance(self.target, source, self.config)
 
     def distance(self, row: int) -> float:
         """The best that is known of it."""

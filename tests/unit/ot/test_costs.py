@@ -32,3 +32,16 @@ def test_joint_cost_weighs_features_and_labels() -> None:
 def test_different_dimensions_are_refused() -> None:
     with pytest.raises(ValueError, match="3 and 4"):
         squared_feature_distances(torch.zeros(2, 3), torch.zeros(2, 4))
+
+
+def test_near_rows_are_as_exact_as_far_ones() -> None:
+    generator = torch.Generator().manual_seed(1)
+    clusters = torch.tensor([-1e3, 0.0, 2e3, 2e3]).repeat_interleave(8)[:, None]
+    first = clusters + 1e-2 * torch.randn(32, 5, generator=generator)
+    second = clusters.flip(0) + torch.randn(32, 5, generator=generator)
+    expected = (first.double()[:, None] - second.double()[None]).square().sum(-1)
+    torch.testing.assert_close(
+        squared_feature_distances(first, second), expected, rtol=1e-12, atol=0
+    )
+    turned = squared_feature_distances(second, first)
+    torch.testing.assert_close(turned.T, expected, rtol=1e-12, atol=0)
