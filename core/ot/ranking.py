@@ -168,19 +168,35 @@ class _Survey:
         # Estimates are of costs for p = 2: as distances, in units of what is measured.
         weight = config.lambda_x + config.lambda_y
         self.unit: float = weight ** (1 / config.p - 1 / 2)
-        values = self.unit * np.sqrt(estimates.squared)
-        self.estimated = dict(zip(estimates.rows.tolist(), values.tolist(), strict=True))
         self.estimates = estimates
+        self.raw = dict(zip(estimates.rows.tolist(), estimates.squared.tolist(), strict=True))
+        # What estimates lack of what is measured, for each unit of common spread.
+        self.offset = 0.0
 
     def measure_first(self, k: int) -> None:
-        """Measure until the k nearest, as far as known, are measured."""
+        """Measure until the k nearest, as far as known, are measured.
+
+        Estimates rest on fewer samples than measurements, and lie above them the more the wider
+        the classes are: after each round they are moved to where the measured ones are.
+        """
         while True:
             waiting = [row for row in self._by_distance()[:k] if row not in self.measured]
             if not waiting:
                 return
-            # What one of them turns out to be cannot push another out of the first k: as many
-            # at once as there are threads are the same that would be measured one by one.
-            self.measure(waiting[: torch.get_num_threads()])
+            threads = torch.get_num_threads()
+            for start in range(0, len(waiting), threads):
+                self.measure(waiting[start : start + threads])
+            self.offset = self._offset()
+
+    def _offset(self) -> float:
+        """Median over the sources that were both measured between samples and estimated."""
+        found = []
+        for row in self.sources:
+            spread = self._common_spread(row)
+            if row in self.raw and spread > 0:
+                cost = (self.measured[row].distance / self.unit) ** 2
+                found.append((cost - self.raw[row]) / spread)
+        return float(np.median(found)) if found else 0.0
 
     def prove(
         self,
@@ -223,7 +239,8 @@ class _Survey:
         """The best that is known of it."""
         found = self.measured.get(row)
         if found is None:
-            return float(self.estimated[row])
+            squared = self.raw[row] + self.offset * self._common_spread(row)
+            return self.unit * math.sqrt(max(squared, 0.0))
         if self._between_samples(row) or not self.target.has_samples:
             return found.distance
         # Comparable with the others only once it carries what class statistics leave out.
@@ -265,7 +282,7 @@ class _Survey:
         return Order(tuple(neighbours), proven, least)
 
     def _by_distance(self) -> list[int]:
-        known = {**self.estimated, **{row: self.distance(row) for row in self.measured}}
+        known = {row: self.distance(row) for row in {*self.raw, *self.measured}}
         return sorted(known, key=lambda row: (known[row], row))
 
     def _between_samples(self, row: int) -> bool:
@@ -277,12 +294,16 @@ class _Survey:
         return "samples" if self._between_samples(row) else "classes"
 
     def _missed(self, row: int) -> float:
+        return (self.estimates.correction + self.offset) * self._common_spread(row)
+
+    def _common_spread(self, row: int) -> float:
+        """Geometric mean of the two sides' mean class variances."""
         part = self.block.classes(row)
         spectra = self.block.class_signatures[part, self.block.dimension :].astype(np.float64)
         spread = float(self.block.class_weights[part] @ np.square(spectra).sum(1))
         moments = self.target.moments
         own = float((moments.weights * moments.traces).sum())
-        return self.estimates.correction * math.sqrt(spread * own)
+        return math.sqrt(spread * own)
 
     def _interval(self, row: int, error: float) -> tuple[float, float]:
         found = self.measured.get(row)

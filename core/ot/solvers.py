@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from dataclasses import dataclass
 
@@ -15,6 +16,35 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import ot as pot
 
+
+class _Quiet:
+    """No warnings while any thread is inside.
+
+    The filters belong to all threads: were each to save and restore them by itself, as the
+    standard library does, those of one could be left to the process by another.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._saved = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *raised: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._saved.__exit__()
+
+
+_quiet = _Quiet()
 # The network simplex needs far fewer steps on 1000 x 1000; POT's own default gives up at 500.
 _MAX_STEPS = 2_000_000
 
@@ -70,8 +100,7 @@ def solve_exactly(
     scaled = costs.detach().cpu().double()
     scale = float(scaled.max())
     scaled = scaled / scale if scale > 0 else scaled
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # reported as a value, below
+    with _quiet:  # reported as a value, below
         plan, log = pot.emd(
             first.numpy(), second.numpy(), scaled.numpy(), numItermax=max_steps, log=True
         )
@@ -99,8 +128,7 @@ def exact_plan(
     Returns:
         ``[N, M]`` optimal plan.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # degenerate marginals: the plan is the best found
+    with _quiet:  # degenerate marginals: the plan is the best found
         plan: NDArray[np.float64] = pot.emd(
             first, second, costs, numItermax=_MAX_STEPS, check_marginals=False, center_dual=False
         )

@@ -211,3 +211,19 @@ def test_progress_never_passes_its_end() -> None:
     )
     assert len(heard) > 1
     assert all(done <= most for done, most in heard)
+
+
+def test_estimates_are_of_the_size_of_sample_that_is_measured() -> None:
+    # In forty dimensions a distance of 256 samples lies some hundredths above one of 500.
+    shape = {"per_class": 250, "dimension": 40}
+    sources = {f"{at}": shifted(at / 8, seed=at + 1, **shape) for at in range(12)}
+    target = shifted(0.1, seed=99, **shape)
+    order, names = rank_named(target, sources, k=3, budget=0)
+    estimates = [
+        (one.distance, sources[name])
+        for one, name in zip(order.neighbours, names, strict=True)
+        if one.measure == "estimate"
+    ]
+    assert len(estimates) == 9
+    for estimate, source in estimates:
+        assert estimate == pytest.approx(otdd(target, source).distance, rel=0.015)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -84,3 +87,15 @@ def test_nonsense_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"marginal|costs"):
         solve_exactly(first, second, costs)
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were() -> None:
+    before = list(warnings.filters)
+    short = torch.rand(60, 60, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def give_up(steps: int) -> bool:
+        return solve_exactly(torch.ones(60), torch.ones(60), short, max_steps=steps).converged
+
+    with ThreadPoolExecutor(4) as pool:
+        assert not any(pool.map(give_up, [1 + at % 7 for at in range(200)]))
+    assert list(warnings.filters) == before
