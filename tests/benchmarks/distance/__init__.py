@@ -1,0 +1,1 @@
+"""What the benchmark of the distance engine measures on and against."""
