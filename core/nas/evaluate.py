@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.nas.classifier import ImageClassifier
 from core.nas.images import LabelledImages, epoch_generator
-from core.nas.loop import PATHS, TrainingConfig, TrainingState, check_limits, run_epochs
+from core.nas.loop import PATHS, Step, TrainingConfig, TrainingState, check_limits, run_epochs
 from core.nas.network import Network
 
 
@@ -136,10 +136,10 @@ def retrain(
         Diverged: a loss is not finite.
     """
 
-    def prepare(epoch: int) -> Callable[[], None]:
+    def prepare(epoch: int) -> Step:
         state.network.drop_path = config.drop_path * epoch / max(1, config.epochs - 1)
         state.network.path_generator = epoch_generator(config.seed, epoch, PATHS)
-        return lambda: None
+        return Step()
 
     for epoch in run_epochs(state, train, valid, config, prepare=prepare):
         yield RetrainRecord(

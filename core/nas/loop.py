@@ -199,13 +199,29 @@ class Meter:
         return Score(loss, int(self._hits) / max(1, self._count))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What the weight steps of one epoch consist of; each part may be left to its default.
+
+    Args:
+        before: Called with the batch (images, labels) before each step.
+        loss: Of a batch: the scalar to descend and the logits to count hits by; plain
+            cross-entropy of the model when omitted.
+        after: Called when the weights have moved.
+    """
+
+    before: Callable[[Tensor, Tensor], None] | None = None
+    loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    after: Callable[[], None] | None = None
+
+
 def run_epochs(
     state: TrainingState,
     train: LabelledImages,
     valid: LabelledImages,
     config: TrainingConfig,
     *,
-    prepare: Callable[[int], Callable[[], None]] | None = None,
+    prepare: Callable[[int], Step] = lambda _epoch: Step(),
 ) -> Iterator[Epoch]:
     """Train until `config.epochs`, yielding after each epoch and once before the first.
 
@@ -217,7 +233,7 @@ def run_epochs(
         train: Images for the weights.
         valid: Images to measure on.
         config: Settings.
-        prepare: Called with the epoch's index; returns what runs before each weight step.
+        prepare: Called with the epoch's index; returns what its steps consist of.
 
     Raises:
         Diverged: a loss is not finite.
@@ -236,8 +252,7 @@ def run_epochs(
     while state.epoch < config.epochs:
         started = time.perf_counter()
         rate = config.rate(state.epoch)
-        before = prepare(state.epoch) if prepare else None
-        score, steps = _train_epoch(state, train, config, before, rate=rate)
+        score, steps = _train_epoch(state, train, config, prepare(state.epoch), rate=rate)
         state.epoch += 1
         valid_score = measure_fresh(state.model, train, valid, config)
         yield Epoch(
@@ -254,7 +269,7 @@ def _train_epoch(
     state: TrainingState,
     train: LabelledImages,
     config: TrainingConfig,
-    before: Callable[[], None] | None,
+    step: Step,
     *,
     rate: float,
 ) -> tuple[Score, int]:
@@ -262,10 +277,13 @@ def _train_epoch(
     state.model.train()
     meter, steps = Meter(), 0
     for images, labels in train.batches(config.batch_size, generator, config.augment):
-        if before is not None:
-            before()
-        logits = state.model(images)
-        loss = F.cross_entropy(logits, labels)
+        if step.before is not None:
+            step.before(images, labels)
+        if step.loss is not None:
+            loss, logits = step.loss(images, labels)
+        else:
+            logits = state.model(images)
+            loss = F.cross_entropy(logits, labels)
         state.descent.step(
             gradients(loss, state.descent.parameters),
             rate=rate,
@@ -273,6 +291,8 @@ def _train_epoch(
             weight_decay=config.weight_decay,
             clip=config.gradient_clip,
         )
+        if step.after is not None:
+            step.after()
         meter.add(loss, logits, labels)
         steps += 1
     return meter.score(), steps

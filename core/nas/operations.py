@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from core.nas.classifier import uniform
 from core.nas.layout import aligned
 from core.nas.normalisation import ScaledBatchNorm
+from core.nas.space import CellSpace
 
 Convolutions = Literal["auto", "dense", "depthwise"]
 Norm = Callable[[int], nn.Module]
@@ -28,6 +29,10 @@ CONVOLUTIONS = {
     "dil_conv_3x3": (3, 2, 1),
     "dil_conv_5x5": (5, 2, 1),
 }
+
+# Operation: kernel size of an ordinary convolution.
+FULL_CONVOLUTIONS = {"conv_1x1": 1, "conv_3x3": 3}
+POOLS = ("max_pool_3x3", "avg_pool_3x3")
 
 # Widest cell for which folding was not slower (AVX-512, one thread, channels-last;
 # tests/benchmarks/bench_search_step.py). Depthwise kernels with dilation miss the fast path.
@@ -195,10 +200,44 @@ class ReLUConvNorm(nn.Module):
         return _normalised(self.norm, pointwise_product(F.relu(maps), self.weight), None)
 
 
+class FullConvolution(nn.Module):
+    """ReLU, an ordinary convolution, normalise, on E edges: one convolution to ``E * C`` maps.
+
+    Args:
+        operation: A key of `FULL_CONVOLUTIONS`.
+        channels: C of the cell.
+        edges: E.
+        generator: Draws the initial weights (CPU).
+        norm: Makes the normalisation of a number of channels.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        channels: int,
+        edges: int,
+        *,
+        generator: torch.Generator,
+        norm: Norm = ScaledBatchNorm,
+    ) -> None:
+        super().__init__()
+        kernel = FULL_CONVOLUTIONS[operation]
+        bound = (channels * kernel**2) ** -0.5
+        self.weight = uniform((1, edges, channels, channels, kernel, kernel), bound, generator)
+        self.norm = norm(edges * channels)
+
+    def forward(self, single: Tensor, scale: Tensor | None = None) -> Tensor:
+        """``[N, C, H, W]`` after the ReLU to ``[N, E*C, H, W]``, edge major."""
+        kernels = self.weight[0].flatten(0, 1)
+        maps = F.conv2d(single, kernels, padding=kernels.shape[-1] // 2)
+        return _normalised(self.norm, maps, scale)
+
+
 class PackedEdges(nn.Module):
     """The mixed operations of all E edges that leave one state.
 
     Args:
+        cell: The operations; at least one is a convolution.
         channels: C of the cell.
         edges: E.
         stride: 2 for the inputs of a reduction cell.
@@ -208,6 +247,7 @@ class PackedEdges(nn.Module):
 
     def __init__(
         self,
+        cell: CellSpace,
         channels: int,
         edges: int,
         *,
@@ -217,9 +257,10 @@ class PackedEdges(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.edges, self.stride = channels, edges, stride
+        self.column = {operation: at for at, operation in enumerate(cell.operations)}
         self.convolutions = nn.ModuleDict(
             {
-                operation: PackedConvolution(
+                operation: _packed(
                     operation,
                     channels,
                     edges,
@@ -227,16 +268,28 @@ class PackedEdges(nn.Module):
                     convolutions=convolutions,
                     generator=generator,
                 )
-                for operation in CONVOLUTIONS
+                for operation in cell.operations
+                if operation in CONVOLUTIONS or operation in FULL_CONVOLUTIONS
             }
         )
         # Pooling has no weights: its normalised output is the same on every edge.
-        self.pool_norm = ScaledBatchNorm(2 * channels)
-        self.reduce = (
-            FactorizedReduce(channels, channels, generator, edges=edges) if stride == 2 else None
+        self.pools = [each for each in cell.operations if each in POOLS]
+        self.pool_norm = (
+            ScaledBatchNorm(len(self.pools) * channels)
+            if self.pools and cell.normalised_pools
+            else None
         )
+        skips = "skip_connect" in self.column
+        self.reduce = (
+            FactorizedReduce(channels, channels, generator, edges=edges)
+            if skips and stride == 2
+            else None
+        )
+        self._identity = skips and stride == 1
+        free = [*self.pools, *(["skip_connect"] if self._identity else [])]
+        self._free_columns = [self.column[operation] for operation in free]
         self._all_folded = all(
-            isinstance(c, PackedConvolution) and c.folded for c in self.convolutions.values()
+            c.folded for c in self.convolutions.values() if isinstance(c, PackedConvolution)
         )
 
     def forward(self, state: Tensor, mixture: Tensor) -> Tensor:
@@ -244,7 +297,7 @@ class PackedEdges(nn.Module):
 
         Args:
             state: ``[N, C, H, W]``.
-            mixture: ``[E, 8]``, the softmaxed alphas of these edges, `OPERATIONS` order.
+            mixture: ``[E, O]``, the weights of the operations on these edges.
 
         Returns:
             ``[N, E*C, h, w]``, edge major.
@@ -255,29 +308,59 @@ class PackedEdges(nn.Module):
         # weight as if it were contiguous.
         scales = mixture.t().repeat_interleave(self.channels, dim=1)
         first, *others = (
-            convolution(rectified, repeated, scales[index])
-            for index, convolution in enumerate(self.convolutions.values(), start=4)
+            convolution(rectified, scales[self.column[operation]])
+            if isinstance(convolution, FullConvolution)
+            else convolution(rectified, repeated, scales[self.column[operation]])
+            for operation, convolution in self.convolutions.items()
         )
         # In place, onto a tensor that is no view: gradients then pass through unchanged.
         total: Tensor = first
         for maps in others:
             total += maps
         if self.reduce is not None:
-            total += self.reduce(state, scales[3])
-        total += self._parameter_free(state, mixture)
+            total += self.reduce(state, scales[self.column["skip_connect"]])
+        if self._free_columns:
+            total += self._parameter_free(state, mixture[:, self._free_columns])
         return total
 
     def _parameter_free(self, state: Tensor, mixture: Tensor) -> Tensor:
         # One 1x1 convolution spreads the pools (and the identity) over the edges; as a matrix
         # product its gradient for the mixture is one too, not a reduction per edge.
-        pools = [
-            F.max_pool2d(state, 3, self.stride, 1),
-            F.avg_pool2d(state, 3, self.stride, 1, count_include_pad=False),
-        ]
-        maps = self.pool_norm(torch.cat(pools, dim=1))
-        if self.stride == 1:
-            maps = torch.cat([aligned(maps), state], dim=1)
-        kinds = maps.shape[1] // self.channels
+        kinds = []
+        if self.pools:
+            pools = torch.cat([pool(each, state, self.stride) for each in self.pools], dim=1)
+            kinds.append(pools if self.pool_norm is None else aligned(self.pool_norm(pools)))
+        if self._identity:
+            kinds.append(state)
+        maps = kinds[0] if len(kinds) == 1 else torch.cat(kinds, dim=1)
         eye = torch.eye(self.channels, dtype=state.dtype, device=state.device)
-        kernels = torch.einsum("ek,oi->eoki", mixture[:, 1 : 1 + kinds], eye)
+        kernels = torch.einsum("ek,oi->eoki", mixture, eye)
         return pointwise_product(maps, kernels.reshape(self.edges * self.channels, -1))
+
+
+def _packed(
+    operation: str,
+    channels: int,
+    edges: int,
+    *,
+    stride: int,
+    convolutions: Convolutions,
+    generator: torch.Generator,
+) -> nn.Module:
+    if operation in FULL_CONVOLUTIONS:
+        return FullConvolution(operation, channels, edges, generator=generator)
+    return PackedConvolution(
+        operation,
+        channels,
+        edges,
+        stride=stride,
+        convolutions=convolutions,
+        generator=generator,
+    )
+
+
+def pool(operation: str, state: Tensor, stride: int) -> Tensor:
+    """``max_pool_3x3`` or ``avg_pool_3x3`` of ``[N, C, H, W]``; padding does not count."""
+    if operation == "max_pool_3x3":
+        return F.max_pool2d(state, 3, stride, 1)
+    return F.avg_pool2d(state, 3, stride, 1, count_include_pad=False)

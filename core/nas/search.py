@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -15,6 +15,7 @@ from core.nas.loop import (
     VALID,
     Diverged,
     Epoch,
+    Step,
     TrainingConfig,
     TrainingState,
     check_limits,
@@ -81,11 +82,12 @@ class EpochRecord:
         valid_loss: On the whole validation half, with re-estimated statistics.
         valid_accuracy: Likewise, in 0..1. The alphas were fitted to these images.
         learning_rate: Of the weights in this epoch.
-        entropy_normal: Mean entropy in nats of the normal cell's mixtures, at most log 8.
-        entropy_reduction: Likewise of the reduction cell's.
+        entropy_normal: Mean entropy in nats of the normal cell's mixtures, at most the logarithm
+            of the number of operations.
+        entropy_reduction: Likewise of the reduction cell's; None where none is searched.
         skip_count: Skip connections in the normal cell if derived now.
-        alphas_normal: Softmaxed, ``[edges][8]``, rounded to 4 digits.
-        alphas_reduction: Likewise.
+        alphas_normal: Softmaxed, ``[edges][operations]``, rounded to 4 digits.
+        alphas_reduction: Likewise; empty where no reduction cell is searched.
         seconds: Wall clock of the whole epoch, evaluation included.
         steps: Weight steps (as many architecture steps).
     """
@@ -97,7 +99,7 @@ class EpochRecord:
     valid_accuracy: float
     learning_rate: float
     entropy_normal: float
-    entropy_reduction: float
+    entropy_reduction: float | None
     skip_count: int
     alphas_normal: Alphas
     alphas_reduction: Alphas
@@ -126,9 +128,9 @@ def run(
         Diverged: a loss is not finite.
     """
 
-    def prepare(epoch: int) -> Callable[[], None]:
+    def prepare(epoch: int) -> Step:
         batches = _endless(valid, config, epoch)
-        return lambda: _architecture_step(state, *next(batches), config)
+        return Step(before=lambda *_: _architecture_step(state, *next(batches), config))
 
     for epoch in run_epochs(state, train, valid, config, prepare=prepare):
         yield _record(epoch, state.supernet)
@@ -155,6 +157,7 @@ def _endless(
 
 
 def _record(epoch: Epoch, supernet: Supernet) -> EpochRecord:
+    alphas = supernet.alphas()
     return EpochRecord(
         epoch=epoch.index,
         train_loss=epoch.train.loss,
@@ -162,11 +165,11 @@ def _record(epoch: Epoch, supernet: Supernet) -> EpochRecord:
         valid_loss=epoch.valid.loss,
         valid_accuracy=epoch.valid.accuracy,
         learning_rate=epoch.learning_rate,
-        entropy_normal=mean_entropy(supernet.alphas_normal),
-        entropy_reduction=mean_entropy(supernet.alphas_reduction),
+        entropy_normal=mean_entropy(alphas["normal"]),
+        entropy_reduction=mean_entropy(alphas["reduction"]) if "reduction" in alphas else None,
         skip_count=derive(supernet).skip_count,
-        alphas_normal=_rounded(supernet.alphas_normal),
-        alphas_reduction=_rounded(supernet.alphas_reduction),
+        alphas_normal=_rounded(alphas["normal"]),
+        alphas_reduction=_rounded(alphas["reduction"]) if "reduction" in alphas else (),
         seconds=epoch.seconds,
         steps=epoch.steps,
     )

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.nas.genotype import OPERATIONS
-from core.nas.space import Space
+from core.nas.space import CELL_SPACES, Space
 from core.nas.supernet import Supernet, outgoing_rows
+
+OPERATIONS = CELL_SPACES["darts"].operations
 
 
 def norm(channels: int) -> nn.BatchNorm2d:

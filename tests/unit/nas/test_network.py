@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from core.nas.derive import derive, mean_entropy
-from core.nas.genotype import OPERATIONS, Edge, Genotype
+from core.nas.genotype import Edge, Genotype
 from core.nas.network import Network, flops, inherit, parameter_count, unfold
 from core.nas.operations import PackedConvolution
-from core.nas.space import Space
+from core.nas.space import CELL_SPACES, Space
 from core.nas.supernet import Supernet
+
+OPERATIONS = CELL_SPACES["darts"].operations
 
 
 def decided(space: Space, genotype: Genotype, *, training: bool) -> Supernet:
