@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.nas.augmentation import Augmentation, Augmenter
 from core.nas.classifier import ImageClassifier
-from core.nas.images import AUGMENTATIONS, Augmentation, LabelledImages, epoch_generator
+from core.nas.images import LabelledImages, epoch_generator
 from core.nas.normalisation import reestimate
 from core.nas.optimisers import Momentum, Optimiser
 
 # Streams of `epoch_generator`: independent randomness within one epoch.
 TRAIN, VALID, STATISTICS, PATHS = 2, 3, 4, 5
+RELAXATION, GUARD = 16, 17
 
 # Without a backward pass larger batches fit, and small networks spend less on each call.
 _MEASURING_BATCH = 256
@@ -40,7 +42,9 @@ class TrainingConfig:
         momentum: Of SGD.
         weight_decay: On weights.
         gradient_clip: Largest norm of the weights' gradient.
-        augment: See `LabelledImages.batches`.
+        augment: Policy of the training images' augmentation, see `Augmenter`.
+        flip: Mirror training images at random; wrong for letters and digits.
+        cutout: Side of the square that the policy ``cutout`` erases, as a share of the image's.
         statistics_images: Training images that re-estimate running statistics before measuring.
         seed: Decides every shuffle and augmentation.
 
@@ -56,6 +60,8 @@ class TrainingConfig:
     weight_decay: float = 3e-4
     gradient_clip: float = 5.0
     augment: Augmentation = "shift"
+    flip: bool = False
+    cutout: float = 0.5
     statistics_images: int = 1024
     seed: int = 0
 
@@ -67,14 +73,19 @@ class TrainingConfig:
         "momentum": (0.0, 0.9999),
         "weight_decay": (0.0, 1.0),
         "gradient_clip": (1e-6, 1e6),
+        "cutout": (0.0, 1.0),
         "statistics_images": (2, 1_000_000_000),
         "seed": (0, 2**63 - 1),
     }
 
     def __post_init__(self) -> None:
         check_limits(self, self.LIMITS)
-        if self.augment not in AUGMENTATIONS:
-            raise ValueError(f"augment: {self.augment!r} is not in {', '.join(AUGMENTATIONS)}")
+        _ = self.augmenter  # refuses what it cannot be built of
+
+    @property
+    def augmenter(self) -> Augmenter:
+        """What the training images go through."""
+        return Augmenter(policy=self.augment, flip=self.flip, cutout=self.cutout)
 
     def rate(self, epoch: int) -> float:
         """Learning rate of the epoch with this index (cosine, Loshchilov & Hutter 2017)."""
@@ -276,7 +287,7 @@ def _train_epoch(
     generator = epoch_generator(config.seed, state.epoch, TRAIN)
     state.model.train()
     meter, steps = Meter(), 0
-    for images, labels in train.batches(config.batch_size, generator, config.augment):
+    for images, labels in train.batches(config.batch_size, generator, config.augmenter):
         if step.before is not None:
             step.before(images, labels)
         if step.loss is not None:
