@@ -9,10 +9,10 @@ from torch import Tensor
 
 from core.nas.genotype import Cell, Edge, Genotype
 from core.nas.space import Space
-from core.nas.supernet import Supernet
+from core.nas.supernet import Relaxation, Supernet, softmax
 
 
-def derive(supernet: Supernet) -> Genotype:
+def derive(supernet: Supernet, preference: Relaxation = softmax) -> Genotype:
     """The genotype by magnitude (Liu et al. 2019, section 2.4).
 
     Every node keeps the in-edges whose strongest operation, other than ``none``, weighs most,
@@ -22,6 +22,8 @@ def derive(supernet: Supernet) -> Genotype:
 
     Args:
         supernet: Its architecture parameters are read; nothing else matters.
+        preference: How alphas become the weights that are compared; a method of search has its
+            own (`core.nas.methods.Method.preference`).
 
     Returns:
         A genotype with the nodes of the supernet's space.
@@ -29,7 +31,7 @@ def derive(supernet: Supernet) -> Genotype:
     Raises:
         ValueError: the alphas are not finite.
     """
-    return strongest(supernet.space, supernet.strengths())
+    return strongest(supernet.space, supernet.strengths(preference))
 
 
 def strongest(space: Space, strengths: Mapping[str, Tensor]) -> Genotype:

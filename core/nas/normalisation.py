@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,22 @@ class ScaledBatchNorm(nn.Module):
             momentum=0.1 if self.momentum is None else self.momentum,
             eps=self.eps,
         )
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Put running statistics back as they were, whatever passes in training mode lie between."""
+    buffers = [
+        buffer
+        for layer in model.modules()
+        if isinstance(layer, ScaledBatchNorm | nn.BatchNorm2d)
+        for buffer in layer.buffers()
+    ]
+    kept = torch._foreach_clone(buffers)
+    try:
+        yield
+    finally:
+        torch._foreach_copy_(buffers, kept)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The bilevel search (Liu et al. 2019, algorithm 1, first order): pure over a resumable state."""
+"""The bilevel search (Liu et al. 2019, algorithm 1) by any method: pure over a resumable state."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from core.nas.derive import derive, mean_entropy
@@ -19,9 +18,9 @@ from core.nas.loop import (
     TrainingConfig,
     TrainingState,
     check_limits,
-    gradients,
     run_epochs,
 )
+from core.nas.methods.base import Method
 from core.nas.optimisers import Adam, Optimiser
 from core.nas.supernet import Supernet
 
@@ -52,20 +51,26 @@ class SearchConfig(TrainingConfig):
 
 
 class SearchState(TrainingState):
-    """A supernet, the optimisers of its weights and alphas, and the completed epochs.
+    """A supernet, the optimisers of its weights and alphas, a method, and the completed epochs.
 
     Args:
         supernet: Trained in place.
+        method: Made for this supernet by `core.nas.methods.create`; first-order DARTS if None.
     """
 
-    def __init__(self, supernet: Supernet) -> None:
+    def __init__(self, supernet: Supernet, method: Method | None = None) -> None:
         super().__init__(supernet, supernet.weight_parameters())
         self.supernet = supernet
         self.adam = Adam(supernet.alpha_parameters())
+        self.method = Method(supernet) if method is None else method
 
     def optimisers(self) -> dict[str, Optimiser]:
         """The optimisers by the name under which their tensors are kept."""
         return {"descent": self.descent, "adam": self.adam}
+
+    def _live(self) -> dict[str, Tensor]:
+        own = {f"method.{name}": value for name, value in self.method.tensors().items()}
+        return super()._live() | own
 
 
 Alphas = tuple[tuple[float, ...], ...]
@@ -86,10 +91,11 @@ class EpochRecord:
             of the number of operations.
         entropy_reduction: Likewise of the reduction cell's; None where none is searched.
         skip_count: Skip connections in the normal cell if derived now.
-        alphas_normal: Softmaxed, ``[edges][operations]``, rounded to 4 digits.
+        alphas_normal: The weights that a genotype is derived by (DARTS: softmaxed alphas),
+            ``[edges][operations]``, rounded to 4 digits.
         alphas_reduction: Likewise; empty where no reduction cell is searched.
         seconds: Wall clock of the whole epoch, evaluation included.
-        steps: Weight steps (as many architecture steps).
+        steps: Weight steps (as many architecture steps where the alphas move).
     """
 
     epoch: int
@@ -112,11 +118,9 @@ def run(
 ) -> Iterator[EpochRecord]:
     """Alternate architecture steps on `valid` with weight steps on `train`.
 
-    First order: the architecture's gradient is taken at the current weights (xi = 0 in
-    equation 6) and backpropagated to the alphas only.
-
     Args:
-        state: Advanced in place; `state.tensors()` between two records is a checkpoint.
+        state: Advanced in place, by its method; `state.tensors()` between two records is a
+            checkpoint.
         train: Training half.
         valid: Validation half, on the same device.
         config: Settings; the same for a resumed run.
@@ -127,24 +131,40 @@ def run(
     Raises:
         Diverged: a loss is not finite.
     """
+    method = state.method
+    state.supernet.relaxation = method.relax
+    for epoch in run_epochs(
+        state, train, valid, config, prepare=lambda epoch: _step(state, valid, config, epoch)
+    ):
+        if epoch.index:
+            method.finish(valid, config)
+        yield _record(epoch, state)
 
-    def prepare(epoch: int) -> Step:
-        batches = _endless(valid, config, epoch)
-        return Step(before=lambda *_: _architecture_step(state, *next(batches), config))
 
-    for epoch in run_epochs(state, train, valid, config, prepare=prepare):
-        yield _record(epoch, state.supernet)
+def _step(state: SearchState, valid: LabelledImages, config: SearchConfig, epoch: int) -> Step:
+    supernet, method = state.supernet, state.method
+    method.begin(epoch, config)
+    batches = _endless(valid, config, epoch)
 
+    def before(images: Tensor, labels: Tensor) -> None:
+        if method.searching:
+            supernet.relaxation = method.relax_alphas
+            found = method.gradients(
+                (images, labels),
+                next(batches),
+                descent=state.descent,
+                config=config,
+                rate=config.rate(epoch),
+            )
+            state.adam.step(
+                found, rate=config.alpha_learning_rate, weight_decay=config.alpha_weight_decay
+            )
+        supernet.relaxation = method.relax_weights
 
-def _architecture_step(
-    state: SearchState, images: Tensor, labels: Tensor, config: SearchConfig
-) -> None:
-    loss = F.cross_entropy(state.supernet(images), labels)
-    state.adam.step(
-        gradients(loss, state.adam.parameters),
-        rate=config.alpha_learning_rate,
-        weight_decay=config.alpha_weight_decay,
-    )
+    def after() -> None:
+        supernet.relaxation = method.relax
+
+    return Step(before=before, after=after)
 
 
 def _endless(
@@ -156,8 +176,13 @@ def _endless(
         yield from images.batches(config.batch_size, generator, config.augment)
 
 
-def _record(epoch: Epoch, supernet: Supernet) -> EpochRecord:
-    alphas = supernet.alphas()
+def _record(epoch: Epoch, state: SearchState) -> EpochRecord:
+    method = state.method
+    weights = {
+        kind: method.preference(kind, alphas.detach())
+        for kind, alphas in state.supernet.alphas().items()
+    }
+    reduction = weights.get("reduction")
     return EpochRecord(
         epoch=epoch.index,
         train_loss=epoch.train.loss,
@@ -165,16 +190,15 @@ def _record(epoch: Epoch, supernet: Supernet) -> EpochRecord:
         valid_loss=epoch.valid.loss,
         valid_accuracy=epoch.valid.accuracy,
         learning_rate=epoch.learning_rate,
-        entropy_normal=mean_entropy(alphas["normal"]),
-        entropy_reduction=mean_entropy(alphas["reduction"]) if "reduction" in alphas else None,
-        skip_count=derive(supernet).skip_count,
-        alphas_normal=_rounded(alphas["normal"]),
-        alphas_reduction=_rounded(alphas["reduction"]) if "reduction" in alphas else (),
+        entropy_normal=mean_entropy(weights["normal"].log()),
+        entropy_reduction=None if reduction is None else mean_entropy(reduction.log()),
+        skip_count=derive(state.supernet, method.preference).skip_count,
+        alphas_normal=_rounded(weights["normal"]),
+        alphas_reduction=() if reduction is None else _rounded(reduction),
         seconds=epoch.seconds,
         steps=epoch.steps,
     )
 
 
-def _rounded(alphas: Tensor) -> Alphas:
-    rows = alphas.detach().softmax(dim=-1).tolist()
-    return tuple(tuple(round(value, 4) for value in row) for row in rows)
+def _rounded(weights: Tensor) -> Alphas:
+    return tuple(tuple(round(value, 4) for value in row) for row in weights.tolist())

@@ -221,15 +221,15 @@ class Supernet(CellNetwork):
             if not name.startswith(("alphas_", "betas_"))
         ]
 
-    def strengths(self) -> dict[str, Tensor]:
-        """Operations' weights ``[edges, O]`` by kind of cell, by the softmax and without gradient.
+    def strengths(self, relaxation: Relaxation = softmax) -> dict[str, Tensor]:
+        """Operations' weights ``[edges, O]`` by kind of cell, without gradient.
 
         With partial channels times the edge's share among those into its node (Xu et al. 2020,
         section 3.3).
         """
         found = {}
         for kind, alphas in self.alphas().items():
-            weights = alphas.detach().softmax(dim=-1)
+            weights = relaxation(kind, alphas.detach())
             shares = self._shares(kind)
             found[kind] = weights if shares is None else weights * shares.detach()
         return found
