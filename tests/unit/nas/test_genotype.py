@@ -101,3 +101,18 @@ def test_space_round_trip_and_sizes() -> None:
 def test_the_serving_process_can_read_both_without_torch() -> None:
     code = "import core.nas.genotype, core.nas.space, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_cells_of_another_space_say_which_and_keep_all_edges() -> None:
+    cell = ((Edge("conv_3x3", 0),), (Edge("none", 0), Edge("skip_connect", 1)))
+    genotype = Genotype(normal=cell, reduction=(), cells="nas-bench-201")
+    assert Genotype.from_json(genotype.to_json()) == genotype
+    assert json.loads(genotype.to_json())["cells"] == "nas-bench-201"
+    with pytest.raises(ValueError, match="expected 2 edges, got 1"):
+        Genotype(normal=(*cell[:1], cell[0]), reduction=(), cells="nas-bench-201")
+    with pytest.raises(ValueError, match="no reduction cell"):
+        Genotype(normal=cell, reduction=cell, cells="nas-bench-201")
+    with pytest.raises(ValueError, match="unknown operation 'conv_3x3'"):
+        Genotype(normal=(cell[0] * 2,), reduction=(cell[0] * 2,), cells="s2")
+    with pytest.raises(ValueError, match="no cell space"):
+        Genotype(normal=cell, reduction=cell, cells="s9")
