@@ -117,13 +117,16 @@ def _course(desk: Desk, index: int, train: LabelledImages, valid: LabelledImages
     config = bilevel.configure(spec.training, spec.learning_rates[index])
     stage = f"search:{index}"
     if written.live:
-        state = bilevel.blank(desk.space, train.classes, device=desk.context.device)
+        method = spec.training.method
+        state = bilevel.blank(desk.space, train.classes, device=desk.context.device, method=method)
         state.load(written.live)
         seconds, history = written.live_seconds, written.live_history
         return Course(state, train, valid, config, stage, seconds, history)
     began = time.perf_counter()
     origin = starts.origin(desk.inputs, written, desk.context)
-    state = bilevel.start(origin, train, valid, config, head=spec.head.value)
+    state = bilevel.start(
+        origin, train, valid, config, head=spec.head.value, method=spec.training.method
+    )
     return Course(state, train, valid, config, stage, time.perf_counter() - began)
 
 
