@@ -22,7 +22,7 @@ from core.nas.loop import TrainingConfig, TrainingState, run_epochs
 from core.nas.network import Network, inherit, parameter_count
 from core.nas.normalisation import reestimate
 from core.nas.selection.variation import mutate, sample
-from core.nas.supernet import Supernet
+from core.nas.supernet import Relaxation, Supernet, softmax
 
 _SAMPLES, _EVOLUTION, _IMAGES = 22, 23, 24  # streams of `epoch_generator`
 _ATTEMPTS = 50  # draws in search of a genotype not had yet; small spaces run out of them
@@ -55,11 +55,16 @@ class Candidate:
     parameters: int
 
 
-def magnitude(supernet: Supernet, *, max_skips: int) -> Genotype:
+def magnitude(supernet: Supernet, *, max_skips: int, preference: Relaxation = softmax) -> Genotype:
     """`core.nas.derive.derive` with at most `max_skips` skip connections in the normal cell.
 
     While there are more, the weakest of those kept is ruled out and the rule applied anew
     (as in Chen et al. 2019, arXiv 1904.12760, section 3.3).
+
+    Args:
+        supernet: Its architecture parameters are read.
+        max_skips: Most skip connections.
+        preference: As for `derive`.
 
     Raises:
         ValueError: `max_skips` is negative, or the alphas are not finite.
@@ -67,7 +72,7 @@ def magnitude(supernet: Supernet, *, max_skips: int) -> Genotype:
     if max_skips < 0:
         raise ValueError(f"max_skips: {max_skips} is negative")
     space = supernet.space
-    strengths = {kind: weights.clone() for kind, weights in supernet.strengths().items()}
+    strengths = {kind: weights.clone() for kind, weights in supernet.strengths(preference).items()}
     genotype = strongest(space, strengths)
     while genotype.skip_count > max_skips:
         column = space.operations.index("skip_connect")
@@ -84,7 +89,13 @@ def magnitude(supernet: Supernet, *, max_skips: int) -> Genotype:
 
 
 def proposals(
-    supernet: Supernet, *, samples: int, max_skips: int, seed: int, given: Iterable[Proposal] = ()
+    supernet: Supernet,
+    *,
+    samples: int,
+    max_skips: int,
+    seed: int,
+    given: Iterable[Proposal] = (),
+    preference: Relaxation = softmax,
 ) -> list[Proposal]:
     """Different genotypes worth scoring: by magnitude, with few skips, given ones, and samples.
 
@@ -94,15 +105,17 @@ def proposals(
         max_skips: For the constrained magnitude.
         seed: Decides the draws.
         given: Others, such as what `core.nas.selection.perturbation` chose.
+        preference: As for `derive`; the samples follow it too.
 
     Returns:
         Each genotype once, under its first origin.
     """
-    found: dict[Genotype, str] = {derive(supernet): "magnitude"}
-    found.setdefault(magnitude(supernet, max_skips=max_skips), f"magnitude, {max_skips} skips")
+    found: dict[Genotype, str] = {derive(supernet, preference): "magnitude"}
+    constrained = magnitude(supernet, max_skips=max_skips, preference=preference)
+    found.setdefault(constrained, f"magnitude, {max_skips} skips")
     for proposal in given:
         found.setdefault(proposal.genotype, proposal.origin)
-    generator, strengths = epoch_generator(seed, 0, _SAMPLES), supernet.strengths()
+    generator, strengths = epoch_generator(seed, 0, _SAMPLES), supernet.strengths(preference)
     wanted = len(found) + samples
     for _ in range(_ATTEMPTS + samples):
         if len(found) < wanted:

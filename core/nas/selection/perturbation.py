@@ -80,7 +80,7 @@ def perturb(
     four nodes 240 passes.
 
     Args:
-        supernet: Trained; unchanged.
+        supernet: Trained; unchanged. Its own relaxation gives the weights.
         valid: Validation half, on the supernet's device.
         seed: Decides orders and the sample of images.
         batch_size: Images per forward pass; larger batches have steadier statistics.
@@ -134,14 +134,16 @@ class _Trial:
     """A copy of the supernet whose edges are decided one after another."""
 
     def __init__(self, supernet: Supernet, images: LabelledImages, batch_size: int) -> None:
-        self.supernet = copy.deepcopy(supernet).train()
+        # The relaxation may be bound to a method of search, which is not copied along.
+        self.relaxation = supernet.relaxation
+        memo = {id(self.relaxation): self.relaxation}
+        self.supernet = copy.deepcopy(supernet, memo).train()
         self.images, self.batch_size = images, batch_size
         for layer in self.supernet.modules():
             if isinstance(layer, ScaledBatchNorm | nn.BatchNorm2d):
                 layer.momentum = 0.0  # trials leave no trace in the running statistics
         # Rows of the mixtures that are no longer the softmax's: ``[O]`` by (kind, edge).
         self.fixed: dict[tuple[str, int], Tensor] = {}
-        self.relaxation = supernet.relaxation
         self.supernet.relaxation = self._relaxed
         self.columns = [supernet.space.operations.index(n) for n in choices(supernet.space.cell)]
 

@@ -145,6 +145,31 @@ def test_an_interrupted_selection_goes_on_alike(halves: Halves) -> None:
         decided_genotype(space, whole[:3])
 
 
+class Inverted:
+    """A relaxation bound to something that refuses to be copied, as methods of search may."""
+
+    def __deepcopy__(self, memo: object) -> Inverted:
+        raise AssertionError("copied")
+
+    def relax(self, kind: str, alphas: Tensor) -> Tensor:
+        return (-alphas).softmax(1)
+
+
+def test_the_supernets_own_relaxation_weighs(halves: Halves) -> None:
+    space = Space(channels=4, layers=3, nodes=1, input_channels=1, cells="s2")
+    supernet, inverted = prepared(space, halves), prepared(space, halves)
+    with torch.no_grad():
+        for plain, other in zip(
+            supernet.alpha_parameters(), inverted.alpha_parameters(), strict=True
+        ):
+            plain.normal_(generator=torch.Generator().manual_seed(1))
+            other.copy_(-plain)
+    expected = outcome(supernet, halves[1])
+    assert outcome(inverted, halves[1]) != expected
+    inverted.relaxation = Inverted().relax
+    assert outcome(inverted, halves[1]) == expected
+
+
 def test_tuning_moves_only_the_copy(halves: Halves) -> None:
     space = Space(channels=4, layers=3, nodes=1, input_channels=1, cells="s2")
     supernet = prepared(space, halves)
