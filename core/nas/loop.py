@@ -17,10 +17,10 @@ from core.nas.classifier import ImageClassifier
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.normalisation import reestimate
 from core.nas.optimisers import Momentum, Optimiser
+from core.nas.precision import Precision, autocast, deterministic, require, widened
 
 # Streams of `epoch_generator`: independent randomness within one epoch.
 TRAIN, VALID, STATISTICS, PATHS = 2, 3, 4, 5
-RELAXATION, GUARD = 16, 17
 
 # Without a backward pass larger batches fit, and small networks spend less on each call.
 _MEASURING_BATCH = 256
@@ -37,8 +37,9 @@ class TrainingConfig:
     Args:
         epochs: Passes over the training images; 0 only measures the start.
         batch_size: Largest batch.
-        learning_rate: Of the first epoch.
+        learning_rate: Of the first epoch after the warm-up.
         learning_rate_min: Of the cosine's end.
+        warmup_epochs: Epochs in which the rate rises, linearly (Goyal et al. 2017, section 2.2).
         momentum: Of SGD.
         weight_decay: On weights.
         gradient_clip: Largest norm of the weights' gradient.
@@ -46,6 +47,8 @@ class TrainingConfig:
         flip: Mirror training images at random; wrong for letters and digits.
         cutout: Side of the square that the policy ``cutout`` erases, as a share of the image's.
         statistics_images: Training images that re-estimate running statistics before measuring.
+        precision: Of the weight steps' forward and backward passes; measuring is in fp32.
+        deterministic: Whether an operation that may not repeat to the bit is an error.
         seed: Decides every shuffle and augmentation.
 
     Raises:
@@ -56,6 +59,7 @@ class TrainingConfig:
     batch_size: int = 64
     learning_rate: float = 0.025
     learning_rate_min: float = 0.001
+    warmup_epochs: int = 0
     momentum: float = 0.9
     weight_decay: float = 3e-4
     gradient_clip: float = 5.0
@@ -63,6 +67,8 @@ class TrainingConfig:
     flip: bool = False
     cutout: float = 0.5
     statistics_images: int = 1024
+    precision: Precision = "fp32"
+    deterministic: bool = False
     seed: int = 0
 
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
@@ -70,6 +76,7 @@ class TrainingConfig:
         "batch_size": (2, 65_536),
         "learning_rate": (0.0, 10.0),
         "learning_rate_min": (0.0, 10.0),
+        "warmup_epochs": (0, 100_000),
         "momentum": (0.0, 0.9999),
         "weight_decay": (0.0, 1.0),
         "gradient_clip": (1e-6, 1e6),
@@ -81,16 +88,26 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         check_limits(self, self.LIMITS)
         _ = self.augmenter  # refuses what it cannot be built of
+        require(self.precision, torch.device("cpu"))  # the name; the device is not known yet
 
     @property
     def augmenter(self) -> Augmenter:
         """What the training images go through."""
         return Augmenter(policy=self.augment, flip=self.flip, cutout=self.cutout)
 
-    def rate(self, epoch: int) -> float:
-        """Learning rate of the epoch with this index (cosine, Loshchilov & Hutter 2017)."""
+    def rate(self, epoch: int, epochs: int | None = None) -> float:
+        """Learning rate of the epoch with this index (cosine, Loshchilov & Hutter 2017).
+
+        Args:
+            epoch: From 0.
+            epochs: Where the cosine ends; by default where the settings say.
+        """
+        end, warmup = self.epochs if epochs is None else epochs, self.warmup_epochs
         low, high = self.learning_rate_min, self.learning_rate
-        return low + (high - low) * (1 + math.cos(math.pi * epoch / max(1, self.epochs))) / 2
+        if epoch < warmup:
+            return high * (epoch + 1) / (warmup + 1)
+        passed = (epoch - warmup) / max(1, end - warmup)
+        return low + (high - low) * (1 + math.cos(math.pi * passed)) / 2
 
 
 def check_limits(config: TrainingConfig, limits: dict[str, tuple[float, float]]) -> None:
@@ -128,6 +145,18 @@ class TrainingState:
         """The optimisers by the name under which their tensors are kept."""
         return {"descent": self.descent}
 
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules by the name under which their tensors are kept; the model first."""
+        return {"model": self.model}
+
+    def result(self) -> ImageClassifier:
+        """What is measured after an epoch, and handed on in the end."""
+        return self.model
+
+    def last_epoch(self, config: TrainingConfig) -> int:
+        """How many epochs the training has in all."""
+        return config.epochs
+
     def tensors(self) -> dict[str, Tensor]:
         """Copies on the CPU of everything a resume needs: contiguous, fit for safetensors."""
         copies = {n: t.detach().cpu().clone().contiguous() for n, t in self._live().items()}
@@ -155,8 +184,12 @@ class TrainingState:
         self.epoch = int(tensors["epoch"])
 
     def _live(self) -> dict[str, Tensor]:
-        live = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        live: dict[str, Tensor] = {}
+        names: dict[int, str] = {}
+        for place, module in self.modules().items():
+            live |= {f"{place}.{name}": value for name, value in module.state_dict().items()}
+            inside = "" if module is self.model else f"{place}."
+            names |= {id(p): inside + name for name, p in module.named_parameters()}
         for kind, optimiser in self.optimisers().items():
             for moment, values in optimiser.moments().items():
                 for parameter, value in zip(optimiser.parameters, values, strict=True):
@@ -217,7 +250,7 @@ class Step:
     Args:
         before: Called with the batch (images, labels) before each step.
         loss: Of a batch: the scalar to descend and the logits to count hits by; plain
-            cross-entropy of the model when omitted.
+            cross-entropy of the model when omitted. Called in the context of the precision.
         after: Called when the weights have moved.
     """
 
@@ -233,6 +266,7 @@ def run_epochs(
     config: TrainingConfig,
     *,
     prepare: Callable[[int], Step] = lambda _epoch: Step(),
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Epoch]:
     """Train until `config.epochs`, yielding after each epoch and once before the first.
 
@@ -245,34 +279,42 @@ def run_epochs(
         valid: Images to measure on.
         config: Settings.
         prepare: Called with the epoch's index; returns what its steps consist of.
+        clock: Seconds from any origin.
 
     Raises:
         Diverged: a loss is not finite.
+        ValueError: the device cannot compute in the precision asked for.
+        RuntimeError: an operation does not repeat to the bit, where that is asked for.
     """
+    require(config.precision, train.images.device)
     if state.epoch == 0:
-        started = time.perf_counter()
-        valid_score = measure_fresh(state.model, train, valid, config)
+        started, model = clock(), state.result()
+        with deterministic(config.deterministic):
+            valid_score = measure_fresh(model, train, valid, config)
+            score = measure(model, _statistics_sample(train, config), _MEASURING_BATCH)
         yield Epoch(
             index=0,
             learning_rate=config.rate(0),
-            train=measure(state.model, _statistics_sample(train, config), _MEASURING_BATCH),
+            train=score,
             valid=valid_score,
             steps=0,
-            seconds=time.perf_counter() - started,
+            seconds=clock() - started,
         )
-    while state.epoch < config.epochs:
-        started = time.perf_counter()
-        rate = config.rate(state.epoch)
-        score, steps = _train_epoch(state, train, config, prepare(state.epoch), rate=rate)
-        state.epoch += 1
-        valid_score = measure_fresh(state.model, train, valid, config)
+    while state.epoch < state.last_epoch(config):
+        started = clock()
+        rate = config.rate(state.epoch, state.last_epoch(config))
+        # Never across a yield: the setting is the process's, also while others compute.
+        with deterministic(config.deterministic):
+            score, steps = _train_epoch(state, train, config, prepare(state.epoch), rate=rate)
+            state.epoch += 1
+            valid_score = measure_fresh(state.result(), train, valid, config)
         yield Epoch(
             index=state.epoch,
             learning_rate=rate,
             train=score,
             valid=valid_score,
             steps=steps,
-            seconds=time.perf_counter() - started,
+            seconds=clock() - started,
         )
 
 
@@ -290,11 +332,12 @@ def _train_epoch(
     for images, labels in train.batches(config.batch_size, generator, config.augmenter):
         if step.before is not None:
             step.before(images, labels)
-        if step.loss is not None:
-            loss, logits = step.loss(images, labels)
-        else:
-            logits = state.model(images)
-            loss = F.cross_entropy(logits, labels)
+        with autocast(config.precision, images.device):
+            if step.loss is not None:
+                loss, logits = step.loss(images, labels)
+            else:
+                logits = widened(state.model(images))
+                loss = F.cross_entropy(logits, labels)
         state.descent.step(
             gradients(loss, state.descent.parameters),
             rate=rate,

@@ -64,8 +64,7 @@ def largest_by_trial(attempt: Callable[[int], None], *, limit: int) -> int:
         except torch.OutOfMemoryError:
             break
         finally:
-            if torch.cuda.is_initialized():
-                torch.cuda.empty_cache()  # or fragments of a trial make the next one fail
+            torch.cuda.empty_cache()  # or fragments of a trial make the next one fail
         fitting, count = count, 2 * count
     if not fitting:
         raise _nothing_fits(limit)

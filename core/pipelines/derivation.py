@@ -10,12 +10,13 @@ from core.domain.searches import SearchSpec
 from core.errors import Diverged
 from core.nas import loop
 from core.nas.derive import derive as derive_genotype
-from core.nas.evaluate import RetrainConfig, RetrainState, evaluate, retrain
+from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
 from core.nas.head import fit_head, remove_temperature
 from core.nas.images import LabelledImages
 from core.nas.network import Network, inherit
 from core.nas.normalisation import reestimate
+from core.nas.retrain import RetrainConfig, RetrainState, retrain
 from core.nas.space import Space
 from core.nas.supernet import Supernet
 from core.pipelines import bilevel
