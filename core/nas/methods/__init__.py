@@ -9,14 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from core.nas.methods.auxiliary_skip import AuxiliarySkip
 from core.nas.methods.base import Method
+from core.nas.methods.dirichlet import Dirichlet
+from core.nas.methods.operation_dropping import OperationDropping
+from core.nas.methods.partial_channels import PartialChannels
+from core.nas.methods.random_smoothing import RandomSmoothing
 from core.nas.methods.second_order import SecondOrder
 from core.nas.supernet import Supernet
 
 __all__ = ["METHODS", "PAPERS", "Method", "create"]
 
 METHODS: Mapping[str, Callable[..., Method]] = {
-    method.name: method for method in (Method, SecondOrder)
+    method.name: method
+    for method in (
+        Method,
+        SecondOrder,
+        PartialChannels,
+        Dirichlet,
+        RandomSmoothing,
+        AuxiliarySkip,
+        OperationDropping,
+    )
 }
 
 _DARTS: dict[str, Any] = {
@@ -34,6 +48,15 @@ _DARTS: dict[str, Any] = {
 PAPERS: Mapping[str, Mapping[str, Any]] = {
     "darts": _DARTS,
     "darts-second-order": _DARTS,
+    "pc-darts": _DARTS
+    | {"batch_size": 256, "learning_rate": 0.1, "learning_rate_min": 0.0}
+    | {"alpha_learning_rate": 6e-4},
+    "drnas": _DARTS
+    | {"learning_rate": 0.1, "learning_rate_min": 0.0}
+    | {"alpha_learning_rate": 6e-4, "alpha_weight_decay": 0.0},
+    "sdarts-rs": _DARTS,
+    "darts-minus": _DARTS,
+    "op-dropping": _DARTS,
 }
 
 
