@@ -94,7 +94,8 @@ def perturb(
         A decision at a time, `decisions(space)` in all with those given.
 
     Raises:
-        ValueError: no images, or decisions to go on from with tuning, whose weights are gone.
+        ValueError: no images, decisions of another run, or decisions to go on from with tuning,
+            whose weights are gone.
     """
     if not len(valid) or images < 1:
         raise ValueError("valid: no images to measure on")
@@ -105,6 +106,7 @@ def perturb(
     next(epochs, None)  # only measures the start
     for turn, (kind, node, source) in enumerate(_order(supernet.space, seed)):
         if turn < len(decided):
+            _check(decided[turn], kind, node, source)
             trial.apply(decided[turn])
             continue
         decision = trial.drop(kind, node) if source is None else trial.keep(kind, node, source)
@@ -215,6 +217,13 @@ class _Trial:
             logits = self.supernet(images)
             meter.add(F.cross_entropy(logits, labels), logits, labels)
         return meter.score()
+
+
+def _check(made: Decision, kind: str, node: int, source: int | None) -> None:
+    expected = kind, node, made.source if source is None else source
+    found = made.kind, made.node, made.source
+    if found != expected or (made.operation is None) != (source is None):
+        raise ValueError(f"decided: {found} where this run decides {expected}; start it anew")
 
 
 def _order(space: Space, seed: int) -> Iterable[tuple[str, int, int | None]]:

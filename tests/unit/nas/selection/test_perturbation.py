@@ -141,6 +141,8 @@ def test_an_interrupted_selection_goes_on_alike(halves: Halves) -> None:
             )
         )  # fmt: skip
         assert rest == whole[count:]
+    with pytest.raises(ValueError, match="where this run decides"):
+        next(perturb(supernet, halves[1], seed=0, decided=whole[1:3]))
     with pytest.raises(ValueError, match=f"3 of {decisions(space)} are made"):
         decided_genotype(space, whole[:3])
 
