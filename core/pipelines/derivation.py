@@ -55,13 +55,39 @@ def derive(
         "discretised": _accuracies(network, valid, test, size),
     }
     remove_temperature(network, solution)  # what retraining begins from
-    return Derived(genotype, RetrainState(network), figures, time.perf_counter() - started)
+    state = _state(network, images, spec)
+    return Derived(genotype, state, figures, time.perf_counter() - started)
 
 
-def blank(space: Space, genotype: Genotype, classes: int, device: str) -> RetrainState:
-    """A state of the right shapes, to load a checkpoint into."""
-    network = Network(space, genotype, classes, bilevel.generator(0))
-    return RetrainState(network.to(device))
+def configure(spec: SearchSpec) -> RetrainConfig:
+    """The loop's settings. Raises ValueError naming what is out of range."""
+    return RetrainConfig(
+        epochs=spec.retrain_epochs,
+        batch_size=spec.training.batch_size,
+        learning_rate=spec.retrain_learning_rate,
+        weight_decay=spec.training.weight_decay,
+        seed=spec.training.seed,
+        **asdict(spec.retraining),
+    )
+
+
+def blank(
+    space: Space, genotype: Genotype, images: LabelledImages, spec: SearchSpec
+) -> RetrainState:
+    """A state of the right shapes on the device of the images, to load a checkpoint into."""
+    network = Network(space, genotype, images.classes, bilevel.generator(0))
+    return _state(network.to(images.images.device), images, spec)
+
+
+def as_teacher(supernet: Supernet, images: LabelledImages, spec: SearchSpec) -> Supernet:
+    """A searched supernet with the running statistics that it was derived with."""
+    train, _ = images.halves(spec.training.seed)
+    reestimate(supernet, train.batches(spec.training.batch_size))
+    return supernet
+
+
+def _state(network: Network, images: LabelledImages, spec: SearchSpec) -> RetrainState:
+    return RetrainState(network, configure(spec), side=images.images.shape[-1])
 
 
 def follow_retraining(
@@ -71,18 +97,13 @@ def follow_retraining(
     written: Notes,
     meter: Meter,
     save: Callable[[], None],
+    *,
+    teacher: Supernet | None = None,
 ) -> None:
     """Retrain to the last epoch, saving after each. Raises Stopped, or Diverged."""
     train, valid = _parts(images, spec)
-    config = RetrainConfig(
-        epochs=spec.retrain_epochs,
-        batch_size=spec.training.batch_size,
-        learning_rate=spec.retrain_learning_rate,
-        weight_decay=spec.training.weight_decay,
-        seed=spec.training.seed,
-    )
     try:
-        for record in retrain(state, train, valid, config):
+        for record in retrain(state, train, valid, configure(spec), teacher=teacher):
             if record.epoch < len(written.live_history):
                 continue  # resumed from the start, which is measured again
             written.live_seconds += record.seconds
@@ -98,6 +119,8 @@ def follow_retraining(
             f"{spec.retrain_learning_rate:g} ({error}); try a smaller one."
         ) from error
     written.seconds["retrain"] = written.live_seconds
+    # Epochs that a budget left out cost nothing.
+    meter.skip(units(spec.retrain_epochs + 1) - units(len(written.live_history)))
 
 
 def final_figures(

@@ -9,6 +9,7 @@ from core.nas.genotype import Genotype
 from core.nas.images import LabelledImages
 from core.nas.network import Network
 from core.nas.space import Space
+from core.nas.supernet import Supernet
 from core.pipelines import (
     bilevel,
     dataset_images,
@@ -154,10 +155,7 @@ def _close_arm(written: Notes, course: Course, **more: str) -> None:
 def _derive(desk: Desk) -> None:
     written, spec = desk.notes, desk.inputs.spec
     desk.meter.begin("derive")
-    device = desk.context.device
-    supernet = bilevel.blank(desk.space, desk.images.classes, device=device).supernet
-    supernet.load_state_dict(written.best)
-    derived = derivation.derive(supernet, desk.images, desk.test, spec)
+    derived = derivation.derive(_searched(desk), desk.images, desk.test, spec)
     written.genotype = derived.genotype.to_json()
     written.figures = derived.figures
     written.seconds["derive"] = derived.seconds
@@ -165,18 +163,31 @@ def _derive(desk: Desk) -> None:
     written.save(desk.context)
 
 
+def _searched(desk: Desk) -> Supernet:
+    """The supernet of the best arm."""
+    device = desk.context.device
+    supernet = bilevel.blank(desk.space, desk.images.classes, device=device).supernet
+    supernet.load_state_dict(desk.notes.best)
+    return supernet
+
+
 def _retrain(desk: Desk) -> Network:
     written, spec = desk.notes, desk.inputs.spec
     genotype = Genotype.from_json(written.genotype or "")
-    state = derivation.blank(desk.space, genotype, desk.images.classes, desk.context.device)
+    state = derivation.blank(desk.space, genotype, desk.images, spec)
     state.load(written.live)
+    teacher = None
+    if spec.retraining.distillation:
+        teacher = derivation.as_teacher(_searched(desk), desk.images, spec)
 
     def save() -> None:
         written.live = state.tensors()
         written.save(desk.context)
 
-    derivation.follow_retraining(state, desk.images, spec, written, desk.meter, save)
-    return state.network
+    derivation.follow_retraining(
+        state, desk.images, spec, written, desk.meter, save, teacher=teacher
+    )
+    return state.result()
 
 
 def _export(desk: Desk, network: Network) -> SearchOutcome:
