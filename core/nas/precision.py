@@ -16,7 +16,8 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 def require(precision: Precision, device: torch.device) -> None:
     """Refuse a precision that `device` does not have, before a run begins.
 
-    Any CPU computes bf16 rightly; one without such instructions does so slowly.
+    Any CPU computes bf16 rightly, but not faster: a derived network's step took 1.25 to 1.5 times
+    as long as in fp32 on one core that has the instructions. It is meant for GPUs.
 
     Raises:
         ValueError: an unknown precision, or one that the device cannot compute with.
