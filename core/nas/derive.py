@@ -12,7 +12,9 @@ from core.nas.space import Space
 from core.nas.supernet import Relaxation, Supernet, softmax
 
 
-def derive(supernet: Supernet, preference: Relaxation = softmax) -> Genotype:
+def derive(
+    supernet: Supernet, preference: Relaxation = softmax, *, max_skips: int | None = None
+) -> Genotype:
     """The genotype by magnitude (Liu et al. 2019, section 2.4).
 
     Every node keeps the in-edges whose strongest operation, other than ``none``, weighs most,
@@ -24,14 +26,49 @@ def derive(supernet: Supernet, preference: Relaxation = softmax) -> Genotype:
         supernet: Its architecture parameters are read; nothing else matters.
         preference: How alphas become the weights that are compared; a method of search has its
             own (`core.nas.methods.Method.preference`).
+        max_skips: Most skip connections in the normal cell (P-DARTS, Chen et al. 2019, arXiv
+            1904.12760, section 3.3). While there are more, the weakest is ruled out and its node
+            derived anew; `none` does not take its place, and an edge that has nothing but its
+            skip left (what was dropped weighs 0) keeps it. None for any number.
 
     Returns:
         A genotype with the nodes of the supernet's space.
 
     Raises:
-        ValueError: the alphas are not finite.
+        ValueError: the alphas are not finite, or `max_skips` is negative.
     """
-    return strongest(supernet.space, supernet.strengths(preference))
+    space, strengths = supernet.space, supernet.strengths(preference)
+    if max_skips is None:
+        return strongest(space, strengths)
+    if max_skips < 0:
+        raise ValueError(f"max_skips: {max_skips} is negative")
+    strengths = {kind: weights.double().cpu().clone() for kind, weights in strengths.items()}
+    genotype = strongest(space, strengths)
+    while genotype.skip_count > max_skips:
+        if not _weakest_skip_removed(space, strengths["normal"], genotype.normal):
+            break
+        genotype = strongest(space, strengths)
+    return genotype
+
+
+def _weakest_skip_removed(space: Space, weights: Tensor, cell: Cell) -> bool:
+    """Rule out, in place, the weakest skip connection of `cell` that something can replace."""
+    skip = space.operations.index("skip_connect")
+    others = [c for c, name in enumerate(space.operations) if name not in ("none", "skip_connect")]
+    rows = [
+        space.edge(node, edge.source)
+        for node, edges in enumerate(cell)
+        for edge in edges
+        if edge.operation == "skip_connect"
+    ]
+    rows = [row for row in rows if bool((weights[row, others] > 0).any())]
+    if not rows:
+        return False
+    weakest = min(rows, key=lambda row: float(weights[row, skip]))
+    weights[weakest, skip] = -1.0
+    if "none" in space.operations:
+        weights[weakest, space.operations.index("none")] = -1.0
+    return True
 
 
 def strongest(space: Space, strengths: Mapping[str, Tensor]) -> Genotype:

@@ -110,7 +110,7 @@ class TrainingConfig:
         return low + (high - low) * (1 + math.cos(math.pi * passed)) / 2
 
 
-def check_limits(config: TrainingConfig, limits: dict[str, tuple[float, float]]) -> None:
+def check_limits(config: object, limits: dict[str, tuple[float, float]]) -> None:
     """Refuse values of the wrong type, not finite or out of range.
 
     Raises:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 
 from torch import Tensor
 
 from core.nas.derive import derive, mean_entropy
+from core.nas.guard import Guard, GuardConfig
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.loop import (
     VALID,
@@ -36,6 +37,7 @@ class SearchConfig(TrainingConfig):
     Args:
         alpha_learning_rate: Of Adam on the architecture parameters.
         alpha_weight_decay: On the architecture parameters.
+        guard: Watches for collapse and convergence, and ends the search early; None to not.
 
     Raises:
         ValueError: a value that is not finite or out of range.
@@ -43,6 +45,7 @@ class SearchConfig(TrainingConfig):
 
     alpha_learning_rate: float = 3e-4
     alpha_weight_decay: float = 1e-3
+    guard: GuardConfig | None = None
 
     def __post_init__(self) -> None:
         # The zero-argument super() does not survive slots=True.
@@ -51,7 +54,7 @@ class SearchConfig(TrainingConfig):
 
 
 class SearchState(TrainingState):
-    """A supernet, the optimisers of its weights and alphas, a method, and the completed epochs.
+    """A supernet, the optimisers of its weights and alphas, method, guard, completed epochs.
 
     Args:
         supernet: Trained in place.
@@ -63,14 +66,19 @@ class SearchState(TrainingState):
         self.supernet = supernet
         self.adam = Adam(supernet.alpha_parameters())
         self.method = Method(supernet) if method is None else method
+        self.guard = Guard(self.method)
 
     def optimisers(self) -> dict[str, Optimiser]:
         """The optimisers by the name under which their tensors are kept."""
         return {"descent": self.descent, "adam": self.adam}
 
     def _live(self) -> dict[str, Tensor]:
-        own = {f"method.{name}": value for name, value in self.method.tensors().items()}
-        return super()._live() | own
+        method, guard = self.method.tensors(), self.guard.tensors()
+        return (
+            super()._live()
+            | {f"method.{name}": value for name, value in method.items()}
+            | {f"guard.{name}": value for name, value in guard.items()}
+        )
 
 
 Alphas = tuple[tuple[float, ...], ...]
@@ -96,6 +104,9 @@ class EpochRecord:
         alphas_reduction: Likewise; empty where no reduction cell is searched.
         seconds: Wall clock of the whole epoch, evaluation included.
         steps: Weight steps (as many architecture steps where the alphas move).
+        eigenvalue: What the guard saw, see `core.nas.guard.Sight`; None without a guard.
+        decided_skips: Likewise.
+        stopped: Likewise: why the search ended with this epoch, None if it did not end early.
     """
 
     epoch: int
@@ -111,6 +122,9 @@ class EpochRecord:
     alphas_reduction: Alphas
     seconds: float
     steps: int
+    eigenvalue: float | None = None
+    decided_skips: int | None = None
+    stopped: str | None = None
 
 
 def run(
@@ -127,10 +141,14 @@ def run(
 
     Yields:
         One record per epoch, and first one for the start (again if it was saved as the start).
+        Where the guard ends the search, the last one says why, and describes the alphas as the
+        epoch left them: after a collapse the state has those of the last healthy epoch.
 
     Raises:
         Diverged: a loss is not finite.
     """
+    if state.guard.stopped:
+        return
     method = state.method
     state.supernet.relaxation = method.relax
     for epoch in run_epochs(
@@ -138,7 +156,13 @@ def run(
     ):
         if epoch.index:
             method.finish(valid, config)
-        yield _record(epoch, state)
+        record = _record(epoch, state)
+        if config.guard is not None and epoch.index:
+            sight = state.guard.look(valid, config.guard, seed=config.seed)
+            record = replace(record, **asdict(sight))
+        yield record
+        if record.stopped is not None:
+            return
 
 
 def _step(state: SearchState, valid: LabelledImages, config: SearchConfig, epoch: int) -> Step:
@@ -173,7 +197,7 @@ def _endless(
     # One generator for all passes of the epoch: a second pass shuffles differently.
     generator = epoch_generator(config.seed, epoch, VALID)
     for _ in count():
-        yield from images.batches(config.batch_size, generator, config.augment)
+        yield from images.batches(config.batch_size, generator, config.augmenter)
 
 
 def _record(epoch: Epoch, state: SearchState) -> EpochRecord:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from core.nas.derive import derive, strongest
+from core.nas.derive import derive
 from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
 from core.nas.head import fit_head
@@ -58,9 +58,6 @@ class Candidate:
 def magnitude(supernet: Supernet, *, max_skips: int, preference: Relaxation = softmax) -> Genotype:
     """`core.nas.derive.derive` with at most `max_skips` skip connections in the normal cell.
 
-    While there are more, the weakest of those kept is ruled out and the rule applied anew
-    (as in Chen et al. 2019, arXiv 1904.12760, section 3.3).
-
     Args:
         supernet: Its architecture parameters are read.
         max_skips: Most skip connections.
@@ -69,23 +66,7 @@ def magnitude(supernet: Supernet, *, max_skips: int, preference: Relaxation = so
     Raises:
         ValueError: `max_skips` is negative, or the alphas are not finite.
     """
-    if max_skips < 0:
-        raise ValueError(f"max_skips: {max_skips} is negative")
-    space = supernet.space
-    strengths = {kind: weights.clone() for kind, weights in supernet.strengths(preference).items()}
-    genotype = strongest(space, strengths)
-    while genotype.skip_count > max_skips:
-        column = space.operations.index("skip_connect")
-        skips = [
-            space.edge(node, edge.source)
-            for node, edges in enumerate(genotype.normal)
-            for edge in edges
-            if edge.operation == "skip_connect"
-        ]
-        weakest = min(skips, key=lambda row: float(strengths["normal"][row, column]))
-        strengths["normal"][weakest, column] = -1.0
-        genotype = strongest(space, strengths)
-    return genotype
+    return derive(supernet, preference, max_skips=max_skips)
 
 
 def proposals(
