@@ -22,6 +22,7 @@ STAGES = {
     "start": "preparing the start",
     "pretrain": "training the supernet",
     "search": "searching",
+    "select": "choosing the cells",
     "derive": "deriving the network",
     "retrain": "retraining the derived network",
     "evaluate": "evaluating on the test split",

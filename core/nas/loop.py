@@ -18,6 +18,7 @@ from core.nas.images import LabelledImages, epoch_generator
 from core.nas.normalisation import reestimate
 from core.nas.optimisers import Momentum, Optimiser
 from core.nas.precision import Precision, autocast, deterministic, require, widened
+from core.nas.ranks import ALONE, Ranks
 
 # Streams of `epoch_generator`: independent randomness within one epoch.
 TRAIN, VALID, STATISTICS, PATHS = 2, 3, 4, 5
@@ -231,16 +232,22 @@ class Meter:
         self._hits = self._hits + (logits.detach().argmax(dim=1) == labels).sum()
         self._count += len(labels)
 
-    def score(self) -> Score:
-        """The means so far.
+    def score(self, ranks: Ranks = ALONE) -> Score:
+        """The means so far, over all processes.
 
         Raises:
             Diverged: the loss is not finite.
         """
-        loss = float(self._loss) / max(1, self._count)
+        values = [self._loss, self._hits, self._count]
+        if ranks.size > 1:
+            device = self._loss.device if isinstance(self._loss, Tensor) else None
+            sums = torch.tensor([float(v) for v in values], dtype=torch.float64, device=device)
+            values = ranks.total(sums).tolist()
+        total, hits, count = values
+        loss = float(total) / max(1, int(count))
         if not math.isfinite(loss):
-            raise Diverged(f"loss: {loss} after {self._count} images")
-        return Score(loss, int(self._hits) / max(1, self._count))
+            raise Diverged(f"loss: {loss} after {int(count)} images")
+        return Score(loss, int(hits) / max(1, int(count)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +274,7 @@ def run_epochs(
     *,
     prepare: Callable[[int], Step] = lambda _epoch: Step(),
     clock: Callable[[], float] = time.perf_counter,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Epoch]:
     """Train until `config.epochs`, yielding after each epoch and once before the first.
 
@@ -280,6 +288,7 @@ def run_epochs(
         config: Settings.
         prepare: Called with the epoch's index; returns what its steps consist of.
         clock: Seconds from any origin.
+        ranks: The processes that share this training; each runs the same.
 
     Raises:
         Diverged: a loss is not finite.
@@ -305,7 +314,8 @@ def run_epochs(
         rate = config.rate(state.epoch, state.last_epoch(config))
         # Never across a yield: the setting is the process's, also while others compute.
         with deterministic(config.deterministic):
-            score, steps = _train_epoch(state, train, config, prepare(state.epoch), rate=rate)
+            step = prepare(state.epoch)
+            score, steps = _train_epoch(state, train, config, step, ranks, rate=rate)
             state.epoch += 1
             valid_score = measure_fresh(state.result(), train, valid, config)
         yield Epoch(
@@ -323,13 +333,15 @@ def _train_epoch(
     train: LabelledImages,
     config: TrainingConfig,
     step: Step,
+    ranks: Ranks,
     *,
     rate: float,
 ) -> tuple[Score, int]:
     generator = epoch_generator(config.seed, state.epoch, TRAIN)
     state.model.train()
     meter, steps = Meter(), 0
-    for images, labels in train.batches(config.batch_size, generator, config.augmenter):
+    for batch in train.batches(config.batch_size, generator, config.augmenter):
+        images, labels = ranks.share(*batch)
         if step.before is not None:
             step.before(images, labels)
         with autocast(config.precision, images.device):
@@ -338,8 +350,9 @@ def _train_epoch(
             else:
                 logits = widened(state.model(images))
                 loss = F.cross_entropy(logits, labels)
+        found = gradients(loss, state.descent.parameters)
         state.descent.step(
-            gradients(loss, state.descent.parameters),
+            ranks.average(found, len(labels), len(batch[1])),
             rate=rate,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
@@ -349,7 +362,7 @@ def _train_epoch(
             step.after()
         meter.add(loss, logits, labels)
         steps += 1
-    return meter.score(), steps
+    return meter.score(ranks), steps
 
 
 def gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor | None, ...]:

@@ -23,6 +23,7 @@ from core.nas.loop import (
 )
 from core.nas.methods.base import Method
 from core.nas.optimisers import Adam, Optimiser
+from core.nas.ranks import ALONE, Ranks
 from core.nas.supernet import Supernet
 
 __all__ = ["Diverged", "EpochRecord", "SearchConfig", "SearchState", "run"]
@@ -128,7 +129,12 @@ class EpochRecord:
 
 
 def run(
-    state: SearchState, train: LabelledImages, valid: LabelledImages, config: SearchConfig
+    state: SearchState,
+    train: LabelledImages,
+    valid: LabelledImages,
+    config: SearchConfig,
+    *,
+    ranks: Ranks = ALONE,
 ) -> Iterator[EpochRecord]:
     """Alternate architecture steps on `valid` with weight steps on `train`.
 
@@ -138,6 +144,8 @@ def run(
         train: Training half.
         valid: Validation half, on the same device.
         config: Settings; the same for a resumed run.
+        ranks: The processes that share this search; each runs the same, and all must agree on
+            the architecture after every epoch.
 
     Yields:
         One record per epoch, and first one for the start (again if it was saved as the start).
@@ -152,8 +160,15 @@ def run(
     method = state.method
     state.supernet.relaxation = method.relax
     for epoch in run_epochs(
-        state, train, valid, config, prepare=lambda epoch: _step(state, valid, config, epoch)
+        state,
+        train,
+        valid,
+        config,
+        prepare=lambda epoch: _step(state, valid, config, epoch, ranks),
+        ranks=ranks,
     ):
+        for parameter in state.adam.parameters:
+            ranks.agree("architecture", parameter)
         if epoch.index:
             method.finish(valid, config)
         record = _record(epoch, state)
@@ -165,7 +180,9 @@ def run(
             return
 
 
-def _step(state: SearchState, valid: LabelledImages, config: SearchConfig, epoch: int) -> Step:
+def _step(
+    state: SearchState, valid: LabelledImages, config: SearchConfig, epoch: int, ranks: Ranks
+) -> Step:
     supernet, method = state.supernet, state.method
     method.begin(epoch, config)
     batches = _endless(valid, config, epoch)
@@ -173,15 +190,18 @@ def _step(state: SearchState, valid: LabelledImages, config: SearchConfig, epoch
     def before(images: Tensor, labels: Tensor) -> None:
         if method.searching:
             supernet.relaxation = method.relax_alphas
+            whole = next(batches)
+            share = ranks.share(*whole)
             found = method.gradients(
                 (images, labels),
-                next(batches),
+                share,
                 descent=state.descent,
                 config=config,
                 rate=config.rate(epoch),
             )
+            averaged = ranks.average(found, len(share[1]), len(whole[1]))
             state.adam.step(
-                found, rate=config.alpha_learning_rate, weight_decay=config.alpha_weight_decay
+                averaged, rate=config.alpha_learning_rate, weight_decay=config.alpha_weight_decay
             )
         supernet.relaxation = method.relax_weights
 

@@ -10,6 +10,7 @@ from core.domain.jobs import JobRecord
 from core.domain.searches import Training
 from core.errors import Diverged, InvalidInput
 from core.nas import methods, search, warm_start
+from core.nas.guard import GuardConfig
 from core.nas.images import LabelledImages
 from core.nas.search import EpochRecord, SearchConfig, SearchState
 from core.nas.space import Space
@@ -43,6 +44,7 @@ def configure(training: Training, learning_rate: float) -> SearchConfig:
         weight_decay=training.weight_decay,
         alpha_learning_rate=training.alpha_learning_rate,
         seed=training.seed,
+        guard=GuardConfig(max_skips=training.max_skips) if training.guard else None,
     )
 
 
@@ -100,6 +102,8 @@ def follow(course: Course, meter: Meter, save: Callable[[], None]) -> None:
                 )
             finally:
                 save()
+            if record.stopped is not None:
+                meter.skip(course.config.epochs - record.epoch)
     except search.Diverged as error:
         raise Diverged(
             f"The search's loss stopped being a number at learning rate "

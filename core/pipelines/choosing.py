@@ -9,6 +9,7 @@ from typing import Any
 
 from core.domain.searches import Objective, SearchSpec, Selection
 from core.nas import latency, objectives, pareto
+from core.nas.derive import derive
 from core.nas.genotype import Genotype
 from core.nas.images import LabelledImages
 from core.nas.methods.base import Method
@@ -17,24 +18,30 @@ from core.nas.selection import best_of, perturbation
 from core.nas.selection.best_of import Candidate, Proposal, Scorer
 from core.nas.supernet import Supernet
 from core.pipelines.context import Context
+from core.pipelines.meter import Meter
 
 SAMPLES = 12  # genotypes drawn by the alphas
 CHILDREN = 12  # and evolved from the best
 POPULATION = 12
 TRADED = 36  # genotypes scored for a set of trade-offs, those above included
+PERTURBED = 40  # decisions on the edges of two cells of four nodes
+# Validation images that a perturbation is measured on: as one candidate of many, or by itself.
+FEW_IMAGES, IMAGES = 128, 1024
 
-Told = Callable[[], None]
+STAGE = "select"
+_UNIT = 0.1  # a step costs about a tenth of an epoch of search
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The genotype that is retrained, and what it was chosen from.
+    """The genotype that is retrained, how it was chosen, and what from.
 
     `candidates` are JSON-able, the most accurate first; `front` are those that no other beats in
     accuracy and all objectives, by rising error; empty without objectives.
     """
 
     genotype: Genotype
+    by: str
     candidates: list[dict[str, Any]]
     front: list[dict[str, Any]]
 
@@ -46,12 +53,18 @@ def choose(
     spec: SearchSpec,
     context: Context,
     *,
-    told: Told,
+    meter: Meter,
 ) -> Chosen:
-    """Choose by inherited weights and a solved head; no test image is looked at.
+    """Choose by inherited weights and a solved head, on no test image. Raises Stopped."""
+    meter.begin(STAGE)
+    left = units(spec)
 
-    `told` is called after each step of a second or so. Raises Stopped when it does.
-    """
+    def told() -> None:
+        nonlocal left
+        step = min(left, _UNIT)
+        left -= step
+        meter.advance(STAGE, step)
+
     train, valid = images.halves(spec.training.seed)
     scorer = Scorer(
         supernet, train, valid, seed=spec.training.seed, batch_size=spec.training.batch_size
@@ -64,32 +77,40 @@ def choose(
         told()
         return found
 
-    if spec.selection is Selection.BEST_OF:
-        genotype = _best_of(supernet, method, spec, score).genotype
+    selection = spec.selection
+    if supernet.space.partial > 1 and selection is Selection.BEST_OF:
+        # Its cells cannot inherit the operations' weights: scores would be those of random ones.
+        selection = Selection.MAGNITUDE
+    if selection is Selection.BEST_OF:
+        given = _perturbed(supernet, valid, spec, FEW_IMAGES, told)
+        genotype = _best_of(supernet, method, spec, given, score).genotype
     else:
-        genotype = score(_single(supernet, method, valid, spec, told)).genotype
+        single = _single(supernet, method, valid, spec, selection, told)
+        genotype = score(single).genotype
     front = []
     if spec.objectives:
         front = _front(list(scored), supernet, images, spec, context, score)
     ranked = sorted(scored.values(), key=lambda each: (-each.accuracy, each.parameters))
-    return Chosen(genotype, [_described(each) for each in ranked], front)
+    meter.skip(left)
+    return Chosen(genotype, selection.value, [_described(each) for each in ranked], front)
 
 
-def steps(spec: SearchSpec, supernet_decisions: int) -> int:
-    """How often `choose` will call `told`, nearly."""
+def units(spec: SearchSpec) -> float:
+    """Work units of a choice."""
     if spec.selection is Selection.BEST_OF:
-        scored = 2 + SAMPLES + CHILDREN
+        steps = PERTURBED + 3 + SAMPLES + CHILDREN
     elif spec.selection is Selection.PERTURBATION:
-        scored = 1 + supernet_decisions
+        steps = 1 + PERTURBED
     else:
-        scored = 1
-    return scored + (max(0, TRADED - scored) if spec.objectives else 0)
+        steps = 1
+    return _UNIT * (max(TRADED, steps) if spec.objectives else steps)
 
 
 def _best_of(
     supernet: Supernet,
     method: Method,
     spec: SearchSpec,
+    given: Proposal,
     score: Callable[[Proposal], Candidate],
 ) -> Candidate:
     seed = spec.training.seed
@@ -98,6 +119,7 @@ def _best_of(
         samples=SAMPLES,
         max_skips=spec.training.max_skips,
         seed=seed,
+        given=[given],
         preference=method.preference,
     )
     found = [score(each) for each in proposed]
@@ -107,18 +129,31 @@ def _best_of(
 
 
 def _single(
-    supernet: Supernet, method: Method, valid: LabelledImages, spec: SearchSpec, told: Told
+    supernet: Supernet,
+    method: Method,
+    valid: LabelledImages,
+    spec: SearchSpec,
+    selection: Selection,
+    told: Callable[[], None],
 ) -> Proposal:
-    if spec.selection is Selection.PERTURBATION:
-        made = []
-        for decision in perturbation.perturb(supernet, valid, seed=spec.training.seed):
-            made.append(decision)
-            told()
-        return Proposal(perturbation.decided_genotype(supernet.space, made), "perturbation")
-    genotype = best_of.magnitude(
-        supernet, max_skips=spec.training.max_skips, preference=method.preference
-    )
+    if selection is Selection.PERTURBATION:
+        return _perturbed(supernet, valid, spec, IMAGES, told)
+    genotype = derive(supernet, method.preference, max_skips=spec.training.max_skips)
     return Proposal(genotype, "magnitude")
+
+
+def _perturbed(
+    supernet: Supernet,
+    valid: LabelledImages,
+    spec: SearchSpec,
+    images: int,
+    told: Callable[[], None],
+) -> Proposal:
+    made = []
+    for decision in perturbation.perturb(supernet, valid, seed=spec.training.seed, images=images):
+        made.append(decision)
+        told()
+    return Proposal(perturbation.decided_genotype(supernet.space, made), "perturbation")
 
 
 def _front(

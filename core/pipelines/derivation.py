@@ -1,4 +1,4 @@
-"""From supernet to model: derive, inherit, retrain, and measure each on its own."""
+"""From supernet to model: inherit, retrain, and measure each on its own."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,6 @@ from core.domain.jobs import JobRecord
 from core.domain.searches import SearchSpec
 from core.errors import Diverged
 from core.nas import loop
-from core.nas.derive import derive as derive_genotype
 from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
 from core.nas.head import fit_head, remove_temperature
@@ -39,14 +38,17 @@ class Derived:
 
 
 def derive(
-    supernet: Supernet, images: LabelledImages, test: LabelledImages, spec: SearchSpec
+    supernet: Supernet,
+    genotype: Genotype,
+    images: LabelledImages,
+    test: LabelledImages,
+    spec: SearchSpec,
 ) -> Derived:
-    """Derive by magnitude, inherit the weights, and solve the head for the derived features."""
+    """Inherit the weights, solve the head for the derived features, and measure both."""
     started = time.perf_counter()
     train, valid = images.halves(spec.training.seed)
     size = spec.training.batch_size
     reestimate(supernet, train.batches(size))
-    genotype = derive_genotype(supernet)
     network = inherit(supernet, genotype)
     reestimate(network, train.batches(size))
     solution = fit_head(network, train, valid, batch_size=size)
