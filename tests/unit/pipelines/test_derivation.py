@@ -9,6 +9,7 @@ import torch
 
 from core.domain.datasets import DatasetId
 from core.domain.searches import Retraining, SearchSpec, Training
+from core.nas.derive import derive
 from core.nas.images import LabelledImages
 from core.nas.space import Space
 from core.pipelines import bilevel, derivation
@@ -63,7 +64,7 @@ def retrained(
     """Tensors after a retraining; with `stop_after`, of one that was stopped and resumed."""
     supernet = bilevel.blank(SPACE, 3, device="cpu").supernet
     best = {name: value.clone() for name, value in supernet.state_dict().items()}
-    derived = derivation.derive(supernet, images, images, spec)
+    derived = derivation.derive(supernet, derive(supernet), images, images, spec)
     written = Notes(None, None, {}, live=derived.state.tensors())
     for limit in (None,) if stop_after is None else (stop_after, None):
         state = derivation.blank(SPACE, derived.genotype, images, spec)
