@@ -39,6 +39,21 @@ class ScaledBatchNorm(nn.Module):
             eps=self.eps,
         )
 
+    @torch.no_grad()
+    def follow(self, mean: Tensor, variance: Tensor, count: int, channels: slice) -> None:
+        """Move the running statistics of `channels` towards a batch's, as `forward` does.
+
+        Args:
+            mean: One per channel.
+            variance: The biased one, over `count` values.
+            count: Two or more.
+            channels: Which of them.
+        """
+        momentum = 0.1 if self.momentum is None else self.momentum
+        self.running_mean[channels].lerp_(mean, momentum)
+        unbiased = variance * (count / (count - 1))
+        self.running_var[channels].lerp_(unbiased, momentum)
+
 
 @contextmanager
 def statistics_kept(model: nn.Module) -> Iterator[None]:

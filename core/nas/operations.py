@@ -8,14 +8,16 @@ major), or fold into one dense convolution, which small widths run faster.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nas.classifier import uniform
+from core.nas.depthwise import depthwise, fast
 from core.nas.layout import aligned
+from core.nas.mixed_convolutions import Norms, Plan, Weights, mixed_convolutions
 from core.nas.normalisation import ScaledBatchNorm
 from core.nas.space import CellSpace
 
@@ -86,6 +88,7 @@ class PackedConvolution(nn.Module):
         self.folded = convolutions == "dense" or (
             convolutions == "auto" and channels <= _DENSE_UP_TO[operation]
         )
+        self.automatic = convolutions == "auto"
         self.depthwise = uniform((stages, edges, channels, kernel, kernel), 1 / kernel, generator)
         self.pointwise = uniform((stages, edges, channels, channels), channels**-0.5, generator)
         self.norms = nn.ModuleList(norm(edges * channels) for _ in range(stages))
@@ -106,26 +109,35 @@ class PackedConvolution(nn.Module):
             maps = self._convolve(F.relu_(self.norms[0](maps)), 1)
         return _normalised(self.norms[-1], maps, scale)
 
-    def _convolve(self, maps: Tensor, stage: int) -> Tensor:
-        depthwise, pointwise = self.depthwise[stage], self.pointwise[stage]
-        if not torch.compiler.is_exporting():
-            depthwise = self._live_taps(depthwise, maps)
-        stride = self.stride if stage == 0 else 1
-        padding = self.dilation * (depthwise.shape[-1] // 2)
-        width = self.edges * self.channels
-        if self.folded:
-            kernels = (pointwise[..., None, None] * depthwise[:, None]).flatten(0, 1)
-            groups = maps.shape[1] // self.channels
-            return F.conv2d(maps, kernels, None, stride, padding, self.dilation, groups)
-        kernels = depthwise.reshape(width, 1, *depthwise.shape[-2:])
-        maps = F.conv2d(maps, kernels, None, stride, padding, self.dilation, width)
-        return F.conv2d(maps, pointwise.reshape(width, -1, 1, 1), groups=self.edges)
+    def weights(self, size: tuple[int, int]) -> list[Weights]:
+        """Per stage the kernels that meet more than padding on input maps of `size` pixels."""
+        found = []
+        for stage, (kernels, products) in enumerate(
+            zip(self.depthwise, self.pointwise, strict=True)
+        ):
+            stride = self.stride if stage else 1
+            height, width = (-(-side // stride) for side in size)
+            found.append(Weights(self._live_taps(kernels, (height, width)), products))
+        return found
 
-    def _live_taps(self, depthwise: Tensor, maps: Tensor) -> Tensor:
+    def _convolve(self, maps: Tensor, stage: int) -> Tensor:
+        kernels, pointwise = self.depthwise[stage], self.pointwise[stage]
+        if not torch.compiler.is_exporting():
+            kernels = self._live_taps(kernels, (maps.shape[2], maps.shape[3]))
+        stride = self.stride if stage == 0 else 1
+        padding = self.dilation * (kernels.shape[-1] // 2)
+        if self.folded:
+            dense = (pointwise[..., None, None] * kernels[:, None]).flatten(0, 1)
+            groups = maps.shape[1] // self.channels
+            return F.conv2d(maps, dense, None, stride, padding, self.dilation, groups)
+        maps = depthwise(maps, kernels.flatten(0, 1), stride, self.dilation)
+        return F.conv2d(maps, pointwise.flatten(0, 1)[..., None, None], groups=self.edges)
+
+    def _live_taps(self, kernels: Tensor, size: tuple[int, int]) -> Tensor:
         # On maps as small as those after two reductions the outer taps only ever meet padding.
-        reach = (max(maps.shape[-2:]) - 1) // self.dilation
-        dead = max(0, depthwise.shape[-1] // 2 - reach)
-        return depthwise[..., dead : -dead or None, dead : -dead or None]
+        reach = (max(size) - 1) // self.dilation
+        dead = max(0, kernels.shape[-1] // 2 - reach)
+        return kernels[..., dead : -dead or None, dead : -dead or None]
 
 
 class FactorizedReduce(nn.Module):
@@ -288,6 +300,11 @@ class PackedEdges(nn.Module):
         self._identity = skips and stride == 1
         free = [*self.pools, *(["skip_connect"] if self._identity else [])]
         self._free_columns = [self.column[operation] for operation in free]
+        self._separable = {
+            operation: convolution
+            for operation, convolution in self.convolutions.items()
+            if isinstance(convolution, PackedConvolution) and convolution.automatic
+        }
         self._all_folded = all(
             c.folded for c in self.convolutions.values() if isinstance(c, PackedConvolution)
         )
@@ -303,10 +320,34 @@ class PackedEdges(nn.Module):
             ``[N, E*C, h, w]``, edge major.
         """
         rectified = F.relu(state)
-        repeated = None if self._all_folded else torch.cat([rectified] * self.edges, dim=1)
         # Rows, not columns: torch's channels-last backward of batch normalisation reads a strided
         # weight as if it were contiguous.
         scales = mixture.t().repeat_interleave(self.channels, dim=1)
+        if self._separable and fast(state):
+            total = self._mixed(rectified, mixture)
+        else:
+            total = self._one_by_one(rectified, scales)
+        if self.reduce is not None:
+            total += self.reduce(state, scales[self.column["skip_connect"]])
+        if self._free_columns:
+            total += self._parameter_free(state, mixture[:, self._free_columns])
+        return total
+
+    def _mixed(self, rectified: Tensor, mixture: Tensor) -> Tensor:
+        convolutions = list(self._separable.values())
+        plan = Plan(
+            stride=self.stride,
+            dilations=tuple(each.dilation for each in convolutions),
+            norms=tuple(cast(Norms, tuple(each.norms)) for each in convolutions),
+            training=self.training,
+        )
+        size = rectified.shape[2], rectified.shape[3]
+        weights = [each.weights(size) for each in convolutions]
+        columns = [self.column[operation] for operation in self._separable]
+        return mixed_convolutions(plan, rectified, mixture.t()[columns], weights)
+
+    def _one_by_one(self, rectified: Tensor, scales: Tensor) -> Tensor:
+        repeated = None if self._all_folded else torch.cat([rectified] * self.edges, dim=1)
         first, *others = (
             convolution(rectified, scales[self.column[operation]])
             if isinstance(convolution, FullConvolution)
@@ -317,10 +358,6 @@ class PackedEdges(nn.Module):
         total: Tensor = first
         for maps in others:
             total += maps
-        if self.reduce is not None:
-            total += self.reduce(state, scales[self.column["skip_connect"]])
-        if self._free_columns:
-            total += self._parameter_free(state, mixture[:, self._free_columns])
         return total
 
     def _parameter_free(self, state: Tensor, mixture: Tensor) -> Tensor:
