@@ -45,8 +45,8 @@ from core.nas.normalisation import reestimate
 from core.nas.objectives import parameter_costs
 from core.nas.retrain import RetrainConfig, RetrainState, retrain
 from core.nas.search import SearchConfig, SearchState
-from core.nas.selection import best_of
-from core.nas.selection.best_of import Scorer
+from core.nas.selection import best_of, perturbation
+from core.nas.selection.best_of import Proposal, Scorer
 from core.nas.selection.variation import uniform_sample
 from core.nas.space import Space
 from core.nas.supernet import Supernet
@@ -57,10 +57,10 @@ TASKS = (
     "latin_upper", "icons_arrows", "fashion", "sprites_terrain", "emoji_hands",
     "wallpaper_patches",
 )  # fmt: skip
-SIDE, IMAGES, TESTED = 16, 800, 500
+SIDE, IMAGES, TESTED = 16, 600, 400
 CHANNELS, LAYERS = 8, 3
-SEARCH_EPOCHS, RETRAIN_EPOCHS = 8, 12
-SAMPLES, CHILDREN, MAX_SKIPS = 12, 12, 2
+SEARCH_EPOCHS, RETRAIN_EPOCHS = 6, 10
+SAMPLES, CHILDREN, MAX_SKIPS, PERTURBED_IMAGES = 12, 12, 2, 128  # as core.pipelines.choosing
 RANDOM_CELLS = 2
 RESULT = Path("var/bench/search.json")
 
@@ -106,8 +106,15 @@ def chosen(state: SearchState, train: LabelledImages, seed: int) -> Genotype:
     half, valid = train.halves(seed)
     score = Scorer(state.supernet, half, valid, seed=seed, batch_size=64)
     preference = state.method.preference
+    made = list(perturbation.perturb(state.supernet, valid, seed=seed, images=PERTURBED_IMAGES))
+    missed = Proposal(perturbation.decided_genotype(state.supernet.space, made), "perturbation")
     proposed = best_of.proposals(
-        state.supernet, samples=SAMPLES, max_skips=MAX_SKIPS, seed=seed, preference=preference
+        state.supernet,
+        samples=SAMPLES,
+        max_skips=MAX_SKIPS,
+        seed=seed,
+        given=[missed],
+        preference=preference,
     )
     found = [score(each) for each in proposed]
     found += best_of.evolve(score, found, evaluations=CHILDREN, seed=seed)
