@@ -16,7 +16,7 @@ from api import findings, remote, serving, statistics_commands, terminal
 from api.remote import Json, Refused, Remote, path_of
 from api.web import words
 from core.domain.datasets import Hubness
-from core.domain.searches import StartPolicy
+from core.domain.searches import Method, Objective, Selection, StartPolicy
 from core.errors import AppError
 
 app = typer.Typer(
@@ -186,6 +186,15 @@ def search(
         list[float] | None, typer.Option(help="May be repeated: the best one is kept.")
     ] = None,
     retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of the retraining.")] = None,
+    method: Annotated[Method | None, typer.Option(help="How alphas are fitted.")] = None,
+    cells: Annotated[str | None, typer.Option(help="Cell space of a cold start.")] = None,
+    selection: Annotated[
+        Selection | None, typer.Option(help="How cells are chosen in the end.")
+    ] = None,
+    objective: Annotated[
+        list[Objective] | None,
+        typer.Option(help="May be repeated: list the cells that trade it off with accuracy."),
+    ] = None,
     wait: Wait = False,
 ) -> None:
     """Search an architecture for a dataset."""
@@ -199,10 +208,12 @@ def search(
             supernet_id=None if supernet is None else str(supernet),
             learning_rates=learning_rate or None,
             retrain_epochs=retrain_epochs,
+            selection=selection,
+            objectives=objective or None,
+            training=_given(epochs=epochs, seed=seed, method=method),
+            space=_given(cells=cells),
         )
-        asked = server.post(
-            path_of("searches"), body | {"training": _given(epochs=epochs, seed=seed)}
-        )
+        asked = server.post(path_of("searches"), body)
         terminal.out.print(f"search {asked['id']}")
         _say_submitted(asked["job"])
         if wait:

@@ -1,7 +1,7 @@
 """Request bodies: strict, so that a typing slip is an answer and not a surprise."""
 
 import unicodedata
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -10,9 +10,13 @@ from core.domain import embedders
 from core.domain.datasets import DatasetId, Hubness
 from core.domain.searches import (
     HeadInit,
+    Method,
+    Objective,
     PretrainSpec,
     RankSpec,
+    Retraining,
     SearchSpec,
+    Selection,
     SpaceSpec,
     StartPolicy,
     Training,
@@ -21,7 +25,7 @@ from core.domain.supernets import SupernetId
 
 LONGEST_NAME = 120
 MOST_NEIGHBOURS = 100
-SPACE, TRAINING = SpaceSpec(), Training()
+SPACE, TRAINING, RETRAINING = SpaceSpec(), Training(), Retraining()
 
 
 def clean_name(name: str) -> str:
@@ -49,6 +53,7 @@ Name = Annotated[str, AfterValidator(clean_name)]
 Whole = Annotated[int, Field(strict=True)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 LearningRate = Annotated[Real, Field(gt=0, le=10)]
+Flag = Annotated[bool, Field(strict=True)]
 
 
 class Body(BaseModel):
@@ -64,10 +69,11 @@ class SpaceBody(Body):
     layers: Annotated[Whole, Field(ge=3, le=40)] = SPACE.layers
     nodes: Annotated[Whole, Field(ge=1, le=8)] = SPACE.nodes
     resolution: Annotated[Whole, Field(ge=8, le=256)] = SPACE.resolution
+    cells: Literal["darts", "s2", "s3", "nas-bench-201"] = "darts"
 
     def to_spec(self) -> SpaceSpec:
         """As the domain says it."""
-        return SpaceSpec(self.channels, self.layers, self.nodes, self.resolution)
+        return SpaceSpec(self.channels, self.layers, self.nodes, self.resolution, self.cells)
 
 
 class TrainingBody(Body):
@@ -78,6 +84,9 @@ class TrainingBody(Body):
     alpha_learning_rate: LearningRate = TRAINING.alpha_learning_rate
     weight_decay: Annotated[Real, Field(ge=0, le=1)] = TRAINING.weight_decay
     seed: Annotated[Whole, Field(ge=0, lt=2**31)] = TRAINING.seed
+    method: Method = TRAINING.method
+    guard: Flag = TRAINING.guard
+    max_skips: Annotated[Whole, Field(ge=0, le=64)] = TRAINING.max_skips
 
     def to_spec(self) -> Training:
         """As the domain says it."""
@@ -87,7 +96,28 @@ class TrainingBody(Body):
             alpha_learning_rate=self.alpha_learning_rate,
             weight_decay=self.weight_decay,
             seed=self.seed,
+            method=self.method,
+            guard=self.guard,
+            max_skips=self.max_skips,
         )
+
+
+class RetrainingBody(Body):
+    """How the derived network is trained."""
+
+    augment: Literal["none", "shift", "cutout", "trivial", "auto"] = "shift"
+    flip: Flag = RETRAINING.flip
+    drop_path: Annotated[Real, Field(ge=0, le=0.9)] = RETRAINING.drop_path
+    auxiliary: Annotated[Real, Field(ge=0, le=10)] = RETRAINING.auxiliary
+    label_smoothing: Annotated[Real, Field(ge=0, le=0.99)] = RETRAINING.label_smoothing
+    ema: Annotated[Real, Field(ge=0, le=0.99999)] = RETRAINING.ema
+    distillation: Annotated[Real, Field(ge=0, le=1)] = RETRAINING.distillation
+    precision: Literal["fp32", "bf16"] = "fp32"
+    budget_seconds: Annotated[Real, Field(gt=0, le=1e7)] | None = None
+
+    def to_spec(self) -> Retraining:
+        """As the domain says it."""
+        return Retraining(**self.model_dump())
 
 
 def known_embedder(identifier: str) -> str:
@@ -106,7 +136,7 @@ class RankBody(EmbedderBody):
     """What to rank, and how; every other dataset that the embedder has seen when left out."""
 
     k: Annotated[Whole, Field(ge=1, le=MOST_NEIGHBOURS)] = 10
-    supernets_only: Annotated[bool, Field(strict=True)] = False
+    supernets_only: Flag = False
     hubness: Hubness = Hubness.NONE
 
     def to_spec(self, dataset_id: UUID, embedder: str) -> RankSpec:
@@ -159,6 +189,9 @@ class SearchBody(Body):
     )
     retrain_epochs: Annotated[Whole, Field(ge=1, le=10_000)] = 20
     retrain_learning_rate: LearningRate = 0.025
+    retraining: RetrainingBody = RetrainingBody()
+    selection: Selection = Selection.BEST_OF
+    objectives: Annotated[tuple[Objective, ...], Field(max_length=3)] = ()
 
     @model_validator(mode="after")
     def _supernet_goes_with_its_policy(self) -> "SearchBody":
@@ -179,4 +212,7 @@ class SearchBody(Body):
             learning_rates=self.learning_rates,
             retrain_epochs=self.retrain_epochs,
             retrain_learning_rate=self.retrain_learning_rate,
+            retraining=self.retraining.to_spec(),
+            selection=self.selection,
+            objectives=self.objectives,
         )

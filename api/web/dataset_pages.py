@@ -9,7 +9,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from api.deps import ContainerDep, SessionDep, WorkDep
-from api.web import charts, forms, model_rows, neighbourhood, pages
+from api.web import charts, forms, model_rows, neighbourhood, pages, words
 from core.domain.datasets import Dataset, DatasetId
 from core.domain.jobs import Job
 from core.domain.searches import PretrainSpec, RankSpec, SearchSpec
@@ -57,6 +57,10 @@ def show(
             session, models.listing(session, limit=20, dataset_id=dataset.id)[0]
         ),
         search=SearchSpec(dataset.id, ""),
+        methods=words.METHODS.items(),
+        selections=words.SELECTIONS.items(),
+        objectives=words.OBJECTIVES.items(),
+        cell_spaces=words.CELL_SPACES.items(),
         pretrain=PretrainSpec(dataset.id, dataset.name, ""),
     )
 

@@ -24,8 +24,13 @@ def search(form: FormData, dataset_id: UUID) -> SearchBody:
         body |= {"policy": "supernet", "supernet_id": policy.removeprefix("supernet:")}
     elif policy:
         body["policy"] = policy
-    if head := _text(form, "head"):
-        body["head"] = head
+    for name in ("head", "selection"):
+        if chosen := _text(form, name):
+            body[name] = chosen
+    for place, name in (("training", "method"), ("space", "cells")):
+        if chosen := _text(form, name):
+            body[place] |= {name: chosen}
+    body["objectives"] = [each for each in form.getlist("objectives") if isinstance(each, str)]
     if rates := _text(form, "learning_rates"):
         body["learning_rates"] = [_number(rate.strip()) for rate in rates.split(",")]
     if epochs := _text(form, "retrain_epochs"):

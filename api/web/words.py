@@ -22,10 +22,32 @@ STAGES = {
     "start": "preparing the start",
     "pretrain": "training the supernet",
     "search": "searching",
+    "select": "choosing the cells",
     "derive": "deriving the network",
     "retrain": "retraining the derived network",
     "evaluate": "evaluating on the test split",
     "export": "exporting the model",
+}
+METHODS = {
+    "darts": "DARTS, first order",
+    "darts-second-order": "DARTS, second order",
+    "pc-darts": "PC-DARTS (partial channels)",
+    "drnas": "DrNAS (Dirichlet)",
+    "sdarts-rs": "SDARTS-RS (random smoothing)",
+    "darts-minus": "DARTS- (auxiliary skip)",
+    "op-dropping": "operation dropping",
+}
+SELECTIONS = {
+    "best-of": "the best of scored candidates",
+    "magnitude": "the strongest alphas",
+    "perturbation": "what is missed most (DARTS-PT)",
+}
+OBJECTIVES = {"parameters": "parameters", "flops": "multiply-adds", "latency": "latency"}
+CELL_SPACES = {
+    "darts": "DARTS",
+    "s2": "S2: skip, separable 3x3",
+    "s3": "S3: none, skip, separable 3x3",
+    "nas-bench-201": "NAS-Bench-201",
 }
 UNKNOWN = "\N{EN DASH}"
 SHORTEST = 0.1

@@ -30,6 +30,34 @@ class HeadInit(StrEnum):
     CLOSED_FORM = "closed_form"
 
 
+class Method(StrEnum):
+    """The differentiable search that fits alphas to the dataset (`core.nas.methods`)."""
+
+    DARTS = "darts"
+    DARTS_SECOND_ORDER = "darts-second-order"
+    PC_DARTS = "pc-darts"
+    DRNAS = "drnas"
+    SDARTS_RS = "sdarts-rs"
+    DARTS_MINUS = "darts-minus"
+    OP_DROPPING = "op-dropping"
+
+
+class Selection(StrEnum):
+    """How cells are chosen when the search is over (`core.nas.selection`)."""
+
+    MAGNITUDE = "magnitude"
+    PERTURBATION = "perturbation"
+    BEST_OF = "best-of"
+
+
+class Objective(StrEnum):
+    """What a network is judged by besides its accuracy."""
+
+    PARAMETERS = "parameters"
+    FLOPS = "flops"
+    LATENCY = "latency"
+
+
 @dataclass(frozen=True, slots=True)
 class SpaceSpec:
     """The search space of a cold start; a warm start takes its source's."""
@@ -38,17 +66,40 @@ class SpaceSpec:
     layers: int = 4
     nodes: int = 4
     resolution: int = 32
+    cells: str = "darts"
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The bilevel loop's settings (`core.nas.search.SearchConfig` says what each does)."""
+    """The bilevel loop's settings (`core.nas.search.SearchConfig` says what each does).
+
+    With the `guard` a search that collapses ends early, and a derived normal cell has at most
+    `max_skips` skip connections.
+    """
 
     epochs: int = 20
     batch_size: int = 64
     alpha_learning_rate: float = 3e-3
     weight_decay: float = 3e-4
     seed: int = 0
+    method: Method = Method.DARTS
+    guard: bool = True
+    max_skips: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Retraining:
+    """How the derived network is trained; `core.nas.retrain.RetrainConfig` says what each does."""
+
+    augment: str = "shift"
+    flip: bool = False
+    drop_path: float = 0.0
+    auxiliary: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    distillation: float = 0.0
+    precision: str = "fp32"
+    budget_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +137,8 @@ class PretrainSpec:
 @dataclass(frozen=True, slots=True)
 class SearchSpec:
     """Search on one dataset. With several learning rates each is searched in full and the best
-    by validation accuracy is kept; every one of them is paid for and recorded."""
+    by validation accuracy is kept; every one of them is paid for and recorded. With objectives
+    the cells that no other beats in all of them are listed, and the most accurate is retrained."""
 
     dataset_id: DatasetId
     embedder: str
@@ -98,6 +150,9 @@ class SearchSpec:
     learning_rates: tuple[float, ...] = (0.025,)
     retrain_epochs: int = 20
     retrain_learning_rate: float = 0.025
+    retraining: Retraining = field(default_factory=Retraining)
+    selection: Selection = Selection.BEST_OF
+    objectives: tuple[Objective, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

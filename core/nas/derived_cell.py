@@ -1,6 +1,10 @@
-"""A cell of the derived network: two in-edges per node, each with one operation."""
+"""A cell of the derived network: few in-edges per node, each with one operation."""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -10,75 +14,95 @@ from core.nas.genotype import Genotype
 from core.nas.layout import aligned
 from core.nas.operations import (
     CONVOLUTIONS,
+    FULL_CONVOLUTIONS,
     Convolutions,
     FactorizedReduce,
+    FullConvolution,
     PackedConvolution,
     ReLUConvNorm,
+    pool,
 )
+from core.nas.space import CELL_SPACES
 
 
 class Pooling(nn.Module):
-    """Max or average pooling, then normalisation.
+    """Max or average pooling, then normalisation where the space has it.
 
-    The normalisation is the supernet's (the paper's derived network has none here): without it
+    The normalisation is the supernet's (DARTS' derived network has none here): without it
     inherited weights would meet another scale.
     """
 
-    def __init__(self, operation: str, channels: int, stride: int) -> None:
+    def __init__(self, operation: str, channels: int, stride: int, *, normalised: bool) -> None:
         super().__init__()
-        self.maximum, self.stride = operation == "max_pool_3x3", stride
-        self.norm = nn.BatchNorm2d(channels)
+        self.operation, self.stride = operation, stride
+        self.norm = nn.BatchNorm2d(channels) if normalised else None
 
     def forward(self, state: Tensor) -> Tensor:
         """``[N, C, H, W]`` to ``[N, C, h, w]``."""
-        pooled = (
-            F.max_pool2d(state, 3, self.stride, 1)
-            if self.maximum
-            else F.avg_pool2d(state, 3, self.stride, 1, count_include_pad=False)
-        )
-        normalised: Tensor = self.norm(pooled)
-        return normalised
+        pooled = pool(self.operation, state, self.stride)
+        return pooled if self.norm is None else cast(Tensor, self.norm(pooled))
+
+
+class Nothing(nn.Module):
+    """The operation ``none``, where a space keeps edges that have it."""
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Zeros."""
+        return torch.zeros_like(state)
 
 
 class DerivedCell(nn.Module):
     """A discrete cell.
 
     Args:
-        sources: Per kept edge, two per node: the state it leaves.
-        operations: Per kept edge: its module, of the cell's width.
-        preprocess: Bring the older and the newer input to the cell's width.
+        nodes: Per node the states that its kept edges leave.
+        operations: Per kept edge, node by node: its module, of the cell's width.
+        preprocess: Bring the older and the newer input to the cell's width; empty for a cell that
+            takes the newer one as it is.
+        concatenated: Whether the output is all nodes side by side, or the last.
     """
 
     def __init__(
-        self, sources: list[int], operations: list[nn.Module], preprocess: list[nn.Module]
+        self,
+        nodes: Sequence[Sequence[int]],
+        operations: list[nn.Module],
+        preprocess: list[nn.Module],
+        *,
+        concatenated: bool,
     ) -> None:
         super().__init__()
-        self.sources = sources
+        self.nodes, self.concatenated = nodes, concatenated
         self.operations = nn.ModuleList(operations)
         self.preprocess = nn.ModuleList(preprocess)
-        self._relu_first = [isinstance(op, PackedConvolution) for op in operations]
 
     def forward(self, older: Tensor, newer: Tensor, keep: Tensor | None = None) -> Tensor:
-        """The nodes' maps side by side.
+        """The nodes' maps side by side, or the last's.
 
         Args:
             older: Output of the cell before the last one.
             newer: Output of the last cell.
             keep: Drop-path factors ``[edges, N]``, zero for dropped; identities are not dropped.
         """
-        states = [self.preprocess[0](older), self.preprocess[1](newer)]
-        edges: list[Tensor] = []
-        for index, (source, operation) in enumerate(
-            zip(self.sources, self.operations, strict=True)
-        ):
-            state = F.relu(states[source]) if self._relu_first[index] else states[source]
-            maps = operation(state)
-            if keep is not None and not isinstance(operation, nn.Identity):
-                maps = maps * keep[index][:, None, None, None]
-            edges.append(maps)
-            if index % 2:
-                states.append(aligned(edges[-2] + edges[-1]))
-        return torch.cat(states[2:], dim=1)
+        states = [newer]
+        if self.preprocess:
+            states = [self.preprocess[0](older), self.preprocess[1](newer)]
+        inputs, index = len(states), 0
+        for sources in self.nodes:
+            maps: list[Tensor] = []
+            for source in sources:
+                edge = self._edge(index, states[source], keep)
+                maps.append(edge)
+                index += 1
+            states.append(aligned(functools.reduce(torch.add, maps)))
+        return torch.cat(states[inputs:], dim=1) if self.concatenated else states[-1]
+
+    def _edge(self, index: int, state: Tensor, keep: Tensor | None) -> Tensor:
+        operation = self.operations[index]
+        rectified = isinstance(operation, PackedConvolution | FullConvolution)
+        maps: Tensor = operation(F.relu(state) if rectified else state)
+        if keep is not None and not isinstance(operation, nn.Identity):
+            maps = maps * keep[index][:, None, None, None]
+        return maps
 
 
 def derived_cell(
@@ -94,7 +118,7 @@ def derived_cell(
     """The normal or reduction cell of `genotype` at one place of a network.
 
     Args:
-        genotype: Both cells.
+        genotype: Its cells.
         inputs: Channels of the two cells before, older first.
         channels: C of this cell.
         reduction: Whether this cell halves the resolution.
@@ -102,25 +126,27 @@ def derived_cell(
         generator: Draws the initial weights (CPU).
         convolutions: See `core.nas.operations.PackedConvolution`.
     """
-    first = FactorizedReduce if after_reduction else ReLUConvNorm
-    preprocess: list[nn.Module] = [
-        first(inputs[0], channels, generator, norm=nn.BatchNorm2d),
-        ReLUConvNorm(inputs[1], channels, generator, norm=nn.BatchNorm2d),
-    ]
-    kept = [
-        edge for node in (genotype.reduction if reduction else genotype.normal) for edge in node
-    ]
+    space = CELL_SPACES[genotype.cells]
+    preprocess: list[nn.Module] = []
+    if space.inputs == 2:
+        first = FactorizedReduce if after_reduction else ReLUConvNorm
+        preprocess.append(first(inputs[0], channels, generator, norm=nn.BatchNorm2d))
+        preprocess.append(ReLUConvNorm(inputs[1], channels, generator, norm=nn.BatchNorm2d))
+    cell = genotype.reduction if reduction else genotype.normal
     operations = [
         _operation(
             edge.operation,
             channels,
-            2 if reduction and edge.source < 2 else 1,
+            2 if reduction and edge.source < space.inputs else 1,
             generator=generator,
             convolutions=convolutions,
+            normalised_pools=space.normalised_pools,
         )
-        for edge in kept
+        for node in cell
+        for edge in node
     ]
-    return DerivedCell([edge.source for edge in kept], operations, preprocess)
+    nodes = [[edge.source for edge in node] for node in cell]
+    return DerivedCell(nodes, operations, preprocess, concatenated=space.concatenated)
 
 
 def _operation(
@@ -130,6 +156,7 @@ def _operation(
     *,
     generator: torch.Generator,
     convolutions: Convolutions,
+    normalised_pools: bool,
 ) -> nn.Module:
     if operation in CONVOLUTIONS:
         return PackedConvolution(
@@ -141,8 +168,12 @@ def _operation(
             generator=generator,
             norm=nn.BatchNorm2d,
         )
+    if operation in FULL_CONVOLUTIONS:
+        return FullConvolution(operation, channels, 1, generator=generator, norm=nn.BatchNorm2d)
     if operation == "skip_connect":
         if stride == 1:
             return nn.Identity()
         return FactorizedReduce(channels, channels, generator, norm=nn.BatchNorm2d)
-    return Pooling(operation, channels, stride)
+    if operation == "none":
+        return Nothing()
+    return Pooling(operation, channels, stride, normalised=normalised_pools)

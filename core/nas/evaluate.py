@@ -1,8 +1,7 @@
-"""Scoring a classifier, and training a derived network."""
+"""Scoring a classifier on labelled images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.nas.classifier import ImageClassifier
-from core.nas.images import LabelledImages, epoch_generator
-from core.nas.loop import PATHS, TrainingConfig, TrainingState, check_limits, run_epochs
-from core.nas.network import Network
+from core.nas.images import LabelledImages
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,94 +58,3 @@ def evaluate(model: ImageClassifier, images: LabelledImages, batch_size: int) ->
         confusion=confusion,
         per_class=tuple(h / t if t else None for h, t in zip(hits, totals, strict=True)),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrainConfig(TrainingConfig):
-    """Settings of a retraining; see `TrainingConfig` for the rest.
-
-    Args:
-        learning_rate_min: The cosine ends at zero, as in the paper.
-        drop_path: Chance of dropping an edge in the last epoch; rises from 0 linearly.
-
-    Raises:
-        ValueError: a value that is not finite or out of range.
-    """
-
-    learning_rate_min: float = 0.0
-    drop_path: float = 0.0
-
-    def __post_init__(self) -> None:
-        # The zero-argument super() does not survive slots=True.
-        TrainingConfig.__post_init__(self)
-        check_limits(self, {"drop_path": (0.0, 0.9)})
-
-
-class RetrainState(TrainingState):
-    """A derived network, its optimiser and the completed epochs.
-
-    Args:
-        network: Trained in place.
-    """
-
-    def __init__(self, network: Network) -> None:
-        super().__init__(network, list(network.parameters()))
-        self.network = network
-
-
-@dataclass(frozen=True, slots=True)
-class RetrainRecord:
-    """What one epoch of a retraining did; epoch 0 is the start, measured before any step.
-
-    Fields as in `core.nas.search.EpochRecord`; `valid` is held out from this training. Inherited
-    weights have not seen it either if it lies in the search's validation half (see
-    `LabelledImages.split`), but the alphas, and ridge and temperature of a solved head, have.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    valid_loss: float
-    valid_accuracy: float
-    learning_rate: float
-    seconds: float
-    steps: int
-
-
-def retrain(
-    state: RetrainState, train: LabelledImages, valid: LabelledImages, config: RetrainConfig
-) -> Iterator[RetrainRecord]:
-    """Train a derived network; the last epoch's weights are the result.
-
-    The last, not the best: the cosine ends at zero, and choosing by validation accuracy would
-    make the held-out figure an optimistic one.
-
-    Args:
-        state: Advanced in place; `state.tensors()` between two records is a checkpoint.
-        train: Images to train on.
-        valid: Held-out images, on the same device.
-        config: Settings; the same for a resumed run.
-
-    Yields:
-        One record per epoch, and first one for the start (again if it was saved as the start).
-
-    Raises:
-        Diverged: a loss is not finite.
-    """
-
-    def prepare(epoch: int) -> Callable[[], None]:
-        state.network.drop_path = config.drop_path * epoch / max(1, config.epochs - 1)
-        state.network.path_generator = epoch_generator(config.seed, epoch, PATHS)
-        return lambda: None
-
-    for epoch in run_epochs(state, train, valid, config, prepare=prepare):
-        yield RetrainRecord(
-            epoch=epoch.index,
-            train_loss=epoch.train.loss,
-            train_accuracy=epoch.train.accuracy,
-            valid_loss=epoch.valid.loss,
-            valid_accuracy=epoch.valid.accuracy,
-            learning_rate=epoch.learning_rate,
-            seconds=epoch.seconds,
-            steps=epoch.steps,
-        )

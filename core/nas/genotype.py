@@ -9,47 +9,50 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-# The candidates of DARTS (Liu et al. 2019, section 3.1) in the order every stored alpha uses.
-OPERATIONS = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
+from core.nas.space import CELL_SPACES, CellSpace
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One kept edge: `operation` applied to state `source` (0 and 1 are the cell's inputs)."""
+    """One kept edge: `operation` applied to state `source`; the cell's inputs come first."""
 
     operation: str
     source: int
 
 
-Cell = tuple[tuple[Edge, Edge], ...]
+Cell = tuple[tuple[Edge, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Genotype:
-    """Two kept in-edges for every node of the normal and of the reduction cell.
+    """The kept in-edges of every node, by kind of cell.
 
-    Node ``k`` is state ``k + 2``, so its sources are smaller than ``k + 2``.
+    Node ``k`` of a cell with i inputs is state ``k + i``, so its sources are smaller than that.
+
+    Args:
+        normal: Per node its edges, by rising source.
+        reduction: The same of the reduction cell; empty where the space has none.
+        cells: The key of `CELL_SPACES` that it belongs to.
 
     Raises:
-        ValueError: a cell is empty, an operation unknown or ``none``, a source out of range or
-            used twice by one node.
+        ValueError: a cell is empty, has not the number of edges that its space keeps, an operation
+            is unknown or cannot be kept, a source is out of range or used twice by one node.
     """
 
     normal: Cell
     reduction: Cell
+    cells: str = "darts"
 
     def __post_init__(self) -> None:
-        _check_cell("normal", self.normal)
-        _check_cell("reduction", self.reduction)
+        if self.cells not in CELL_SPACES:
+            raise ValueError(f"genotype: {self.cells!r} is no cell space")
+        space = CELL_SPACES[self.cells]
+        _check_cell("normal", self.normal, space)
+        if not space.reduction:
+            if self.reduction:
+                raise ValueError(f"genotype.reduction: {self.cells} has no reduction cell")
+            return
+        _check_cell("reduction", self.reduction, space)
         if len(self.normal) != len(self.reduction):
             raise ValueError(
                 f"genotype: normal has {len(self.normal)} nodes, reduction {len(self.reduction)}"
@@ -62,10 +65,12 @@ class Genotype:
 
     def to_json(self) -> str:
         """The genotype as canonical JSON: equal genotypes give equal text."""
-        cells = {
+        cells: dict[str, Any] = {
             "normal": _cell_to_lists(self.normal),
             "reduction": _cell_to_lists(self.reduction),
         }
+        if self.cells != "darts":  # the text that DARTS genotypes always had stays theirs
+            cells["cells"] = self.cells
         return json.dumps(cells, separators=(",", ":"), sort_keys=True)
 
     @classmethod
@@ -82,28 +87,37 @@ class Genotype:
             cells = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"genotype: not JSON: {error}") from error
-        if not isinstance(cells, dict) or set(cells) != {"normal", "reduction"}:
+        if not isinstance(cells, dict) or set(cells) - {"cells"} != {"normal", "reduction"}:
             raise ValueError("genotype: expected an object with exactly 'normal' and 'reduction'")
+        name = cells.get("cells", "darts")
+        if not isinstance(name, str):
+            raise ValueError("genotype.cells: the name of the cell space is not text")
         return cls(
             normal=_cell_from_lists("normal", cells["normal"]),
             reduction=_cell_from_lists("reduction", cells["reduction"]),
+            cells=name,
         )
 
 
-def _check_cell(name: str, cell: Cell) -> None:
+def _check_cell(name: str, cell: Cell, space: CellSpace) -> None:
     if not cell:
         raise ValueError(f"genotype.{name}: no nodes")
     for index, node in enumerate(cell):
         where = f"genotype.{name}[{index}]"
-        if len(node) != 2:
-            raise ValueError(f"{where}: expected 2 edges, got {len(node)}")
+        possible = index + space.inputs
+        wanted = possible if space.kept is None else space.kept
+        if len(node) != wanted:
+            raise ValueError(f"{where}: expected {wanted} edges, got {len(node)}")
         for edge in node:
-            if edge.operation not in OPERATIONS or edge.operation == "none":
+            droppable = edge.operation == "none" and space.kept is not None
+            if edge.operation not in space.operations or droppable:
                 raise ValueError(f"{where}: unknown operation {edge.operation!r}")
-            if not 0 <= edge.source < index + 2:
-                raise ValueError(f"{where}: source {edge.source} is not in 0..{index + 1}")
-        if node[0].source == node[1].source:
-            raise ValueError(f"{where}: both edges come from state {node[0].source}")
+            if not 0 <= edge.source < possible:
+                raise ValueError(f"{where}: source {edge.source} is not in 0..{possible - 1}")
+        sources = [edge.source for edge in node]
+        twice = [source for source in sources if sources.count(source) > 1]
+        if twice:
+            raise ValueError(f"{where}: several edges come from state {twice[0]}")
 
 
 def _cell_to_lists(cell: Cell) -> list[list[list[str | int]]]:
@@ -116,11 +130,10 @@ def _cell_from_lists(name: str, value: Any) -> Cell:
     return tuple(_node_from_lists(f"genotype.{name}[{i}]", node) for i, node in enumerate(value))
 
 
-def _node_from_lists(where: str, value: Any) -> tuple[Edge, Edge]:
-    if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"{where}: expected a list of 2 edges")
-    edges = [_edge_from_list(f"{where}[{index}]", edge) for index, edge in enumerate(value)]
-    return edges[0], edges[1]
+def _node_from_lists(where: str, value: Any) -> tuple[Edge, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: expected a list of edges")
+    return tuple(_edge_from_list(f"{where}[{at}]", edge) for at, edge in enumerate(value))
 
 
 def _edge_from_list(where: str, value: Any) -> Edge:

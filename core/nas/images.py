@@ -10,13 +10,11 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Augmentation = Literal["none", "shift"]
-AUGMENTATIONS: tuple[Augmentation, ...] = ("none", "shift")
+from core.nas.augmentation import Augmentation, Augmenter
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _SMALLEST_STD = 1 / 255  # a constant channel stays finite
@@ -181,7 +179,7 @@ class LabelledImages:
         self,
         batch_size: int,
         generator: torch.Generator | None = None,
-        augment: Augmentation = "none",
+        augment: Augmentation | Augmenter = "none",
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised batches; every image once.
 
@@ -190,7 +188,7 @@ class LabelledImages:
         Args:
             batch_size: Largest batch.
             generator: Shuffles (and augments); None keeps the order.
-            augment: ``shift`` translates each image by up to ``H // 8`` pixels, edges repeated.
+            augment: What each batch goes through first; a name is a policy with its defaults.
 
         Yields:
             Images ``[B, C, H, W]`` float32 and labels ``[B]``, on the device of the images.
@@ -198,10 +196,10 @@ class LabelledImages:
         Raises:
             ValueError: an unknown augmentation, or one without a generator.
         """
-        if augment not in AUGMENTATIONS:
-            raise ValueError(f"augment: {augment!r} is not one of {', '.join(AUGMENTATIONS)}")
-        if augment != "none" and generator is None:
+        augmenter = augment if isinstance(augment, Augmenter) else Augmenter(policy=augment)
+        if augmenter.random and generator is None:
             raise ValueError("augment: a random augmentation needs a generator")
+        fill = (255 * self.mean).round().clamp(0, 255).to(torch.uint8)
         order = (
             torch.arange(len(self))
             if generator is None
@@ -209,8 +207,8 @@ class LabelledImages:
         ).to(self.images.device)
         for indices in order.tensor_split(math.ceil(len(self) / batch_size)) if len(self) else ():
             images = self.images[indices]
-            if augment == "shift" and generator is not None:
-                images = _shifted(images, generator)
+            if generator is not None:
+                images = augmenter(images, fill, generator)
             yield self.normalise(images), self.labels[indices]
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -218,20 +216,6 @@ class LabelledImages:
         scale = 1 / (255 * self.std)
         offset = self.mean / self.std
         return images.float() * scale[:, None, None] - offset[:, None, None]
-
-
-def _shifted(images: Tensor, generator: torch.Generator) -> Tensor:
-    # Clamped indices repeat the edge pixels: no padded copy, one gather per batch.
-    count, _, height, width = images.shape
-
-    def moved(size: int) -> Tensor:
-        reach = size // 8
-        offsets = torch.randint(-reach, reach + 1, (count, 1), generator=generator)
-        return (torch.arange(size) + offsets).clamp(0, size - 1).to(images.device)
-
-    rows, columns = moved(height), moved(width)
-    every = torch.arange(count, device=images.device)[:, None, None]
-    return images.movedim(1, -1)[every, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
 
 def _kind(tensor: Tensor) -> str:

@@ -12,10 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.nas.augmentation import Augmentation, Augmenter
 from core.nas.classifier import ImageClassifier
-from core.nas.images import AUGMENTATIONS, Augmentation, LabelledImages, epoch_generator
+from core.nas.images import LabelledImages, epoch_generator
 from core.nas.normalisation import reestimate
 from core.nas.optimisers import Momentum, Optimiser
+from core.nas.precision import Precision, autocast, deterministic, require, widened
+from core.nas.ranks import ALONE, Ranks
 
 # Streams of `epoch_generator`: independent randomness within one epoch.
 TRAIN, VALID, STATISTICS, PATHS = 2, 3, 4, 5
@@ -35,13 +38,18 @@ class TrainingConfig:
     Args:
         epochs: Passes over the training images; 0 only measures the start.
         batch_size: Largest batch.
-        learning_rate: Of the first epoch.
+        learning_rate: Of the first epoch after the warm-up.
         learning_rate_min: Of the cosine's end.
+        warmup_epochs: Epochs in which the rate rises, linearly (Goyal et al. 2017, section 2.2).
         momentum: Of SGD.
         weight_decay: On weights.
         gradient_clip: Largest norm of the weights' gradient.
-        augment: See `LabelledImages.batches`.
+        augment: Policy of the training images' augmentation, see `Augmenter`.
+        flip: Mirror training images at random; wrong for letters and digits.
+        cutout: Side of the square that the policy ``cutout`` erases, as a share of the image's.
         statistics_images: Training images that re-estimate running statistics before measuring.
+        precision: Of the weight steps' forward and backward passes; measuring is in fp32.
+        deterministic: Whether an operation that may not repeat to the bit is an error.
         seed: Decides every shuffle and augmentation.
 
     Raises:
@@ -52,11 +60,16 @@ class TrainingConfig:
     batch_size: int = 64
     learning_rate: float = 0.025
     learning_rate_min: float = 0.001
+    warmup_epochs: int = 0
     momentum: float = 0.9
     weight_decay: float = 3e-4
     gradient_clip: float = 5.0
     augment: Augmentation = "shift"
+    flip: bool = False
+    cutout: float = 0.5
     statistics_images: int = 1024
+    precision: Precision = "fp32"
+    deterministic: bool = False
     seed: int = 0
 
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
@@ -64,25 +77,41 @@ class TrainingConfig:
         "batch_size": (2, 65_536),
         "learning_rate": (0.0, 10.0),
         "learning_rate_min": (0.0, 10.0),
+        "warmup_epochs": (0, 100_000),
         "momentum": (0.0, 0.9999),
         "weight_decay": (0.0, 1.0),
         "gradient_clip": (1e-6, 1e6),
+        "cutout": (0.0, 1.0),
         "statistics_images": (2, 1_000_000_000),
         "seed": (0, 2**63 - 1),
     }
 
     def __post_init__(self) -> None:
         check_limits(self, self.LIMITS)
-        if self.augment not in AUGMENTATIONS:
-            raise ValueError(f"augment: {self.augment!r} is not in {', '.join(AUGMENTATIONS)}")
+        _ = self.augmenter  # refuses what it cannot be built of
+        require(self.precision, torch.device("cpu"))  # the name; the device is not known yet
 
-    def rate(self, epoch: int) -> float:
-        """Learning rate of the epoch with this index (cosine, Loshchilov & Hutter 2017)."""
+    @property
+    def augmenter(self) -> Augmenter:
+        """What the training images go through."""
+        return Augmenter(policy=self.augment, flip=self.flip, cutout=self.cutout)
+
+    def rate(self, epoch: int, epochs: int | None = None) -> float:
+        """Learning rate of the epoch with this index (cosine, Loshchilov & Hutter 2017).
+
+        Args:
+            epoch: From 0.
+            epochs: Where the cosine ends; by default where the settings say.
+        """
+        end, warmup = self.epochs if epochs is None else epochs, self.warmup_epochs
         low, high = self.learning_rate_min, self.learning_rate
-        return low + (high - low) * (1 + math.cos(math.pi * epoch / max(1, self.epochs))) / 2
+        if epoch < warmup:
+            return high * (epoch + 1) / (warmup + 1)
+        passed = (epoch - warmup) / max(1, end - warmup)
+        return low + (high - low) * (1 + math.cos(math.pi * passed)) / 2
 
 
-def check_limits(config: TrainingConfig, limits: dict[str, tuple[float, float]]) -> None:
+def check_limits(config: object, limits: dict[str, tuple[float, float]]) -> None:
     """Refuse values of the wrong type, not finite or out of range.
 
     Raises:
@@ -117,6 +146,18 @@ class TrainingState:
         """The optimisers by the name under which their tensors are kept."""
         return {"descent": self.descent}
 
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules by the name under which their tensors are kept; the model first."""
+        return {"model": self.model}
+
+    def result(self) -> ImageClassifier:
+        """What is measured after an epoch, and handed on in the end."""
+        return self.model
+
+    def last_epoch(self, config: TrainingConfig) -> int:
+        """How many epochs the training has in all."""
+        return config.epochs
+
     def tensors(self) -> dict[str, Tensor]:
         """Copies on the CPU of everything a resume needs: contiguous, fit for safetensors."""
         copies = {n: t.detach().cpu().clone().contiguous() for n, t in self._live().items()}
@@ -144,8 +185,12 @@ class TrainingState:
         self.epoch = int(tensors["epoch"])
 
     def _live(self) -> dict[str, Tensor]:
-        live = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        live: dict[str, Tensor] = {}
+        names: dict[int, str] = {}
+        for place, module in self.modules().items():
+            live |= {f"{place}.{name}": value for name, value in module.state_dict().items()}
+            inside = "" if module is self.model else f"{place}."
+            names |= {id(p): inside + name for name, p in module.named_parameters()}
         for kind, optimiser in self.optimisers().items():
             for moment, values in optimiser.moments().items():
                 for parameter, value in zip(optimiser.parameters, values, strict=True):
@@ -187,16 +232,38 @@ class Meter:
         self._hits = self._hits + (logits.detach().argmax(dim=1) == labels).sum()
         self._count += len(labels)
 
-    def score(self) -> Score:
-        """The means so far.
+    def score(self, ranks: Ranks = ALONE) -> Score:
+        """The means so far, over all processes.
 
         Raises:
             Diverged: the loss is not finite.
         """
-        loss = float(self._loss) / max(1, self._count)
+        values = [self._loss, self._hits, self._count]
+        if ranks.size > 1:
+            device = self._loss.device if isinstance(self._loss, Tensor) else None
+            sums = torch.tensor([float(v) for v in values], dtype=torch.float64, device=device)
+            values = ranks.total(sums).tolist()
+        total, hits, count = values
+        loss = float(total) / max(1, int(count))
         if not math.isfinite(loss):
-            raise Diverged(f"loss: {loss} after {self._count} images")
-        return Score(loss, int(self._hits) / max(1, self._count))
+            raise Diverged(f"loss: {loss} after {int(count)} images")
+        return Score(loss, int(hits) / max(1, int(count)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What the weight steps of one epoch consist of; each part may be left to its default.
+
+    Args:
+        before: Called with the batch (images, labels) before each step.
+        loss: Of a batch: the scalar to descend and the logits to count hits by; plain
+            cross-entropy of the model when omitted. Called in the context of the precision.
+        after: Called when the weights have moved.
+    """
+
+    before: Callable[[Tensor, Tensor], None] | None = None
+    loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    after: Callable[[], None] | None = None
 
 
 def run_epochs(
@@ -205,7 +272,9 @@ def run_epochs(
     valid: LabelledImages,
     config: TrainingConfig,
     *,
-    prepare: Callable[[int], Callable[[], None]] | None = None,
+    prepare: Callable[[int], Step] = lambda _epoch: Step(),
+    clock: Callable[[], float] = time.perf_counter,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Epoch]:
     """Train until `config.epochs`, yielding after each epoch and once before the first.
 
@@ -217,36 +286,45 @@ def run_epochs(
         train: Images for the weights.
         valid: Images to measure on.
         config: Settings.
-        prepare: Called with the epoch's index; returns what runs before each weight step.
+        prepare: Called with the epoch's index; returns what its steps consist of.
+        clock: Seconds from any origin.
+        ranks: The processes that share this training; each runs the same.
 
     Raises:
         Diverged: a loss is not finite.
+        ValueError: the device cannot compute in the precision asked for.
+        RuntimeError: an operation does not repeat to the bit, where that is asked for.
     """
+    require(config.precision, train.images.device)
     if state.epoch == 0:
-        started = time.perf_counter()
-        valid_score = measure_fresh(state.model, train, valid, config)
+        started, model = clock(), state.result()
+        with deterministic(config.deterministic):
+            valid_score = measure_fresh(model, train, valid, config)
+            score = measure(model, _statistics_sample(train, config), _MEASURING_BATCH)
         yield Epoch(
             index=0,
             learning_rate=config.rate(0),
-            train=measure(state.model, _statistics_sample(train, config), _MEASURING_BATCH),
+            train=score,
             valid=valid_score,
             steps=0,
-            seconds=time.perf_counter() - started,
+            seconds=clock() - started,
         )
-    while state.epoch < config.epochs:
-        started = time.perf_counter()
-        rate = config.rate(state.epoch)
-        before = prepare(state.epoch) if prepare else None
-        score, steps = _train_epoch(state, train, config, before, rate=rate)
-        state.epoch += 1
-        valid_score = measure_fresh(state.model, train, valid, config)
+    while state.epoch < state.last_epoch(config):
+        started = clock()
+        rate = config.rate(state.epoch, state.last_epoch(config))
+        # Never across a yield: the setting is the process's, also while others compute.
+        with deterministic(config.deterministic):
+            step = prepare(state.epoch)
+            score, steps = _train_epoch(state, train, config, step, ranks, rate=rate)
+            state.epoch += 1
+            valid_score = measure_fresh(state.result(), train, valid, config)
         yield Epoch(
             index=state.epoch,
             learning_rate=rate,
             train=score,
             valid=valid_score,
             steps=steps,
-            seconds=time.perf_counter() - started,
+            seconds=clock() - started,
         )
 
 
@@ -254,28 +332,37 @@ def _train_epoch(
     state: TrainingState,
     train: LabelledImages,
     config: TrainingConfig,
-    before: Callable[[], None] | None,
+    step: Step,
+    ranks: Ranks,
     *,
     rate: float,
 ) -> tuple[Score, int]:
     generator = epoch_generator(config.seed, state.epoch, TRAIN)
     state.model.train()
     meter, steps = Meter(), 0
-    for images, labels in train.batches(config.batch_size, generator, config.augment):
-        if before is not None:
-            before()
-        logits = state.model(images)
-        loss = F.cross_entropy(logits, labels)
+    for batch in train.batches(config.batch_size, generator, config.augmenter):
+        images, labels = ranks.share(*batch)
+        if step.before is not None:
+            step.before(images, labels)
+        with autocast(config.precision, images.device):
+            if step.loss is not None:
+                loss, logits = step.loss(images, labels)
+            else:
+                logits = widened(state.model(images))
+                loss = F.cross_entropy(logits, labels)
+        found = gradients(loss, state.descent.parameters)
         state.descent.step(
-            gradients(loss, state.descent.parameters),
+            ranks.average(found, len(labels), len(batch[1])),
             rate=rate,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
             clip=config.gradient_clip,
         )
+        if step.after is not None:
+            step.after()
         meter.add(loss, logits, labels)
         steps += 1
-    return meter.score(), steps
+    return meter.score(ranks), steps
 
 
 def gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor | None, ...]:

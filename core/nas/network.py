@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
+from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.nas.classifier import ImageClassifier, uniform
-from core.nas.derived_cell import derived_cell
-from core.nas.genotype import OPERATIONS, Edge, Genotype
-from core.nas.layout import fast_layout
-from core.nas.operations import CONVOLUTIONS, Convolutions, PackedConvolution
+from core.nas.cell_network import CellNetwork, ResidualReduction
+from core.nas.derived_cell import DerivedCell, derived_cell
+from core.nas.genotype import Edge, Genotype
+from core.nas.operations import POOLS, Convolutions, PackedConvolution
 from core.nas.space import Space
 from core.nas.supernet import Supernet
 
 
-class Network(ImageClassifier):
+class Network(CellNetwork):
     """The network that a genotype describes, of any size.
 
     Args:
         space: Width and depth; may differ from those of the search.
-        genotype: The two cells; as many nodes as the space.
+        genotype: Its cells; as many nodes as the space, of the space's cells.
         classes: Classes of the head.
         generator: Draws the initial weights (CPU).
         convolutions: As for the supernet; the function does not depend on it.
 
     Raises:
-        ValueError: space and genotype disagree on the number of nodes.
+        ValueError: space and genotype disagree.
     """
 
     def __init__(
@@ -42,51 +40,52 @@ class Network(ImageClassifier):
         *,
         convolutions: Convolutions = "auto",
     ) -> None:
-        super().__init__(space.feature_channels, classes, generator)
+        super().__init__(space, classes, generator, norm=nn.BatchNorm2d)
+        if genotype.cells != space.cells:
+            raise ValueError(f"genotype: of {genotype.cells}, but the space is {space.cells}")
         if len(genotype.normal) != space.nodes:
             raise ValueError(
                 f"genotype: {len(genotype.normal)} nodes, but the space has {space.nodes}"
             )
-        self.space, self.genotype = space, genotype
-        width = space.stem_multiplier * space.channels
-        self.stem = uniform(
-            (width, space.input_channels, 3, 3), (9 * space.input_channels) ** -0.5, generator
-        )
-        self.stem_norm = nn.BatchNorm2d(width)
-        self.cells = nn.ModuleList()
-        inputs, channels, after_reduction = (width, width), space.channels, False
-        build = partial(derived_cell, generator=generator, convolutions=convolutions)
-        for layer in range(space.layers):
+        self.genotype = genotype
+
+        def build(
+            layer: int, inputs: tuple[int, int], channels: int, after_reduction: bool
+        ) -> nn.Module:
             reduction = layer in space.reduction_layers
-            channels *= 2 if reduction else 1
-            self.cells.append(
-                build(
-                    genotype,
-                    inputs,
-                    channels,
-                    reduction=reduction,
-                    after_reduction=after_reduction,
-                )
+            if reduction and not space.cell.reduction:
+                return ResidualReduction(inputs[1], channels, generator, norm=nn.BatchNorm2d)
+            return derived_cell(
+                genotype,
+                inputs,
+                channels,
+                reduction=reduction,
+                after_reduction=after_reduction,
+                generator=generator,
+                convolutions=convolutions,
             )
-            inputs, after_reduction = (inputs[1], space.nodes * channels), reduction
+
+        self.add_cells(build)
         self.drop_path = 0.0
         self.path_generator = generator
 
     def trunk(self, images: Tensor) -> Tensor:
         """``[N, C, H, W]`` normalised images to the last cell's map ``[N, D, h, w]``."""
-        maps = F.conv2d(images, self.stem, padding=1)
-        older: Tensor = self.stem_norm(maps.contiguous(memory_format=fast_layout(images)))
-        newer = older
-        for cell in self.cells:
-            older, newer = newer, cell(older, newer, self._keep(images))
-        return newer
+
+        def run(cell: nn.Module, older: Tensor, newer: Tensor) -> Tensor:
+            if isinstance(cell, DerivedCell):
+                return cast(Tensor, cell(older, newer, self._keep(images)))
+            return cast(Tensor, cell(newer))
+
+        return self.march(images, run)
 
     def _keep(self, images: Tensor) -> Tensor | None:
         # Only steps drop paths: statistics re-estimated with some dropped would be too wide.
         if not self.training or not self.drop_path or not torch.is_grad_enabled():
             return None
         chance = 1 - self.drop_path
-        shape = (2 * self.space.nodes, len(images))
+        edges = sum(len(node) for node in self.genotype.normal)
+        shape = (edges, len(images))
         kept = torch.rand(shape, generator=self.path_generator) < chance
         return kept.to(images.device, images.dtype) / chance
 
@@ -96,7 +95,8 @@ def inherit(supernet: Supernet, genotype: Genotype) -> Network:
     """The derived network with the supernet's weights, statistics and head.
 
     It computes what the supernet would with one-hot mixtures: the genotype's operation on kept
-    edges and ``none`` on all others.
+    edges and ``none`` on all others. From a supernet of partial channels it takes what has the
+    same shape: stem, cells' inputs, head; the operations' weights begin anew.
 
     Args:
         supernet: Trained; unchanged.
@@ -106,20 +106,23 @@ def inherit(supernet: Supernet, genotype: Genotype) -> Network:
         A network on the supernet's device, in its training mode, sharing no memory with it.
 
     Raises:
-        ValueError: supernet and genotype disagree on the number of nodes.
+        ValueError: supernet and genotype disagree on the cells or the number of nodes.
     """
     space = supernet.space
     network = Network(space, genotype, supernet.classes, torch.Generator().manual_seed(0))
     network.to(supernet.classifier.weight)  # the type first: loading would round to the old one
     state, packed = network.state_dict(), supernet.state_dict()
     state |= {name: value for name, value in packed.items() if name in state}
-    for layer in range(space.layers):
-        cell = genotype.reduction if layer in space.reduction_layers else genotype.normal
-        width = len(packed[f"cells.{layer}.preprocess.1.weight"])
-        for index, edge in enumerate(edge for node in cell for edge in node):
+    for layer in range(space.layers) if space.partial == 1 else ():
+        reduction = layer in space.reduction_layers
+        if reduction and not space.cell.reduction:
+            continue  # a residual block: taken by name above
+        cell = genotype.reduction if reduction else genotype.normal
+        kept = [(node, edge) for node, edges in enumerate(cell) for edge in edges]
+        for index, (node, edge) in enumerate(kept):
             here = f"cells.{layer}.operations.{index}"
             source = f"cells.{layer}.states.{edge.source}"
-            values = _edge_tensors(packed, source, edge, index // 2, width)
+            values = _edge_tensors(packed, source, edge, node, space)
             # An identity has no tensors: it finds no name to fill.
             state |= {f"{here}.{n}": v for n, v in values.items() if f"{here}.{n}" in state}
     network.load_state_dict(state)
@@ -127,23 +130,25 @@ def inherit(supernet: Supernet, genotype: Genotype) -> Network:
 
 
 def _edge_tensors(
-    packed: dict[str, Tensor], source: str, edge: Edge, node: int, width: int
+    packed: dict[str, Tensor], source: str, edge: Edge, node: int, space: Space
 ) -> dict[str, Tensor]:
-    # An edge's place among those that leave its source: the first goes to node source - 1.
-    place = node - max(0, edge.source - 1)
-    if edge.operation in CONVOLUTIONS:
-        prefix = f"{source}.convolutions.{edge.operation}."
+    # An edge's place among those that leave its source, or a pool's among the source's pools.
+    outgoing = space.outgoing(edge.source)
+    place, places = outgoing.index(node), len(outgoing)
+    if edge.operation in POOLS:
+        prefix, pools = f"{source}.pool_norm.", [o for o in space.operations if o in POOLS]
+        place, places = pools.index(edge.operation), len(pools)
     elif edge.operation == "skip_connect":
         prefix = f"{source}.reduce."
     else:
-        prefix, place = f"{source}.pool_norm.", OPERATIONS.index(edge.operation) - 1
+        prefix = f"{source}.convolutions.{edge.operation}."
     values = {}
     for name, tensor in packed.items():
         if name.startswith(prefix):
             own = name.removeprefix(prefix)
             if "running_" in own:
                 own = own if "norm" in own else f"norm.{own}"
-                values[own] = tensor[place * width : (place + 1) * width]
+                values[own] = tensor.chunk(places)[place]
             else:
                 values[own] = tensor[:, place : place + 1]
     return values

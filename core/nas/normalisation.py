@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,37 @@ class ScaledBatchNorm(nn.Module):
             momentum=0.1 if self.momentum is None else self.momentum,
             eps=self.eps,
         )
+
+    @torch.no_grad()
+    def follow(self, mean: Tensor, variance: Tensor, count: int, channels: slice) -> None:
+        """Move the running statistics of `channels` towards a batch's, as `forward` does.
+
+        Args:
+            mean: One per channel.
+            variance: The biased one, over `count` values.
+            count: Two or more.
+            channels: Which of them.
+        """
+        momentum = 0.1 if self.momentum is None else self.momentum
+        self.running_mean[channels].lerp_(mean, momentum)
+        unbiased = variance * (count / (count - 1))
+        self.running_var[channels].lerp_(unbiased, momentum)
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Put running statistics back as they were, whatever passes in training mode lie between."""
+    buffers = [
+        buffer
+        for layer in model.modules()
+        if isinstance(layer, ScaledBatchNorm | nn.BatchNorm2d)
+        for buffer in layer.buffers()
+    ]
+    kept = torch._foreach_clone(buffers)
+    try:
+        yield
+    finally:
+        torch._foreach_copy_(buffers, kept)
 
 
 @torch.no_grad()

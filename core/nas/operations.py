@@ -8,15 +8,18 @@ major), or fold into one dense convolution, which small widths run faster.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nas.classifier import uniform
+from core.nas.depthwise import depthwise, fast
 from core.nas.layout import aligned
+from core.nas.mixed_convolutions import Norms, Plan, Weights, mixed_convolutions
 from core.nas.normalisation import ScaledBatchNorm
+from core.nas.space import CellSpace
 
 Convolutions = Literal["auto", "dense", "depthwise"]
 Norm = Callable[[int], nn.Module]
@@ -28,6 +31,10 @@ CONVOLUTIONS = {
     "dil_conv_3x3": (3, 2, 1),
     "dil_conv_5x5": (5, 2, 1),
 }
+
+# Operation: kernel size of an ordinary convolution.
+FULL_CONVOLUTIONS = {"conv_1x1": 1, "conv_3x3": 3}
+POOLS = ("max_pool_3x3", "avg_pool_3x3")
 
 # Widest cell for which folding was not slower (AVX-512, one thread, channels-last;
 # tests/benchmarks/bench_search_step.py). Depthwise kernels with dilation miss the fast path.
@@ -81,6 +88,7 @@ class PackedConvolution(nn.Module):
         self.folded = convolutions == "dense" or (
             convolutions == "auto" and channels <= _DENSE_UP_TO[operation]
         )
+        self.automatic = convolutions == "auto"
         self.depthwise = uniform((stages, edges, channels, kernel, kernel), 1 / kernel, generator)
         self.pointwise = uniform((stages, edges, channels, channels), channels**-0.5, generator)
         self.norms = nn.ModuleList(norm(edges * channels) for _ in range(stages))
@@ -101,26 +109,35 @@ class PackedConvolution(nn.Module):
             maps = self._convolve(F.relu_(self.norms[0](maps)), 1)
         return _normalised(self.norms[-1], maps, scale)
 
-    def _convolve(self, maps: Tensor, stage: int) -> Tensor:
-        depthwise, pointwise = self.depthwise[stage], self.pointwise[stage]
-        if not torch.compiler.is_exporting():
-            depthwise = self._live_taps(depthwise, maps)
-        stride = self.stride if stage == 0 else 1
-        padding = self.dilation * (depthwise.shape[-1] // 2)
-        width = self.edges * self.channels
-        if self.folded:
-            kernels = (pointwise[..., None, None] * depthwise[:, None]).flatten(0, 1)
-            groups = maps.shape[1] // self.channels
-            return F.conv2d(maps, kernels, None, stride, padding, self.dilation, groups)
-        kernels = depthwise.reshape(width, 1, *depthwise.shape[-2:])
-        maps = F.conv2d(maps, kernels, None, stride, padding, self.dilation, width)
-        return F.conv2d(maps, pointwise.reshape(width, -1, 1, 1), groups=self.edges)
+    def weights(self, size: tuple[int, int]) -> list[Weights]:
+        """Per stage the kernels that meet more than padding on input maps of `size` pixels."""
+        found = []
+        for stage, (kernels, products) in enumerate(
+            zip(self.depthwise, self.pointwise, strict=True)
+        ):
+            stride = self.stride if stage else 1
+            height, width = (-(-side // stride) for side in size)
+            found.append(Weights(self._live_taps(kernels, (height, width)), products))
+        return found
 
-    def _live_taps(self, depthwise: Tensor, maps: Tensor) -> Tensor:
+    def _convolve(self, maps: Tensor, stage: int) -> Tensor:
+        kernels, pointwise = self.depthwise[stage], self.pointwise[stage]
+        if not torch.compiler.is_exporting():
+            kernels = self._live_taps(kernels, (maps.shape[2], maps.shape[3]))
+        stride = self.stride if stage == 0 else 1
+        padding = self.dilation * (kernels.shape[-1] // 2)
+        if self.folded:
+            dense = (pointwise[..., None, None] * kernels[:, None]).flatten(0, 1)
+            groups = maps.shape[1] // self.channels
+            return F.conv2d(maps, dense, None, stride, padding, self.dilation, groups)
+        maps = depthwise(maps, kernels.flatten(0, 1), stride, self.dilation)
+        return F.conv2d(maps, pointwise.flatten(0, 1)[..., None, None], groups=self.edges)
+
+    def _live_taps(self, kernels: Tensor, size: tuple[int, int]) -> Tensor:
         # On maps as small as those after two reductions the outer taps only ever meet padding.
-        reach = (max(maps.shape[-2:]) - 1) // self.dilation
-        dead = max(0, depthwise.shape[-1] // 2 - reach)
-        return depthwise[..., dead : -dead or None, dead : -dead or None]
+        reach = (max(size) - 1) // self.dilation
+        dead = max(0, kernels.shape[-1] // 2 - reach)
+        return kernels[..., dead : -dead or None, dead : -dead or None]
 
 
 class FactorizedReduce(nn.Module):
@@ -195,10 +212,44 @@ class ReLUConvNorm(nn.Module):
         return _normalised(self.norm, pointwise_product(F.relu(maps), self.weight), None)
 
 
+class FullConvolution(nn.Module):
+    """ReLU, an ordinary convolution, normalise, on E edges: one convolution to ``E * C`` maps.
+
+    Args:
+        operation: A key of `FULL_CONVOLUTIONS`.
+        channels: C of the cell.
+        edges: E.
+        generator: Draws the initial weights (CPU).
+        norm: Makes the normalisation of a number of channels.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        channels: int,
+        edges: int,
+        *,
+        generator: torch.Generator,
+        norm: Norm = ScaledBatchNorm,
+    ) -> None:
+        super().__init__()
+        kernel = FULL_CONVOLUTIONS[operation]
+        bound = (channels * kernel**2) ** -0.5
+        self.weight = uniform((1, edges, channels, channels, kernel, kernel), bound, generator)
+        self.norm = norm(edges * channels)
+
+    def forward(self, single: Tensor, scale: Tensor | None = None) -> Tensor:
+        """``[N, C, H, W]`` after the ReLU to ``[N, E*C, H, W]``, edge major."""
+        kernels = self.weight[0].flatten(0, 1)
+        maps = F.conv2d(single, kernels, padding=kernels.shape[-1] // 2)
+        return _normalised(self.norm, maps, scale)
+
+
 class PackedEdges(nn.Module):
     """The mixed operations of all E edges that leave one state.
 
     Args:
+        cell: The operations; at least one is a convolution.
         channels: C of the cell.
         edges: E.
         stride: 2 for the inputs of a reduction cell.
@@ -208,6 +259,7 @@ class PackedEdges(nn.Module):
 
     def __init__(
         self,
+        cell: CellSpace,
         channels: int,
         edges: int,
         *,
@@ -217,9 +269,10 @@ class PackedEdges(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.edges, self.stride = channels, edges, stride
+        self.column = {operation: at for at, operation in enumerate(cell.operations)}
         self.convolutions = nn.ModuleDict(
             {
-                operation: PackedConvolution(
+                operation: _packed(
                     operation,
                     channels,
                     edges,
@@ -227,16 +280,33 @@ class PackedEdges(nn.Module):
                     convolutions=convolutions,
                     generator=generator,
                 )
-                for operation in CONVOLUTIONS
+                for operation in cell.operations
+                if operation in CONVOLUTIONS or operation in FULL_CONVOLUTIONS
             }
         )
         # Pooling has no weights: its normalised output is the same on every edge.
-        self.pool_norm = ScaledBatchNorm(2 * channels)
-        self.reduce = (
-            FactorizedReduce(channels, channels, generator, edges=edges) if stride == 2 else None
+        self.pools = [each for each in cell.operations if each in POOLS]
+        self.pool_norm = (
+            ScaledBatchNorm(len(self.pools) * channels)
+            if self.pools and cell.normalised_pools
+            else None
         )
+        skips = "skip_connect" in self.column
+        self.reduce = (
+            FactorizedReduce(channels, channels, generator, edges=edges)
+            if skips and stride == 2
+            else None
+        )
+        self._identity = skips and stride == 1
+        free = [*self.pools, *(["skip_connect"] if self._identity else [])]
+        self._free_columns = [self.column[operation] for operation in free]
+        self._separable = {
+            operation: convolution
+            for operation, convolution in self.convolutions.items()
+            if isinstance(convolution, PackedConvolution) and convolution.automatic
+        }
         self._all_folded = all(
-            isinstance(c, PackedConvolution) and c.folded for c in self.convolutions.values()
+            c.folded for c in self.convolutions.values() if isinstance(c, PackedConvolution)
         )
 
     def forward(self, state: Tensor, mixture: Tensor) -> Tensor:
@@ -244,40 +314,90 @@ class PackedEdges(nn.Module):
 
         Args:
             state: ``[N, C, H, W]``.
-            mixture: ``[E, 8]``, the softmaxed alphas of these edges, `OPERATIONS` order.
+            mixture: ``[E, O]``, the weights of the operations on these edges.
 
         Returns:
             ``[N, E*C, h, w]``, edge major.
         """
         rectified = F.relu(state)
-        repeated = None if self._all_folded else torch.cat([rectified] * self.edges, dim=1)
         # Rows, not columns: torch's channels-last backward of batch normalisation reads a strided
         # weight as if it were contiguous.
         scales = mixture.t().repeat_interleave(self.channels, dim=1)
+        if self._separable and fast(state):
+            total = self._mixed(rectified, mixture)
+        else:
+            total = self._one_by_one(rectified, scales)
+        if self.reduce is not None:
+            total += self.reduce(state, scales[self.column["skip_connect"]])
+        if self._free_columns:
+            total += self._parameter_free(state, mixture[:, self._free_columns])
+        return total
+
+    def _mixed(self, rectified: Tensor, mixture: Tensor) -> Tensor:
+        convolutions = list(self._separable.values())
+        plan = Plan(
+            stride=self.stride,
+            dilations=tuple(each.dilation for each in convolutions),
+            norms=tuple(cast(Norms, tuple(each.norms)) for each in convolutions),
+            training=self.training,
+        )
+        size = rectified.shape[2], rectified.shape[3]
+        weights = [each.weights(size) for each in convolutions]
+        columns = [self.column[operation] for operation in self._separable]
+        return mixed_convolutions(plan, rectified, mixture.t()[columns], weights)
+
+    def _one_by_one(self, rectified: Tensor, scales: Tensor) -> Tensor:
+        repeated = None if self._all_folded else torch.cat([rectified] * self.edges, dim=1)
         first, *others = (
-            convolution(rectified, repeated, scales[index])
-            for index, convolution in enumerate(self.convolutions.values(), start=4)
+            convolution(rectified, scales[self.column[operation]])
+            if isinstance(convolution, FullConvolution)
+            else convolution(rectified, repeated, scales[self.column[operation]])
+            for operation, convolution in self.convolutions.items()
         )
         # In place, onto a tensor that is no view: gradients then pass through unchanged.
         total: Tensor = first
         for maps in others:
             total += maps
-        if self.reduce is not None:
-            total += self.reduce(state, scales[3])
-        total += self._parameter_free(state, mixture)
         return total
 
     def _parameter_free(self, state: Tensor, mixture: Tensor) -> Tensor:
         # One 1x1 convolution spreads the pools (and the identity) over the edges; as a matrix
         # product its gradient for the mixture is one too, not a reduction per edge.
-        pools = [
-            F.max_pool2d(state, 3, self.stride, 1),
-            F.avg_pool2d(state, 3, self.stride, 1, count_include_pad=False),
-        ]
-        maps = self.pool_norm(torch.cat(pools, dim=1))
-        if self.stride == 1:
-            maps = torch.cat([aligned(maps), state], dim=1)
-        kinds = maps.shape[1] // self.channels
+        kinds = []
+        if self.pools:
+            pools = torch.cat([pool(each, state, self.stride) for each in self.pools], dim=1)
+            kinds.append(pools if self.pool_norm is None else aligned(self.pool_norm(pools)))
+        if self._identity:
+            kinds.append(state)
+        maps = kinds[0] if len(kinds) == 1 else torch.cat(kinds, dim=1)
         eye = torch.eye(self.channels, dtype=state.dtype, device=state.device)
-        kernels = torch.einsum("ek,oi->eoki", mixture[:, 1 : 1 + kinds], eye)
+        kernels = torch.einsum("ek,oi->eoki", mixture, eye)
         return pointwise_product(maps, kernels.reshape(self.edges * self.channels, -1))
+
+
+def _packed(
+    operation: str,
+    channels: int,
+    edges: int,
+    *,
+    stride: int,
+    convolutions: Convolutions,
+    generator: torch.Generator,
+) -> nn.Module:
+    if operation in FULL_CONVOLUTIONS:
+        return FullConvolution(operation, channels, edges, generator=generator)
+    return PackedConvolution(
+        operation,
+        channels,
+        edges,
+        stride=stride,
+        convolutions=convolutions,
+        generator=generator,
+    )
+
+
+def pool(operation: str, state: Tensor, stride: int) -> Tensor:
+    """``max_pool_3x3`` or ``avg_pool_3x3`` of ``[N, C, H, W]``; padding does not count."""
+    if operation == "max_pool_3x3":
+        return F.max_pool2d(state, 3, stride, 1)
+    return F.avg_pool2d(state, 3, stride, 1, count_include_pad=False)

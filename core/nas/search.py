@@ -1,27 +1,29 @@
-"""The bilevel search (Liu et al. 2019, algorithm 1, first order): pure over a resumable state."""
+"""The bilevel search (Liu et al. 2019, algorithm 1) by any method: pure over a resumable state."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from core.nas.derive import derive, mean_entropy
+from core.nas.guard import Guard, GuardConfig
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.loop import (
     VALID,
     Diverged,
     Epoch,
+    Step,
     TrainingConfig,
     TrainingState,
     check_limits,
-    gradients,
     run_epochs,
 )
+from core.nas.methods.base import Method
 from core.nas.optimisers import Adam, Optimiser
+from core.nas.ranks import ALONE, Ranks
 from core.nas.supernet import Supernet
 
 __all__ = ["Diverged", "EpochRecord", "SearchConfig", "SearchState", "run"]
@@ -36,6 +38,7 @@ class SearchConfig(TrainingConfig):
     Args:
         alpha_learning_rate: Of Adam on the architecture parameters.
         alpha_weight_decay: On the architecture parameters.
+        guard: Watches for collapse and convergence, and ends the search early; None to not.
 
     Raises:
         ValueError: a value that is not finite or out of range.
@@ -43,6 +46,7 @@ class SearchConfig(TrainingConfig):
 
     alpha_learning_rate: float = 3e-4
     alpha_weight_decay: float = 1e-3
+    guard: GuardConfig | None = None
 
     def __post_init__(self) -> None:
         # The zero-argument super() does not survive slots=True.
@@ -51,20 +55,31 @@ class SearchConfig(TrainingConfig):
 
 
 class SearchState(TrainingState):
-    """A supernet, the optimisers of its weights and alphas, and the completed epochs.
+    """A supernet, the optimisers of its weights and alphas, method, guard, completed epochs.
 
     Args:
         supernet: Trained in place.
+        method: Made for this supernet by `core.nas.methods.create`; first-order DARTS if None.
     """
 
-    def __init__(self, supernet: Supernet) -> None:
+    def __init__(self, supernet: Supernet, method: Method | None = None) -> None:
         super().__init__(supernet, supernet.weight_parameters())
         self.supernet = supernet
         self.adam = Adam(supernet.alpha_parameters())
+        self.method = Method(supernet) if method is None else method
+        self.guard = Guard(self.method)
 
     def optimisers(self) -> dict[str, Optimiser]:
         """The optimisers by the name under which their tensors are kept."""
         return {"descent": self.descent, "adam": self.adam}
+
+    def _live(self) -> dict[str, Tensor]:
+        method, guard = self.method.tensors(), self.guard.tensors()
+        return (
+            super()._live()
+            | {f"method.{name}": value for name, value in method.items()}
+            | {f"guard.{name}": value for name, value in guard.items()}
+        )
 
 
 Alphas = tuple[tuple[float, ...], ...]
@@ -81,13 +96,18 @@ class EpochRecord:
         valid_loss: On the whole validation half, with re-estimated statistics.
         valid_accuracy: Likewise, in 0..1. The alphas were fitted to these images.
         learning_rate: Of the weights in this epoch.
-        entropy_normal: Mean entropy in nats of the normal cell's mixtures, at most log 8.
-        entropy_reduction: Likewise of the reduction cell's.
+        entropy_normal: Mean entropy in nats of the normal cell's mixtures, at most the logarithm
+            of the number of operations.
+        entropy_reduction: Likewise of the reduction cell's; None where none is searched.
         skip_count: Skip connections in the normal cell if derived now.
-        alphas_normal: Softmaxed, ``[edges][8]``, rounded to 4 digits.
-        alphas_reduction: Likewise.
+        alphas_normal: The weights that a genotype is derived by (DARTS: softmaxed alphas),
+            ``[edges][operations]``, rounded to 4 digits.
+        alphas_reduction: Likewise; empty where no reduction cell is searched.
         seconds: Wall clock of the whole epoch, evaluation included.
-        steps: Weight steps (as many architecture steps).
+        steps: Weight steps (as many architecture steps where the alphas move).
+        eigenvalue: What the guard saw, see `core.nas.guard.Sight`; None without a guard.
+        decided_skips: Likewise.
+        stopped: Likewise: why the search ended with this epoch, None if it did not end early.
     """
 
     epoch: int
@@ -97,52 +117,98 @@ class EpochRecord:
     valid_accuracy: float
     learning_rate: float
     entropy_normal: float
-    entropy_reduction: float
+    entropy_reduction: float | None
     skip_count: int
     alphas_normal: Alphas
     alphas_reduction: Alphas
     seconds: float
     steps: int
+    eigenvalue: float | None = None
+    decided_skips: int | None = None
+    stopped: str | None = None
 
 
 def run(
-    state: SearchState, train: LabelledImages, valid: LabelledImages, config: SearchConfig
+    state: SearchState,
+    train: LabelledImages,
+    valid: LabelledImages,
+    config: SearchConfig,
+    *,
+    ranks: Ranks = ALONE,
 ) -> Iterator[EpochRecord]:
     """Alternate architecture steps on `valid` with weight steps on `train`.
 
-    First order: the architecture's gradient is taken at the current weights (xi = 0 in
-    equation 6) and backpropagated to the alphas only.
-
     Args:
-        state: Advanced in place; `state.tensors()` between two records is a checkpoint.
+        state: Advanced in place, by its method; `state.tensors()` between two records is a
+            checkpoint.
         train: Training half.
         valid: Validation half, on the same device.
         config: Settings; the same for a resumed run.
+        ranks: The processes that share this search; each runs the same, and all must agree on
+            the architecture after every epoch.
 
     Yields:
         One record per epoch, and first one for the start (again if it was saved as the start).
+        Where the guard ends the search, the last one says why, and describes the alphas as the
+        epoch left them: after a collapse the state has those of the last healthy epoch.
 
     Raises:
         Diverged: a loss is not finite.
     """
+    if state.guard.stopped:
+        return
+    method = state.method
+    state.supernet.relaxation = method.relax
+    for epoch in run_epochs(
+        state,
+        train,
+        valid,
+        config,
+        prepare=lambda epoch: _step(state, valid, config, epoch, ranks),
+        ranks=ranks,
+    ):
+        for parameter in state.adam.parameters:
+            ranks.agree("architecture", parameter)
+        if epoch.index:
+            method.finish(valid, config)
+        record = _record(epoch, state)
+        if config.guard is not None and epoch.index:
+            sight = state.guard.look(valid, config.guard, seed=config.seed)
+            record = replace(record, **asdict(sight))
+        yield record
+        if record.stopped is not None:
+            return
 
-    def prepare(epoch: int) -> Callable[[], None]:
-        batches = _endless(valid, config, epoch)
-        return lambda: _architecture_step(state, *next(batches), config)
 
-    for epoch in run_epochs(state, train, valid, config, prepare=prepare):
-        yield _record(epoch, state.supernet)
+def _step(
+    state: SearchState, valid: LabelledImages, config: SearchConfig, epoch: int, ranks: Ranks
+) -> Step:
+    supernet, method = state.supernet, state.method
+    method.begin(epoch, config)
+    batches = _endless(valid, config, epoch)
 
+    def before(images: Tensor, labels: Tensor) -> None:
+        if method.searching:
+            supernet.relaxation = method.relax_alphas
+            whole = next(batches)
+            share = ranks.share(*whole)
+            found = method.gradients(
+                (images, labels),
+                share,
+                descent=state.descent,
+                config=config,
+                rate=config.rate(epoch),
+            )
+            averaged = ranks.average(found, len(share[1]), len(whole[1]))
+            state.adam.step(
+                averaged, rate=config.alpha_learning_rate, weight_decay=config.alpha_weight_decay
+            )
+        supernet.relaxation = method.relax_weights
 
-def _architecture_step(
-    state: SearchState, images: Tensor, labels: Tensor, config: SearchConfig
-) -> None:
-    loss = F.cross_entropy(state.supernet(images), labels)
-    state.adam.step(
-        gradients(loss, state.adam.parameters),
-        rate=config.alpha_learning_rate,
-        weight_decay=config.alpha_weight_decay,
-    )
+    def after() -> None:
+        supernet.relaxation = method.relax
+
+    return Step(before=before, after=after)
 
 
 def _endless(
@@ -151,10 +217,16 @@ def _endless(
     # One generator for all passes of the epoch: a second pass shuffles differently.
     generator = epoch_generator(config.seed, epoch, VALID)
     for _ in count():
-        yield from images.batches(config.batch_size, generator, config.augment)
+        yield from images.batches(config.batch_size, generator, config.augmenter)
 
 
-def _record(epoch: Epoch, supernet: Supernet) -> EpochRecord:
+def _record(epoch: Epoch, state: SearchState) -> EpochRecord:
+    method = state.method
+    weights = {
+        kind: method.preference(kind, alphas.detach())
+        for kind, alphas in state.supernet.alphas().items()
+    }
+    reduction = weights.get("reduction")
     return EpochRecord(
         epoch=epoch.index,
         train_loss=epoch.train.loss,
@@ -162,16 +234,15 @@ def _record(epoch: Epoch, supernet: Supernet) -> EpochRecord:
         valid_loss=epoch.valid.loss,
         valid_accuracy=epoch.valid.accuracy,
         learning_rate=epoch.learning_rate,
-        entropy_normal=mean_entropy(supernet.alphas_normal),
-        entropy_reduction=mean_entropy(supernet.alphas_reduction),
-        skip_count=derive(supernet).skip_count,
-        alphas_normal=_rounded(supernet.alphas_normal),
-        alphas_reduction=_rounded(supernet.alphas_reduction),
+        entropy_normal=mean_entropy(weights["normal"].log()),
+        entropy_reduction=None if reduction is None else mean_entropy(reduction.log()),
+        skip_count=derive(state.supernet, method.preference).skip_count,
+        alphas_normal=_rounded(weights["normal"]),
+        alphas_reduction=() if reduction is None else _rounded(reduction),
         seconds=epoch.seconds,
         steps=epoch.steps,
     )
 
 
-def _rounded(alphas: Tensor) -> Alphas:
-    rows = alphas.detach().softmax(dim=-1).tolist()
-    return tuple(tuple(round(value, 4) for value in row) for row in rows)
+def _rounded(weights: Tensor) -> Alphas:
+    return tuple(tuple(round(value, 4) for value in row) for row in weights.tolist())

@@ -76,7 +76,7 @@ def begin(
     supernet = Supernet(space, classes, generator)
     if isinstance(origin, Source):
         _load(supernet, origin.state)
-        for alphas in supernet.alpha_parameters():
+        for alphas in supernet.alphas().values():
             alphas.data = soften(alphas.data, alpha_retention)
     supernet.to(train.images.device)
     reestimate(supernet, train.batches(batch_size, generator))
@@ -89,12 +89,12 @@ def soften(alphas: Tensor, retention: float) -> Tensor:
     """Centre rows and shrink them until their mean entropy is healthy.
 
     Args:
-        alphas: ``[edges, 8]``.
+        alphas: ``[edges, O]``.
         retention: Share kept at most; 0 forgets the source's architecture.
 
     Returns:
         ``retention' * (alphas - row mean)`` with the first of retention, 0.9 retention, ... whose
-        mean row entropy is at least 0.7 log 8.
+        mean row entropy is at least 0.7 log O.
     """
     centred = alphas - alphas.mean(dim=-1, keepdim=True)
     enough = _HEALTHY_ENTROPY * math.log(alphas.shape[-1])

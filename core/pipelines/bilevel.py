@@ -8,8 +8,9 @@ import torch
 
 from core.domain.jobs import JobRecord
 from core.domain.searches import Training
-from core.errors import Diverged
-from core.nas import search, warm_start
+from core.errors import Diverged, InvalidInput
+from core.nas import methods, search, warm_start
+from core.nas.guard import GuardConfig
 from core.nas.images import LabelledImages
 from core.nas.search import EpochRecord, SearchConfig, SearchState
 from core.nas.space import Space
@@ -43,6 +44,7 @@ def configure(training: Training, learning_rate: float) -> SearchConfig:
         weight_decay=training.weight_decay,
         alpha_learning_rate=training.alpha_learning_rate,
         seed=training.seed,
+        guard=GuardConfig(max_skips=training.max_skips) if training.guard else None,
     )
 
 
@@ -51,9 +53,16 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def blank(space: Space, classes: int, *, device: str) -> SearchState:
+def blank(space: Space, classes: int, *, device: str, method: str = "darts") -> SearchState:
     """A state of the right shapes, to load a checkpoint into."""
-    return SearchState(Supernet(space, classes, generator(0)).to(device))
+    return _searched(Supernet(space, classes, generator(0)).to(device), method)
+
+
+def _searched(supernet: Supernet, method: str) -> SearchState:
+    try:
+        return SearchState(supernet, methods.create(method, supernet))
+    except ValueError as error:
+        raise InvalidInput(f"The method does not go with this start's space: {error}.") from error
 
 
 def start(
@@ -63,6 +72,7 @@ def start(
     config: SearchConfig,
     *,
     head: warm_start.Head,
+    method: str = "darts",
 ) -> SearchState:
     """The supernet a search begins with, cold or warm."""
     supernet = warm_start.begin(
@@ -74,7 +84,7 @@ def start(
         generator=generator(config.seed),
         batch_size=config.batch_size,
     )
-    return SearchState(supernet)
+    return _searched(supernet, method)
 
 
 def follow(course: Course, meter: Meter, save: Callable[[], None]) -> None:
@@ -92,6 +102,8 @@ def follow(course: Course, meter: Meter, save: Callable[[], None]) -> None:
                 )
             finally:
                 save()
+            if record.stopped is not None:
+                meter.skip(course.config.epochs - record.epoch)
     except search.Diverged as error:
         raise Diverged(
             f"The search's loss stopped being a number at learning rate "

@@ -1,4 +1,4 @@
-"""From supernet to model: derive, inherit, retrain, and measure each on its own."""
+"""From supernet to model: inherit, retrain, and measure each on its own."""
 
 import time
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from core.domain.jobs import JobRecord
 from core.domain.searches import SearchSpec
 from core.errors import Diverged
 from core.nas import loop
-from core.nas.derive import derive as derive_genotype
-from core.nas.evaluate import RetrainConfig, RetrainState, evaluate, retrain
+from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
 from core.nas.head import fit_head, remove_temperature
 from core.nas.images import LabelledImages
 from core.nas.network import Network, inherit
 from core.nas.normalisation import reestimate
+from core.nas.retrain import RetrainConfig, RetrainState, retrain
 from core.nas.space import Space
 from core.nas.supernet import Supernet
 from core.pipelines import bilevel
@@ -38,14 +38,17 @@ class Derived:
 
 
 def derive(
-    supernet: Supernet, images: LabelledImages, test: LabelledImages, spec: SearchSpec
+    supernet: Supernet,
+    genotype: Genotype,
+    images: LabelledImages,
+    test: LabelledImages,
+    spec: SearchSpec,
 ) -> Derived:
-    """Derive by magnitude, inherit the weights, and solve the head for the derived features."""
+    """Inherit the weights, solve the head for the derived features, and measure both."""
     started = time.perf_counter()
     train, valid = images.halves(spec.training.seed)
     size = spec.training.batch_size
     reestimate(supernet, train.batches(size))
-    genotype = derive_genotype(supernet)
     network = inherit(supernet, genotype)
     reestimate(network, train.batches(size))
     solution = fit_head(network, train, valid, batch_size=size)
@@ -54,13 +57,39 @@ def derive(
         "discretised": _accuracies(network, valid, test, size),
     }
     remove_temperature(network, solution)  # what retraining begins from
-    return Derived(genotype, RetrainState(network), figures, time.perf_counter() - started)
+    state = _state(network, images, spec)
+    return Derived(genotype, state, figures, time.perf_counter() - started)
 
 
-def blank(space: Space, genotype: Genotype, classes: int, device: str) -> RetrainState:
-    """A state of the right shapes, to load a checkpoint into."""
-    network = Network(space, genotype, classes, bilevel.generator(0))
-    return RetrainState(network.to(device))
+def configure(spec: SearchSpec) -> RetrainConfig:
+    """The loop's settings. Raises ValueError naming what is out of range."""
+    return RetrainConfig(
+        epochs=spec.retrain_epochs,
+        batch_size=spec.training.batch_size,
+        learning_rate=spec.retrain_learning_rate,
+        weight_decay=spec.training.weight_decay,
+        seed=spec.training.seed,
+        **asdict(spec.retraining),
+    )
+
+
+def blank(
+    space: Space, genotype: Genotype, images: LabelledImages, spec: SearchSpec
+) -> RetrainState:
+    """A state of the right shapes on the device of the images, to load a checkpoint into."""
+    network = Network(space, genotype, images.classes, bilevel.generator(0))
+    return _state(network.to(images.images.device), images, spec)
+
+
+def as_teacher(supernet: Supernet, images: LabelledImages, spec: SearchSpec) -> Supernet:
+    """A searched supernet with the running statistics that it was derived with."""
+    train, _ = images.halves(spec.training.seed)
+    reestimate(supernet, train.batches(spec.training.batch_size))
+    return supernet
+
+
+def _state(network: Network, images: LabelledImages, spec: SearchSpec) -> RetrainState:
+    return RetrainState(network, configure(spec), side=images.images.shape[-1])
 
 
 def follow_retraining(
@@ -70,18 +99,13 @@ def follow_retraining(
     written: Notes,
     meter: Meter,
     save: Callable[[], None],
+    *,
+    teacher: Supernet | None = None,
 ) -> None:
     """Retrain to the last epoch, saving after each. Raises Stopped, or Diverged."""
     train, valid = _parts(images, spec)
-    config = RetrainConfig(
-        epochs=spec.retrain_epochs,
-        batch_size=spec.training.batch_size,
-        learning_rate=spec.retrain_learning_rate,
-        weight_decay=spec.training.weight_decay,
-        seed=spec.training.seed,
-    )
     try:
-        for record in retrain(state, train, valid, config):
+        for record in retrain(state, train, valid, configure(spec), teacher=teacher):
             if record.epoch < len(written.live_history):
                 continue  # resumed from the start, which is measured again
             written.live_seconds += record.seconds
@@ -97,6 +121,8 @@ def follow_retraining(
             f"{spec.retrain_learning_rate:g} ({error}); try a smaller one."
         ) from error
     written.seconds["retrain"] = written.live_seconds
+    # Epochs that a budget left out cost nothing.
+    meter.skip(units(spec.retrain_epochs + 1) - units(len(written.live_history)))
 
 
 def final_figures(

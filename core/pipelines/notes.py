@@ -19,9 +19,10 @@ class Notes:
     """The state of a search job between two records.
 
     `arms` are the finished searches, one per learning rate; `best` holds the supernet of the best
-    of them. `source` is where the arms start: when the job is resumed, the registry may have a
-    newer supernet of it. `live` is the training under way: the next arm's, or, once there is a
-    genotype, the retraining's. `live_history` are its records.
+    of them, `method` what its method of search keeps. `source` is where the arms start: when the
+    job is resumed, the registry may have a newer supernet of it. `live` is the training under
+    way: the next arm's, or, once there is a genotype, the retraining's. `live_history` are its
+    records.
     """
 
     ranking: Ranking | None
@@ -32,6 +33,7 @@ class Notes:
     arms: list[dict[str, Any]] = field(default_factory=list)
     best_arm: int | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
+    method: dict[str, Tensor] = field(default_factory=dict)
     genotype: str | None = None
     live: dict[str, Tensor] = field(default_factory=dict)
     live_history: list[dict[str, Any]] = field(default_factory=list)
@@ -43,6 +45,7 @@ class Notes:
         """Make this the state to resume from."""
         self.step += 1
         tensors = checkpoint_file.prefixed("best", self.best)
+        tensors |= checkpoint_file.prefixed("method", self.method)
         tensors |= checkpoint_file.prefixed("live", self.live)
         path = context.scratch / "checkpoint.safetensors"
         context.checkpoint(self.step, checkpoint_file.write(path, tensors, self._state()))
@@ -72,6 +75,7 @@ def read(path: Path) -> Notes:
         embedding=wire.load(Embedding | None, state.pop("embedding")),
         source=wire.load(Source | None, state.pop("source", None)),
         best=checkpoint_file.under("best", tensors),
+        method=checkpoint_file.under("method", tensors),
         live=checkpoint_file.under("live", tensors),
         **state,
     )

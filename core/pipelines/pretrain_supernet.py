@@ -9,12 +9,12 @@ from core.domain.work import PretrainInputs, PretrainOutcome
 from core.nas.evaluate import evaluate
 from core.nas.images import LabelledImages
 from core.nas.normalisation import reestimate
-from core.nas.space import Space
 from core.nas.supernet import Supernet
 from core.pipelines import bilevel, checkpoint_file, dataset_images, embed_dataset, objects
 from core.pipelines.bilevel import Course
 from core.pipelines.context import Context
 from core.pipelines.meter import Meter
+from core.services import specs
 
 STAGE = "pretrain"
 
@@ -67,21 +67,17 @@ def _begin(
     inputs: PretrainInputs, images: LabelledImages, context: Context
 ) -> tuple[Course, float]:
     spec = inputs.spec
-    space = Space(
-        channels=spec.space.channels,
-        layers=spec.space.layers,
-        nodes=spec.space.nodes,
-        input_channels=bilevel.INPUT_CHANNELS,
-    )
+    method = spec.training.method
+    space = specs.space_of(spec.space, method, input_channels=bilevel.INPUT_CHANNELS)
     train, valid = images.halves(spec.training.seed)
     config = bilevel.configure(spec.training, spec.learning_rate)
     restored = context.restore()
     if restored is None:
         began = time.perf_counter()
-        state = bilevel.start(space, train, valid, config, head="random")
+        state = bilevel.start(space, train, valid, config, head="random", method=method)
         return Course(state, train, valid, config, STAGE, time.perf_counter() - began), 0.0
     tensors, saved = checkpoint_file.read(restored.path)
-    state = bilevel.blank(space, images.classes, device=context.device)
+    state = bilevel.blank(space, images.classes, device=context.device, method=method)
     state.load(tensors)
     course = Course(state, train, valid, config, STAGE, saved["seconds"], saved["history"])
     return course, float(saved["wall"])

@@ -8,9 +8,11 @@ from core.errors import Diverged, InvalidInput
 from core.nas.genotype import Genotype
 from core.nas.images import LabelledImages
 from core.nas.network import Network
+from core.nas.search import SearchState
 from core.nas.space import Space
 from core.pipelines import (
     bilevel,
+    choosing,
     dataset_images,
     derivation,
     model_files,
@@ -80,13 +82,15 @@ def _open(inputs: SearchInputs, context: Context) -> Desk:
 def _total_units(inputs: SearchInputs) -> float:
     spec = inputs.spec
     searches = len(spec.learning_rates) * bilevel.units(spec.training.epochs + 1)
-    return searches + derivation.units(spec.retrain_epochs + 1) + _EXPORT_UNITS
+    retraining = derivation.units(spec.retrain_epochs + 1)
+    return searches + choosing.units(spec) + retraining + _EXPORT_UNITS
 
 
 def _units_done(inputs: SearchInputs, written: Notes) -> float:
     finished = len(written.arms) * bilevel.units(inputs.spec.training.epochs + 1)
-    live = bilevel.units if written.genotype is None else derivation.units
-    return finished + live(len(written.live_history))
+    if written.genotype is None:
+        return finished + bilevel.units(len(written.live_history))
+    return finished + choosing.units(inputs.spec) + derivation.units(len(written.live_history))
 
 
 def _search_arms(desk: Desk) -> None:
@@ -117,13 +121,16 @@ def _course(desk: Desk, index: int, train: LabelledImages, valid: LabelledImages
     config = bilevel.configure(spec.training, spec.learning_rates[index])
     stage = f"search:{index}"
     if written.live:
-        state = bilevel.blank(desk.space, train.classes, device=desk.context.device)
+        method = spec.training.method
+        state = bilevel.blank(desk.space, train.classes, device=desk.context.device, method=method)
         state.load(written.live)
         seconds, history = written.live_seconds, written.live_history
         return Course(state, train, valid, config, stage, seconds, history)
     began = time.perf_counter()
     origin = starts.origin(desk.inputs, written, desk.context)
-    state = bilevel.start(origin, train, valid, config, head=spec.head.value)
+    state = bilevel.start(
+        origin, train, valid, config, head=spec.head.value, method=spec.training.method
+    )
     return Course(state, train, valid, config, stage, time.perf_counter() - began)
 
 
@@ -134,6 +141,7 @@ def _finish_arm(written: Notes, course: Course) -> None:
     if best is None or final > written.arms[best]["history"][-1]["valid_accuracy"]:
         written.best_arm = len(written.arms)
         written.best = dict(course.state.supernet.state_dict())
+        written.method = dict(course.state.method.tensors())
     _close_arm(written, course)
 
 
@@ -150,30 +158,59 @@ def _close_arm(written: Notes, course: Course, **more: str) -> None:
 
 def _derive(desk: Desk) -> None:
     written, spec = desk.notes, desk.inputs.spec
+    state, started = _searched(desk), time.perf_counter()
+    chosen = choosing.choose(
+        state.supernet, state.method, desk.images, spec, desk.context, meter=desk.meter
+    )
+    written.seconds["select"] = time.perf_counter() - started
     desk.meter.begin("derive")
-    device = desk.context.device
-    supernet = bilevel.blank(desk.space, desk.images.classes, device=device).supernet
-    supernet.load_state_dict(written.best)
-    derived = derivation.derive(supernet, desk.images, desk.test, spec)
+    derived = derivation.derive(state.supernet, chosen.genotype, desk.images, desk.test, spec)
     written.genotype = derived.genotype.to_json()
-    written.figures = derived.figures
+    written.figures = derived.figures | {
+        "selection": {
+            "by": chosen.by,
+            "candidates": chosen.candidates,
+            "trade_offs": chosen.front,
+        }
+    }
     written.seconds["derive"] = derived.seconds
     written.live = derived.state.tensors()
     written.save(desk.context)
 
 
+def _searched(desk: Desk) -> SearchState:
+    """The supernet of the best arm, as its search left it."""
+    spec, written = desk.inputs.spec, desk.notes
+    state = bilevel.blank(
+        desk.space,
+        desk.images.classes,
+        device=desk.context.device,
+        method=spec.training.method,
+    )
+    state.supernet.load_state_dict(written.best)
+    for name, tensor in state.method.tensors().items():
+        tensor.copy_(written.method[name])
+    state.supernet.relaxation = state.method.relax
+    return state
+
+
 def _retrain(desk: Desk) -> Network:
     written, spec = desk.notes, desk.inputs.spec
     genotype = Genotype.from_json(written.genotype or "")
-    state = derivation.blank(desk.space, genotype, desk.images.classes, desk.context.device)
+    state = derivation.blank(desk.space, genotype, desk.images, spec)
     state.load(written.live)
+    teacher = None
+    if spec.retraining.distillation:
+        teacher = derivation.as_teacher(_searched(desk).supernet, desk.images, spec)
 
     def save() -> None:
         written.live = state.tensors()
         written.save(desk.context)
 
-    derivation.follow_retraining(state, desk.images, spec, written, desk.meter, save)
-    return state.network
+    derivation.follow_retraining(
+        state, desk.images, spec, written, desk.meter, save, teacher=teacher
+    )
+    return state.result()
 
 
 def _export(desk: Desk, network: Network) -> SearchOutcome:

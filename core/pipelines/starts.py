@@ -12,6 +12,7 @@ from core.nas.space import Space
 from core.pipelines import bilevel, compare_datasets, embed_dataset, objects
 from core.pipelines.context import Context
 from core.pipelines.notes import Notes
+from core.services import specs
 
 
 def decide(inputs: SearchInputs, context: Context) -> Notes:
@@ -61,12 +62,7 @@ def _described(source: Source | None, spec: SearchSpec, *, reason: str | None) -
     chosen = None if source is None else _supernet(source)
     try:
         space = (
-            Space(
-                channels=spec.space.channels,
-                layers=spec.space.layers,
-                nodes=spec.space.nodes,
-                input_channels=bilevel.INPUT_CHANNELS,
-            )
+            specs.space_of(spec.space, spec.training.method, input_channels=bilevel.INPUT_CHANNELS)
             if chosen is None
             else Space.from_dict(chosen.space)
         )

@@ -8,15 +8,17 @@ from typing import Any
 from core.domain import embedders
 from core.domain.searches import (
     EmbedSpec,
+    Method,
     PretrainSpec,
     RankSpec,
+    Retraining,
     SearchSpec,
     SpaceSpec,
     StartPolicy,
     Training,
 )
 from core.errors import Detail, InvalidInput
-from core.nas.space import Space
+from core.nas.space import Space, stem_stride_for
 
 Spec = EmbedSpec | RankSpec | PretrainSpec | SearchSpec
 
@@ -33,14 +35,27 @@ WHOLE = {
     "seed": SEEDS,
     "retrain_epochs": EPOCHS,
     "k": (1, 100),
+    "max_skips": (0, 64),
 }
-# Above the first (at it, for weight decay) and up to the second.
+AUGMENTATIONS = ("none", "shift", "cutout", "trivial", "auto")
+PRECISIONS = ("fp32", "bf16")
+PARTIAL = 4  # of the channels, one in so many is mixed by PC-DARTS
+# Above the first (at it, for those that may be zero) and up to the second.
 REAL = {
     "learning_rate": (0.0, 10.0),
     "alpha_learning_rate": (0.0, 10.0),
     "retrain_learning_rate": (0.0, 10.0),
     "weight_decay": (0.0, 1.0),
+    "drop_path": (0.0, 0.9),
+    "auxiliary": (0.0, 10.0),
+    "label_smoothing": (0.0, 0.99),
+    "ema": (0.0, 0.99999),
+    "distillation": (0.0, 1.0),
+    "budget_seconds": (0.0, 1e7),
 }
+MAY_BE_ZERO = frozenset(
+    {"weight_decay", "drop_path", "auxiliary", "label_smoothing", "ema", "distillation"}
+)
 
 
 def check(spec: Spec) -> None:
@@ -80,6 +95,9 @@ def _problems(spec: Spec) -> Iterator[Detail]:
             yield from _rates(spec.learning_rates)
             yield from _whole(spec, "", "retrain_epochs")
             yield from _real(spec, "", "retrain_learning_rate")
+            yield from _retraining(spec.retraining)
+            if len(set(spec.objectives)) != len(spec.objectives):
+                yield _wrong("objectives", "Name every objective once.")
 
 
 def _embedder(identifier: str) -> Iterator[Detail]:
@@ -100,15 +118,40 @@ def _start(spec: SearchSpec) -> Iterator[Detail]:
         yield _wrong("supernet_id", "Leave it out, or use policy 'supernet' to start from it.")
 
 
+def space_of(space: SpaceSpec, method: Method, *, input_channels: int = 3) -> Space:
+    """The space that a cold start searches. Raises ValueError, which names the field."""
+    return Space(
+        channels=space.channels,
+        layers=space.layers,
+        nodes=space.nodes,
+        input_channels=input_channels,
+        cells=space.cells,
+        stem_stride=stem_stride_for(space.resolution),
+        partial=PARTIAL if method is Method.PC_DARTS else 1,
+    )
+
+
 def _loop(space: SpaceSpec, training: Training) -> Iterator[Detail]:
     yield from _whole(space, "space.", "resolution")
     try:
-        Space(channels=space.channels, layers=space.layers, nodes=space.nodes)
+        space_of(space, training.method)
     except ValueError as error:  # says the field, its value and its range
         place, _, message = str(error).partition(": ")
         yield _wrong(place, f"Give another value: {message}.")
-    yield from _whole(training, "training.", "epochs", "batch_size", "seed")
+    yield from _whole(training, "training.", "epochs", "batch_size", "seed", "max_skips")
     yield from _real(training, "training.", "alpha_learning_rate", "weight_decay")
+
+
+def _retraining(retraining: Retraining) -> Iterator[Detail]:
+    place = "retraining."
+    if retraining.augment not in AUGMENTATIONS:
+        yield _wrong(place + "augment", f"Give one of {', '.join(AUGMENTATIONS)}.")
+    if retraining.precision not in PRECISIONS:
+        yield _wrong(place + "precision", f"Give one of {', '.join(PRECISIONS)}.")
+    reals = ("drop_path", "auxiliary", "label_smoothing", "ema", "distillation")
+    yield from _real(retraining, place, *reals)
+    if retraining.budget_seconds is not None:
+        yield from _real(retraining, place, "budget_seconds")
 
 
 def _rates(rates: tuple[float, ...]) -> Iterator[Detail]:
@@ -134,7 +177,7 @@ def _real(owner: Any, prefix: str, *names: str) -> Iterator[Detail]:
 
 def _real_value(place: str, value: Any, name: str) -> Iterator[Detail]:
     low, high = REAL[name]
-    zero = name == "weight_decay"
+    zero = name in MAY_BE_ZERO
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not low <= value <= high:
         yield _wrong(place, f"Give a number from {low:g} to {high:g}.")

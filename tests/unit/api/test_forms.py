@@ -95,7 +95,14 @@ def test_the_search_form_starts_a_search(
         "retrain_epochs": "",
         "head": "random",
         "channels": "4",
+        "method": "drnas",
+        "selection": "magnitude",
+        "objectives": ["flops", "latency"],
+        "cells": "s3",
     }
+    page = browser.get(f"/datasets/{target.id}").text
+    for name in ("method", "selection", "objectives", "cells"):
+        assert f'name="{name}"' in page
     answer = browser.post(f"/datasets/{target.id}/search", data=sent)
     assert answer.status_code == 303
     with container.sessions.read() as session:
@@ -106,7 +113,9 @@ def test_the_search_form_starts_a_search(
     assert job.spec["training"]["epochs"] == 3
     assert job.spec["training"]["seed"] == 7
     assert list(job.spec["learning_rates"]) == [0.1, 0.05]
-    assert job.spec["space"]["channels"] == 4
+    assert (job.spec["space"]["channels"], job.spec["space"]["cells"]) == (4, "s3")
+    assert (job.spec["training"]["method"], job.spec["selection"]) == ("drnas", "magnitude")
+    assert list(job.spec["objectives"]) == ["flops", "latency"]
     assert [job_id for job_id, _ in bell.rung] == [job.id]
 
 

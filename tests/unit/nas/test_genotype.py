@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.nas.genotype import OPERATIONS, Edge, Genotype
-from core.nas.space import Space
+from core.nas.genotype import Edge, Genotype
+from core.nas.space import CELL_SPACES, Space
+
+OPERATIONS = CELL_SPACES["darts"].operations
 
 
 @st.composite
@@ -40,12 +42,12 @@ GOOD = [[["sep_conv_3x3", 0], ["skip_connect", 1]]]
     [
         ([], "genotype.normal: no nodes"),
         ("sep", "genotype.normal: expected a list"),
-        ([[["sep_conv_3x3", 0]]], r"normal\[0\]: expected a list of 2"),
+        ([[["sep_conv_3x3", 0]]], r"normal\[0\]: expected 2 edges, got 1"),
         ([[["conv_7x7", 0], ["skip_connect", 1]]], r"normal\[0\]: unknown operation 'conv_7x7'"),
         ([[["none", 0], ["skip_connect", 1]]], "unknown operation 'none'"),
         ([[["skip_connect", 2], ["skip_connect", 1]]], r"normal\[0\]: source 2 is not in 0..1"),
         ([[["skip_connect", -1], ["skip_connect", 1]]], "source -1"),
-        ([[["skip_connect", 1], ["max_pool_3x3", 1]]], "both edges come from state 1"),
+        ([[["skip_connect", 1], ["max_pool_3x3", 1]]], "several edges come from state 1"),
         ([[["skip_connect", True], ["max_pool_3x3", 0]]], r"normal\[0\]\[0\]: the source"),
         ([[["skip_connect", 1.0], ["max_pool_3x3", 0]]], "the source is not an integer"),
         ([[[7, 1], ["max_pool_3x3", 0]]], "the operation is not text"),
@@ -99,3 +101,18 @@ def test_space_round_trip_and_sizes() -> None:
 def test_the_serving_process_can_read_both_without_torch() -> None:
     code = "import core.nas.genotype, core.nas.space, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_cells_of_another_space_say_which_and_keep_all_edges() -> None:
+    cell = ((Edge("conv_3x3", 0),), (Edge("none", 0), Edge("skip_connect", 1)))
+    genotype = Genotype(normal=cell, reduction=(), cells="nas-bench-201")
+    assert Genotype.from_json(genotype.to_json()) == genotype
+    assert json.loads(genotype.to_json())["cells"] == "nas-bench-201"
+    with pytest.raises(ValueError, match="expected 2 edges, got 1"):
+        Genotype(normal=(*cell[:1], cell[0]), reduction=(), cells="nas-bench-201")
+    with pytest.raises(ValueError, match="no reduction cell"):
+        Genotype(normal=cell, reduction=cell, cells="nas-bench-201")
+    with pytest.raises(ValueError, match="unknown operation 'conv_3x3'"):
+        Genotype(normal=(cell[0] * 2,), reduction=(cell[0] * 2,), cells="s2")
+    with pytest.raises(ValueError, match="no cell space"):
+        Genotype(normal=cell, reduction=cell, cells="s9")

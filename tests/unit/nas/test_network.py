@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from core.nas.derive import derive, mean_entropy
-from core.nas.genotype import OPERATIONS, Edge, Genotype
+from core.nas.derive import derive, mean_entropy, strongest
+from core.nas.genotype import Edge, Genotype
 from core.nas.network import Network, flops, inherit, parameter_count, unfold
 from core.nas.operations import PackedConvolution
 from core.nas.space import Space
@@ -23,14 +23,14 @@ def decided(space: Space, genotype: Genotype, *, training: bool) -> Supernet:
                 buffer.normal_()
             elif name.endswith("running_var"):
                 buffer.uniform_(0.5, 2)
-        for alphas, cell in zip(
-            supernet.alpha_parameters(), (genotype.normal, genotype.reduction), strict=True
-        ):
+        cells = {"normal": genotype.normal, "reduction": genotype.reduction}
+        for kind, alphas in supernet.alphas().items():
             alphas.fill_(-1e4)
             alphas[:, 0] = 1e3
-            for node, edges in enumerate(cell):
+            for node, edges in enumerate(cells[kind]):
                 for edge in edges:
-                    alphas[space.edge(node, edge.source), OPERATIONS.index(edge.operation)] = 1e4
+                    column = space.operations.index(edge.operation)
+                    alphas[space.edge(node, edge.source), column] = 1e4
     return supernet
 
 
@@ -46,6 +46,49 @@ def test_inherited_network_computes_what_the_decided_supernet_does(
     expected, got = supernet(images), network(images)
     assert (expected - got).abs().max() <= 1e-10 * expected.abs().max()
     assert derive(supernet) == genotype
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Space(channels=4, layers=4, nodes=2, input_channels=1, cells="s3", stem_stride=2),
+        Space(channels=2, layers=5, nodes=3, input_channels=1, cells="nas-bench-201"),
+    ],
+)
+def test_in_every_cell_space_it_computes_what_the_decided_supernet_does(space: Space) -> None:
+    generator = torch.Generator().manual_seed(1)
+    weights = {kind: torch.rand(space.edges, len(space.operations)) for kind in space.kinds}
+    for each in weights.values():
+        each.uniform_(generator=generator)
+    genotype = strongest(space, weights)
+    supernet = decided(space, genotype, training=False)
+    images = torch.randn(3, 1, 12, 12, dtype=torch.float64)
+    expected, got = supernet(images), inherit(supernet, genotype)(images)
+    assert (expected - got).abs().max() <= 1e-10 * expected.abs().max()
+    assert derive(supernet) == genotype
+
+
+def test_from_partial_channels_it_inherits_what_fits() -> None:
+    space = Space(channels=8, layers=3, nodes=2, partial=4)
+    supernet = Supernet(space, 4, torch.Generator().manual_seed(0))
+    network = inherit(supernet, derive(supernet))
+    kept, new = supernet.state_dict(), network.state_dict()
+    for name in ("stem", "cells.1.preprocess.0.weight", "classifier.weight"):
+        assert torch.equal(kept[name], new[name])
+    assert network(torch.randn(2, 3, 8, 8)).shape == (2, 4)
+
+
+def test_partial_channels_weigh_edges_by_betas(genotype: Genotype) -> None:
+    space = Space(channels=8, layers=3, partial=2)
+    supernet = Supernet(space, 4, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for alphas in supernet.alphas().values():
+            alphas.zero_()
+            alphas[:, 4] = 1.0
+        for betas in supernet.betas().values():
+            betas.zero_()
+            betas[space.edge(3, 1)] = betas[space.edge(3, 4)] = 2.0
+    assert [edge.source for edge in derive(supernet).normal[3]] == [1, 4]
 
 
 def test_inheriting_shares_no_memory(space: Space, genotype: Genotype) -> None:

@@ -9,10 +9,8 @@ import torch
 from safetensors.torch import load, save
 
 from core.nas.derive import derive
-from core.nas.evaluate import RetrainConfig, RetrainState, evaluate, retrain
-from core.nas.genotype import Genotype
+from core.nas.evaluate import evaluate
 from core.nas.images import LabelledImages
-from core.nas.network import Network
 from core.nas.search import Diverged, SearchConfig, SearchState, run
 from core.nas.space import Space
 from core.nas.supernet import Supernet
@@ -123,27 +121,6 @@ def test_impossible_settings_are_refused(field: str, value: object) -> None:
         SearchConfig(**{"epochs": 1, field: value})
 
 
-def test_retraining_resumes_to_the_bit_and_learns(
-    halves: Halves, space: Space, genotype: Genotype
-) -> None:
-    config = RetrainConfig(epochs=4, batch_size=40, learning_rate=0.1, drop_path=0.2)
-
-    def begin() -> RetrainState:
-        return RetrainState(Network(space, genotype, 10, torch.Generator().manual_seed(0)))
-
-    whole, saved = begin(), b""
-    for record in retrain(whole, *halves, config):
-        if record.epoch == 2:
-            saved = save(whole.tensors())
-        last = record
-    resumed = begin()
-    resumed.load(load(saved))
-    assert [r.epoch for r in retrain(resumed, *halves, config)] == [3, 4]
-    assert same(whole.tensors(), resumed.tensors())
-    assert last.valid_accuracy > 0.3
-    assert evaluate(whole.network, halves[1], 50).accuracy == pytest.approx(last.valid_accuracy)
-
-
 def test_a_foreign_checkpoint_is_refused_and_changes_nothing(space: Space) -> None:
     state = fresh(space)
     before = state.tensors()
@@ -156,13 +133,6 @@ def test_a_foreign_checkpoint_is_refused_and_changes_nothing(space: Space) -> No
         with pytest.raises(ValueError, match=message):
             state.load(bad)
         assert same(before, state.tensors())
-
-
-def test_retraining_settings_are_checked() -> None:
-    with pytest.raises(ValueError, match="drop_path"):
-        RetrainConfig(epochs=1, drop_path=1.0)
-    with pytest.raises(ValueError, match="epochs"):
-        RetrainConfig(epochs=-1)
 
 
 def test_evaluation_counts(halves: Halves, space: Space) -> None:

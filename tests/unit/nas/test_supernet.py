@@ -11,8 +11,8 @@ from core.nas.genotype import Genotype
 from core.nas.network import inherit
 from core.nas.normalisation import ScaledBatchNorm
 from core.nas.space import Space
-from core.nas.supernet import Supernet
-from tests.unit.nas.plain_darts import PlainDarts, pack, packed_gradients
+from core.nas.supernet import Supernet, outgoing_rows
+from tests.unit.nas.plain_darts import PlainCell, PlainDarts, pack, packed_gradients
 
 # Four nodes; five layers, so that normal cells follow each other; widths on both sides of every
 # choice between dense and depthwise; maps smaller than the kernels.
@@ -20,32 +20,39 @@ CASES = [
     (Space(channels=2, layers=3, input_channels=1), 3, 8),
     (Space(channels=2, layers=5, nodes=2, stem_multiplier=2), 5, 4),
     (Space(channels=10, layers=3, nodes=1, input_channels=2), 2, 4),
+    (Space(channels=4, layers=3, nodes=2, cells="s2"), 3, 8),
+    (Space(channels=2, layers=4, nodes=3, cells="s3", stem_stride=2), 2, 16),
+    (Space(channels=4, layers=5, nodes=3, cells="nas-bench-201"), 3, 9),
+    (Space(channels=8, layers=3, nodes=2, partial=4, input_channels=1), 3, 8),
+    (Space(channels=4, layers=3, nodes=3, partial=2, stem_stride=8), 2, 32),
 ]
+
+
+def architecture(plain: PlainDarts) -> list[Tensor]:
+    return [p for name, p in plain.named_parameters() if name.startswith(("alphas_", "betas_"))]
 
 
 def plain_network(space: Space, seed: int = 0) -> PlainDarts:
     torch.manual_seed(seed)
     plain = PlainDarts(space, 6).double()
     with torch.no_grad():
-        plain.alphas_normal.mul_(1000)  # unequal mixtures: a swapped edge must show
-        plain.alphas_reduction.mul_(1000)
+        for parameter in architecture(plain):
+            parameter.mul_(1000)  # unequal mixtures: a swapped edge must show
         for name, buffer in plain.named_buffers():
             if name.endswith("running_mean"):
                 buffer.normal_()
             elif name.endswith("running_var"):
                 buffer.uniform_(0.5, 2)
     # One statistic per pooled state in the packed network; one per edge here, equal in any run.
+    pools = [at for at, name in enumerate(space.operations) if "pool" in name]
     for cell in plain.cells:
-        for source in range(space.nodes + 1):
-            edges = [
-                cell.edges[space.edge(node, source)]
-                for node in range(max(0, source - 1), space.nodes)
-            ]
-            for edge in edges[1:]:
-                for pool in (1, 2):
-                    edge.operations[pool][1].load_state_dict(
-                        edges[0].operations[pool][1].state_dict()
-                    )
+        if not isinstance(cell, PlainCell):
+            continue
+        for rows in outgoing_rows(space):
+            first, *others = (cell.edges[row] for row in rows)
+            for edge in others:
+                for pool in pools:
+                    edge.operations[pool].load_state_dict(first.operations[pool].state_dict())
     return plain
 
 
@@ -91,7 +98,9 @@ def test_parameter_count_is_the_textbook_one(space: Space, batch: int, size: int
         p.numel() for p in plain.parameters()
     )
     assert sum(p.numel() for p in packed.weight_parameters()) == sum(
-        p.numel() for name, p in plain.named_parameters() if not name.startswith("alphas")
+        p.numel()
+        for name, p in plain.named_parameters()
+        if not name.startswith(("alphas_", "betas_"))
     )
 
 

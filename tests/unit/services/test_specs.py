@@ -9,8 +9,11 @@ import pytest
 from core.domain.datasets import DatasetId, Hubness
 from core.domain.searches import (
     EmbedSpec,
+    Method,
+    Objective,
     PretrainSpec,
     RankSpec,
+    Retraining,
     SearchSpec,
     SpaceSpec,
     StartPolicy,
@@ -18,6 +21,8 @@ from core.domain.searches import (
 )
 from core.domain.supernets import SupernetId
 from core.errors import InvalidInput
+from core.nas import augmentation, precision
+from core.nas.methods import METHODS
 from core.services import specs
 
 HERE = DatasetId(uuid4())
@@ -88,6 +93,18 @@ def test_an_embedders_name_is_safe_in_a_key(embedder: str) -> None:
         ({"space": SpaceSpec(layers=10**9)}, "space.layers"),
         ({"space": SpaceSpec(nodes=0)}, "space.nodes"),
         ({"space": SpaceSpec(resolution=4)}, "space.resolution"),
+        ({"space": SpaceSpec(cells="s9")}, "space.cells"),
+        (
+            {"space": SpaceSpec(channels=12), "training": Training(method=Method.PC_DARTS)},
+            "space.channels",
+        ),
+        ({"training": Training(max_skips=-1)}, "training.max_skips"),
+        ({"retraining": Retraining(augment="blur")}, "retraining.augment"),
+        ({"retraining": Retraining(precision="fp8")}, "retraining.precision"),
+        ({"retraining": Retraining(ema=1.0)}, "retraining.ema"),
+        ({"retraining": Retraining(drop_path=NAN)}, "retraining.drop_path"),
+        ({"retraining": Retraining(budget_seconds=0)}, "retraining.budget_seconds"),
+        ({"objectives": (Objective.FLOPS, Objective.FLOPS)}, "objectives"),
     ],
 )
 def test_a_bad_setting_is_named(change: dict[str, Any], place: str) -> None:
@@ -103,3 +120,9 @@ def test_everything_wrong_is_told_at_once() -> None:
     bad = PretrainSpec(HERE, "", "", SpaceSpec(channels=-1), Training(epochs=-1), NAN)
     found = places(bad)
     assert found == ["embedder", "name", "space.channels", "training.epochs", "learning_rate"]
+
+
+def test_names_are_those_that_the_algorithms_have() -> None:
+    assert {each.value for each in Method} == set(METHODS)
+    assert specs.AUGMENTATIONS == augmentation.AUGMENTATIONS
+    assert specs.PRECISIONS == precision.PRECISIONS

@@ -1,0 +1,243 @@
+"""Watching a search for collapse: skip connections, entropy, curvature; and when to end it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.nas.curvature import flat, largest_eigenvalue, unflat
+from core.nas.derive import derive, mean_entropy
+from core.nas.genotype import Genotype
+from core.nas.images import LabelledImages, epoch_generator
+from core.nas.loop import check_limits
+from core.nas.methods.base import Method
+from core.nas.normalisation import statistics_kept
+from core.nas.space import CELL_SPACES
+
+# Zela et al. 2020, section 4.3: means over five epochs, compared with five epochs before.
+WINDOW, LAG = 5, 5
+
+_STREAM = 17  # of `epoch_generator`, apart from the loop's and the methods' own
+# A skip connection counts as decided when it weighs this many times its edge's next best.
+_DECIDED = 1.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardConfig:
+    """When a search ends early.
+
+    Args:
+        max_skips: Most decided skip connections of a healthy normal cell (two: Liang et al. 2019,
+            arXiv 1909.06035; Chen et al. 2019, arXiv 1904.12760).
+        patience: Epochs in a row with more of them that are a collapse.
+        growth: A collapse is when the largest eigenvalue's mean over five epochs, times this,
+            exceeds the mean five epochs before. Zela et al. 2020 (arXiv 1909.09656, section 4.3)
+            take 0.75; small tasks are noisier, and reach that in searches that end well.
+        eigenvalue_every: Epochs from one measurement of the eigenvalue to the next, which is
+            taken to be unchanged in between; 0 never measures.
+        eigenvalue_images: Validation images it is measured on.
+        eigenvalue_from: Share of the epochs after which it is measured: at first curvature grows
+            in every search, as the weights learn to use their operations.
+        stable_epochs: Epochs without a change of the derived cells before a search has converged;
+            0 never ends one for it.
+        settled_entropy: Largest mean entropy of a converged search, as a share of ``log O``.
+
+    Raises:
+        ValueError: a value that is not finite or out of range.
+    """
+
+    max_skips: int = 2
+    patience: int = 3
+    growth: float = 0.5
+    eigenvalue_every: int = 2
+    eigenvalue_images: int = 128
+    eigenvalue_from: float = 0.4
+    stable_epochs: int = 10
+    settled_entropy: float = 0.5
+
+    LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
+        "max_skips": (0, 1000),
+        "patience": (1, LAG),
+        "growth": (0.0, 1.0),
+        "eigenvalue_every": (0, 100_000),
+        "eigenvalue_images": (2, 1_000_000_000),
+        "eigenvalue_from": (0.0, 1.0),
+        "stable_epochs": (0, 100_000),
+        "settled_entropy": (0.0, 1.0),
+    }
+
+    def __post_init__(self) -> None:
+        check_limits(self, self.LIMITS)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the guard saw after an epoch.
+
+    Args:
+        eigenvalue: Largest eigenvalue of the validation loss's Hessian for the architecture
+            parameters; None in epochs that did not measure it.
+        decided_skips: Skip connections in the derived normal cell that weigh clearly more than
+            their edges' next best operation.
+        stopped: Why the search ends here, beginning with ``collapsed:`` or ``converged:``; None
+            if it goes on.
+    """
+
+    eigenvalue: float | None
+    decided_skips: int
+    stopped: str | None
+
+
+class Guard:
+    """The guard of one search, its memory part of the search's checkpoint.
+
+    Epochs in which the alphas rest are not looked at.
+
+    Args:
+        method: The search's.
+    """
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        values = flat(method.supernet.alpha_parameters())
+        self.eigenvalues = torch.zeros(WINDOW + LAG, dtype=torch.float64)  # newest last
+        self.history = values.repeat(LAG + 1, 1)  # of the architecture parameters, newest last
+        self.derived = torch.full_like(_code(derive(method.supernet, method.preference)), -1)
+        self.seen, self.measured, self.crowded, self.stable, self.over = (
+            torch.zeros((), dtype=torch.int64) for _ in range(5)
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The memory, live."""
+        names = "eigenvalues", "history", "derived"
+        counts = "seen", "measured", "crowded", "stable", "over"
+        return {name: getattr(self, name) for name in (*names, *counts)}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the search was ended."""
+        return bool(self.over)
+
+    def look(self, valid: LabelledImages, config: GuardConfig, *, seed: int) -> Sight:
+        """Look at the supernet as an epoch left it, and remember.
+
+        Where that is a collapse, the architecture parameters are set back to what they were
+        before it: five epochs ago if the curvature grew, before the first epoch of the row if
+        skip connections took over. What is derived then is the last healthy architecture (R-DARTS,
+        Zela et al. 2020, section 4.3). The operations' weights stay.
+
+        Args:
+            valid: Validation half.
+            config: Settings; the same for a resumed run.
+            seed: Of the run: chooses the images of the eigenvalue.
+        """
+        supernet, method = self.method.supernet, self.method
+        if not method.searching:
+            return Sight(None, 0, None)
+        self.history.copy_(self.history.roll(-1, dims=0))
+        self.history[-1] = flat(supernet.alpha_parameters())
+        eigenvalue = self._curvature(valid, config, seed)
+        genotype = derive(supernet, method.preference)
+        skips, code = decided_skips(method, genotype), _code(genotype)
+        _count(self.seen, going=True)
+        _count(self.crowded, going=skips > config.max_skips)
+        _count(self.stable, going=torch.equal(code, self.derived))
+        self.derived.copy_(code)
+        return Sight(eigenvalue, skips, self._verdict(config, skips))
+
+    def _verdict(self, config: GuardConfig, skips: int) -> str | None:
+        back, reason = 0, None
+        if int(self.crowded) >= config.patience:
+            back = int(self.crowded)
+            reason = f"collapsed: {skips} skip connections lead their edges, for {back} epochs"
+        elif (growth := self._growth()) * config.growth > 1:
+            back = LAG
+            reason = f"collapsed: the largest eigenvalue grew {growth:.2f}-fold in {LAG} epochs"
+        elif (
+            config.stable_epochs
+            and int(self.stable) >= config.stable_epochs
+            and self._settled(config)
+        ):
+            reason = f"converged: the same cells for {int(self.stable)} epochs, and decided"
+        if reason is not None:
+            self.over.fill_(1)
+            self._restore(self.history[-1 - min(back, int(self.seen) - 1, LAG)])
+        return reason
+
+    def _growth(self) -> float:
+        """How many times the eigenvalue's mean is that of `LAG` epochs before; 0 if unknown."""
+        if int(self.measured) < WINDOW + LAG:
+            return 0.0
+        then, now = self.eigenvalues[:WINDOW].mean().item(), self.eigenvalues[LAG:].mean().item()
+        return now / then if then > 0 else 0.0
+
+    def _settled(self, config: GuardConfig) -> bool:
+        method = self.method
+        most = config.settled_entropy * math.log(len(method.supernet.space.operations))
+        return all(
+            mean_entropy(method.preference(kind, alphas.detach()).log()) <= most
+            for kind, alphas in method.supernet.alphas().items()
+        )
+
+    def _curvature(self, valid: LabelledImages, config: GuardConfig, seed: int) -> float | None:
+        every = config.eigenvalue_every
+        if not every or self.method.progress < config.eigenvalue_from:
+            return None
+        self.eigenvalues.copy_(self.eigenvalues.roll(-1))
+        _count(self.measured, going=True)
+        if int(self.measured - 1) % every:
+            self.eigenvalues[-1] = self.eigenvalues[-2]
+            return None
+        generator = epoch_generator(seed, 0, _STREAM)
+        some = valid.sample(config.eigenvalue_images, generator)
+        images, labels = next(some.batches(len(some)))
+        supernet = self.method.supernet
+
+        def loss() -> Tensor:
+            return F.cross_entropy(supernet(images), labels)
+
+        training = supernet.training
+        with statistics_kept(supernet):
+            supernet.train()
+            value = largest_eigenvalue(loss, supernet.alpha_parameters(), generator)
+        supernet.train(training)
+        self.eigenvalues[-1] = value
+        return value
+
+    @torch.no_grad()
+    def _restore(self, values: Tensor) -> None:
+        parameters = self.method.supernet.alpha_parameters()
+        for parameter, value in zip(parameters, unflat(values, parameters), strict=True):
+            parameter.copy_(value)
+
+
+def _code(genotype: Genotype) -> Tensor:
+    """Operations and sources of all edges as numbers, as many for every genotype of a space."""
+    operations = CELL_SPACES[genotype.cells].operations
+    cells = *genotype.normal, *genotype.reduction
+    edges = [edge for node in cells for edge in node]
+    return torch.tensor([(operations.index(e.operation), e.source) for e in edges])
+
+
+def decided_skips(method: Method, genotype: Genotype) -> int:
+    """Skip connections of the normal cell that weigh clearly more than their edges' next best."""
+    space = method.supernet.space
+    weights = method.preference("normal", method.supernet.alphas()["normal"].detach())
+    skip, found = "skip_connect", 0
+    never = {skip, "none"} if space.cell.kept is not None else {skip}
+    rivals = [c for c, operation in enumerate(space.operations) if operation not in never]
+    for node, edges in enumerate(genotype.normal):
+        for edge in edges:
+            row = weights[space.edge(node, edge.source)]
+            if edge.operation == skip:
+                found += bool(row[space.operations.index(skip)] > _DECIDED * row[rivals].max())
+    return found
+
+
+def _count(tensor: Tensor, *, going: bool) -> None:
+    tensor.copy_(tensor + 1 if going else torch.zeros_like(tensor))
