@@ -3,14 +3,16 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo serve test check bench bench-ot clean
+.PHONY: help install demo serve test check bench bench-ot bench-search clean
 
 BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
-BENCHMARKS := $(sort $(notdir $(basename $(filter-out %/__init__.py,$(wildcard tests/benchmarks/*.py)))))
+# Those that measure on a suite of tasks run only when SUITE names its folder.
+ON_SUITE := bench_embedders bench_retrain bench_robust bench_selection
+BENCHMARKS := $(filter-out $(ON_SUITE),$(sort $(basename $(notdir $(wildcard tests/benchmarks/bench_*.py)))))
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/.all ## Install everything, development tools included (again: installs nothing)
 
@@ -30,12 +32,18 @@ check: .venv/.all ## Lint, formatting, types and import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: .venv/.all ## Run every benchmark in tests/benchmarks
+bench: .venv/.all ## Run every benchmark in tests/benchmarks; with SUITE=folder also those on tasks
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m "tests.benchmarks.$$name"; done
+	@for name in $(if $(SUITE),$(ON_SUITE)); do \
+	  echo "== $$name"; $(BIN)/python -m "tests.benchmarks.$$name" "$(SUITE)"; done
 
 bench-ot: .venv/.all ## Time the distance engine, against REFERENCE=checkout of microsoft/otdd if given
 	@$(BIN)/python -m tests.benchmarks.bench_ot --threads $(or $(THREADS),2) \
 	  $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(SUITE),--suite "$(SUITE)")
+
+bench-search: .venv/.all ## Time a search step, against REFERENCE=checkout of quark0/darts; SUITE=folder: robustness
+	@$(if $(REFERENCE),REFERENCE="$(REFERENCE)") $(BIN)/python -m tests.benchmarks.bench_search
+	@$(if $(SUITE),$(BIN)/python -m tests.benchmarks.bench_robust "$(SUITE)")
 
 clean: ## Remove the environment, caches and build outputs (never var/, where data lives)
 	@rm -rf .venv build *.egg-info .coverage .coverage.* htmlcov
