@@ -9,6 +9,7 @@ from api.web import metrics, words
 from core.domain.datasets import Dataset
 from core.domain.jobs import JobRecord
 from core.domain.searches import Model, Search
+from core.nas.space import CELL_SPACES
 from core.pictures.bars import Bar, draw_bars
 from core.pictures.cells import draw_cell
 from core.pictures.curves import Series, draw_curves
@@ -69,13 +70,27 @@ def _line_name(key: str, arm: str, rates: Sequence[Any]) -> str:
 
 
 def cells(model: Model) -> list[tuple[str, Markup]]:
-    """The normal and the reduction cell."""
-    found = []
-    for key, name in (("normal", "Normal cell"), ("reduction", "Reduction cell")):
-        nodes = metrics.cell(model.genotype, key)
-        if nodes:
-            found.append((name, Markup(draw_cell(nodes, title=name))))
-    return found
+    """The kinds of cell that it is made of."""
+    found = metrics.genotype(model)
+    if found is None:
+        return []
+    space = CELL_SPACES[found.cells]
+    named = (("Normal cell", found.normal), ("Reduction cell", found.reduction))
+    return [
+        (
+            name if space.reduction else "Cell",
+            Markup(
+                draw_cell(
+                    [[(edge.operation, edge.source) for edge in node] for node in cell],
+                    title=name,
+                    inputs=space.inputs,
+                    concatenated=space.concatenated,
+                )
+            ),
+        )
+        for name, cell in named
+        if cell
+    ]
 
 
 def confusion(model: Model, dataset: Dataset) -> Markup | None:

@@ -108,16 +108,12 @@ def label(search: Search) -> str:
     return ", ".join(parts)
 
 
-def cell(genotype: Mapping[str, Any], name: str) -> list[list[tuple[str, int]]]:
-    """A cell of the genotype as `draw_cell` wants it; empty when it is not one."""
+def genotype(model: Model) -> Genotype | None:
+    """The model's genotype; None when it is not one."""
     try:
-        found = Genotype.from_json(json.dumps(genotype))
+        return Genotype.from_json(json.dumps(model.genotype))
     except ValueError:
-        return []
-    return [
-        [(edge.operation, edge.source) for edge in node]
-        for node in (found.normal if name == "normal" else found.reduction)
-    ]
+        return None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -31,7 +31,7 @@ STAGES = {
 METHODS = {
     "darts": "DARTS, first order",
     "darts-second-order": "DARTS, second order",
-    "pc-darts": "PC-DARTS (partial channels)",
+    "pc-darts": "PC-DARTS (a quarter of the width)",
     "drnas": "DrNAS (Dirichlet)",
     "sdarts-rs": "SDARTS-RS (random smoothing)",
     "darts-minus": "DARTS- (auxiliary skip)",

@@ -23,6 +23,8 @@ COLOUR_OF: Mapping[str, str] = {
     "sep_conv_5x5": svg.VIOLET,
     "dil_conv_3x3": svg.GREEN,
     "dil_conv_5x5": svg.TEAL,
+    "conv_1x1": svg.TEAL,
+    "conv_3x3": svg.BLUE,
 }
 
 
@@ -35,45 +37,56 @@ class _Box:
     y: float
 
 
-def draw_cell(nodes: Sequence[Sequence[tuple[str, int]]], *, title: str) -> str:
+def draw_cell(
+    nodes: Sequence[Sequence[tuple[str, int]]],
+    *,
+    title: str,
+    inputs: int = 2,
+    concatenated: bool = True,
+) -> str:
     """A derived cell.
 
-    Each node lists its incoming edges as (operation, source); sources 0 and 1 are the outputs of
-    the two cells before, source `i + 2` is node `i`.
+    Each node lists its incoming edges as (operation, source); the first sources are the outputs
+    of the one or two cells before, source `i + inputs` is node `i`. The output is all nodes, or
+    only the last one.
     """
-    links = tuple(_links(nodes))
-    heights = {vertex: _height(vertex, nodes) for vertex in range(len(nodes) + 3)}
-    plan = layers.arrange(
-        links, count=len(nodes) + 3, heights=heights, lane=LANE_HEIGHT, gap=ROW_GAP
-    )
+    links = tuple(_links(nodes, inputs, concatenated=concatenated))
+    count = len(nodes) + inputs + 1
+    heights = {vertex: _height(vertex, nodes, inputs) for vertex in range(count)}
+    plan = layers.arrange(links, count=count, heights=heights, lane=LANE_HEIGHT, gap=ROW_GAP)
     widths = _column_widths(plan)
     lefts = _column_lefts(widths)
-    boxes = {v: _box(v, plan, lefts, widths) for v in range(len(nodes) + 3)}
+    boxes = {v: _box(v, plan, lefts, widths) for v in range(count)}
     width, height = lefts[-1] + END_WIDTH + MARGIN, plan.height + 2 * MARGIN
     body = [
-        *_edges(nodes, links, plan, boxes, lefts, widths),
-        *(mark for i, edges in enumerate(nodes) for mark in _node(i, edges, boxes[i + 2])),
-        _end("c_{k-2}", boxes[0]),
-        _end("c_{k-1}", boxes[1]),
-        _end("c_{k}", boxes[len(nodes) + 2]),
+        *_edges(nodes, links, plan, boxes, lefts, widths, inputs),
+        *(
+            mark
+            for i, edges in enumerate(nodes)
+            for mark in _node(i, edges, boxes[i + inputs], inputs)
+        ),
+        *(_end(_input(at, inputs), boxes[at]) for at in range(inputs)),
+        _end("c_{k}", boxes[count - 1]),
     ]
     return svg.document(width, height, title=title, kind="cell", body=body)
 
 
-def _links(nodes: Sequence[Sequence[tuple[str, int]]]) -> Iterator[layers.Link]:
+def _links(
+    nodes: Sequence[Sequence[tuple[str, int]]], inputs: int, *, concatenated: bool
+) -> Iterator[layers.Link]:
     for index, edges in enumerate(nodes):
         for port, (_, source) in enumerate(edges):
-            if not 0 <= source < index + 2:
+            if not 0 <= source < index + inputs:
                 raise ValueError(f"node {index} takes its input from {source}, not before it")
-            yield layers.Link(source, index + 2, port)
-    for index in range(len(nodes)):
-        yield layers.Link(index + 2, len(nodes) + 2, index)
+            yield layers.Link(source, index + inputs, port)
+    for index in range(len(nodes)) if concatenated else [len(nodes) - 1]:
+        yield layers.Link(index + inputs, len(nodes) + inputs, index)
 
 
-def _height(vertex: int, nodes: Sequence[Sequence[tuple[str, int]]]) -> float:
-    if vertex < 2 or vertex == len(nodes) + 2:
+def _height(vertex: int, nodes: Sequence[Sequence[tuple[str, int]]], inputs: int) -> float:
+    if vertex < inputs or vertex == len(nodes) + inputs:
         return 28.0
-    count = max(1, len(nodes[vertex - 2]))
+    count = max(1, len(nodes[vertex - inputs]))
     return count * PILL_HEIGHT + (count - 1) * PILL_GAP
 
 
@@ -113,15 +126,16 @@ def _edges(
     boxes: Mapping[int, _Box],
     lefts: Sequence[float],
     widths: Sequence[float],
+    inputs: int,
 ) -> Iterator[str]:
     for link in links:
-        to_output = link.target == len(nodes) + 2
+        to_output = link.target == len(nodes) + inputs
         box = boxes[link.target]
         if to_output:
             spread = (link.port - (len(nodes) - 1) / 2) * 5
             end, colour = (box.left, box.y + spread), "currentColor"
         else:
-            edges = nodes[link.target - 2]
+            edges = nodes[link.target - inputs]
             end = (box.left, _port(box, link.port, len(edges)))
             colour = colour_of(edges[link.port][0])
         path = _path(boxes[link.source], end, plan.lanes.get(link, ()), lefts, widths)
@@ -159,7 +173,7 @@ def _bend(x: float, y: float, to_x: float, to_y: float) -> str:
     return "C" + " ".join(svg.number(point) for point in points)
 
 
-def _node(index: int, edges: Sequence[tuple[str, int]], box: _Box) -> Iterator[str]:
+def _node(index: int, edges: Sequence[tuple[str, int]], box: _Box, inputs: int) -> Iterator[str]:
     centre = box.right - NODE_RADIUS
     for port, (operation, source) in enumerate(edges):
         y = _port(box, port, len(edges))
@@ -175,7 +189,7 @@ def _node(index: int, edges: Sequence[tuple[str, int]], box: _Box) -> Iterator[s
         )
         yield svg.element(
             "g",
-            svg.tip(f"{operation}: {_name(source)} → node {index}"),
+            svg.tip(f"{operation}: {_name(source, inputs)} → node {index}"),
             svg.element(
                 "rect",
                 x=box.left,
@@ -208,8 +222,12 @@ def _node(index: int, edges: Sequence[tuple[str, int]], box: _Box) -> Iterator[s
     yield svg.text(index, centre, box.y, text_anchor="middle", font_weight=600)
 
 
-def _name(source: int) -> str:
-    return ("c_{k-2}", "c_{k-1}")[source] if source < 2 else f"node {source - 2}"
+def _name(source: int, inputs: int) -> str:
+    return _input(source, inputs) if source < inputs else f"node {source - inputs}"
+
+
+def _input(source: int, inputs: int) -> str:
+    return f"c_{{k-{inputs - source}}}"
 
 
 def _end(label: str, box: _Box) -> str:

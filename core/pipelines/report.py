@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.domain.datasets import Dataset, Ranking
-from core.nas.genotype import Cell, Genotype
+from core.nas.genotype import Genotype
+from core.nas.space import CELL_SPACES
 from core.pictures import cells, curves, matrices
 
 _MOST_CLASSES_DRAWN = 60
@@ -55,8 +56,7 @@ def html(findings: Findings) -> str:
         .get_template("report.html")
         .render(
             **_shared(findings),
-            normal_cell=_cell(findings.genotype.normal, "Normal cell"),
-            reduction_cell=_cell(findings.genotype.reduction, "Reduction cell"),
+            cells=_cells(findings.genotype),
             search_curves=_search_curves(metrics["arms"]),
             retrain_curves=_retrain_curves(metrics["retrained"]["history"]),
             confusion=_confusion(findings),
@@ -134,9 +134,21 @@ def _plain(text: str) -> str:
     return "".join(character for character in text if character.isprintable())
 
 
-def _cell(cell: Cell, title: str) -> Markup:
-    nodes = [[(edge.operation, edge.source) for edge in node] for node in cell]
-    return _svg(cells.draw_cell(nodes, title=title))
+def _cells(genotype: Genotype) -> list[Markup]:
+    space = CELL_SPACES[genotype.cells]
+    named = (("Normal cell", genotype.normal), ("Reduction cell", genotype.reduction))
+    return [
+        _svg(
+            cells.draw_cell(
+                [[(edge.operation, edge.source) for edge in node] for node in cell],
+                title=title if space.reduction else "Cell",
+                inputs=space.inputs,
+                concatenated=space.concatenated,
+            )
+        )
+        for title, cell in named
+        if cell
+    ]
 
 
 def _svg(text: str) -> Markup:

@@ -105,6 +105,16 @@ def test_cell_refuses_an_input_that_comes_later() -> None:
         draw_cell([[("skip_connect", 2)]], title="impossible")
 
 
+def test_a_cell_of_one_input_hands_on_its_last_node() -> None:
+    nodes = [[("conv_3x3", 0)], [("none", 0), ("skip_connect", 1)]]
+    drawn = draw_cell(nodes, title="Cell", inputs=1, concatenated=False)
+    assert "node 0 → node 1" in drawn
+    assert drawn.count('stroke-opacity="0.3"') == 1
+    assert "k\N{MINUS SIGN}2" not in drawn
+    with pytest.raises(ValueError, match="not before it"):
+        draw_cell([[("conv_3x3", 1)]], title="impossible", inputs=1)
+
+
 def test_gaps_split_a_curve_and_lone_points_are_drawn() -> None:
     series = [Series("loss", [1, 2, 3, 4], [1.0, 2.0, math.inf, 4.0])]
     root = ElementTree.fromstring(
