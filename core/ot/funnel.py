@@ -4,7 +4,9 @@
    matrix product (:func:`core.ot.label_distances.spectral_lower_bounds`).
 2. The best ``WIDE`` by that: transport between classes, with covariance factors of rank 16.
 3. The best ``NARROW`` of those: the same at rank 32.
-4. The best few: transport between samples of 256 (:func:`sampled_cost`).
+4. Those: transport between samples of 128
+   (:func:`core.ot.sampled_costs.transport_samples`).
+5. The best few of those: the same with 256.
 
 Stages 2 and 3 estimate, they do not bound; what can be *proved* about the sources left behind
 rests on the lower bounds of stage 1 alone.
@@ -16,14 +18,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.ot import class_plans, cores, sampled_costs
+from core.ot import class_plans, sampled_costs
 from core.ot.class_plans import Bounds, ClassPlan, Integers
-from core.ot.source_block import RANK, SourceBlock
+from core.ot.source_block import RANK, SAMPLES, SourceBlock
 from core.ot.targets import Floats, Target
 
 WIDE = 2048
 NARROW = 64
 COARSE_RANK = 16
+FEW_SAMPLES = 128
 _FEWEST_TO_JUDGE = 3
 
 
@@ -100,9 +103,10 @@ def estimate(
     """Squared OTDD of the sources worth considering.
 
     Transport between classes leaves out what is not Gaussian about them, and that two finite
-    samples of one distribution are not at distance zero. Both grow with the classes' spread: on
-    the sources that were sampled, the difference to the sampled estimate is measured in units of
-    the two spreads' geometric mean, and its median is added to the others.
+    samples of one distribution are not at distance zero: the nearest ``NARROW`` are estimated
+    from samples of 128, the nearest few of those from samples of 256. What the coarser estimates
+    miss grows with the classes' spread: on the sources that have the finer one, the difference
+    is measured in units of the two spreads' geometric mean, and its median is added to the others.
 
     Args:
         target: The target.
@@ -110,7 +114,7 @@ def estimate(
         bounds: Of these sources.
         lambda_x: Weight of the features.
         lambda_y: Weight of the labels.
-        shortlist: How many to estimate from samples.
+        shortlist: How many of those, the nearest, to estimate from all samples kept.
         keep: How many sources to estimate, where that is more than ``NARROW``.
         allowed: Rows to choose from; all when omitted.
 
@@ -123,26 +127,28 @@ def estimate(
     coarse = np.array([(lambda_x + lambda_y) * plan.cost for plan in plans])
     spreads = np.sqrt(np.array([_spread(block, plan) for plan in plans]) * target.spread)
     able = [at for at, plan in enumerate(plans) if _has_samples(target, block, plan.row)]
-    chosen = np.array(able[:shortlist], dtype=np.int64)
-
-    def sampled(at: int) -> float:
-        return sampled_costs.sampled_cost(
-            target, block, plans[at], lambda_x=lambda_x, lambda_y=lambda_y
+    able = able[: max(NARROW, shortlist)]
+    squared, correction, errors = coarse, 0.0, []
+    for count, samples in ((len(able), FEW_SAMPLES), (shortlist, SAMPLES)):
+        chosen = np.array(sorted(able, key=squared.__getitem__)[:count], dtype=np.int64)
+        fine = sampled_costs.transport_samples(
+            target,
+            block,
+            [plans[at] for at in chosen],
+            samples=samples,
+            lambda_x=lambda_x,
+            lambda_y=lambda_y,
         )
-
-    fine = np.array(list(cores.spread(sampled, chosen.tolist())))
-    correction = _correction(fine - coarse[chosen], spreads[chosen])
-    squared = np.maximum(coarse + correction * spreads, 0.0)
-    error = None
-    if len(chosen) >= _FEWEST_TO_JUDGE:
+        step = _correction(fine - squared[chosen], spreads[chosen])
+        squared, correction = np.maximum(squared + step * spreads, 0.0), correction + step
         missed = np.abs(squared[chosen] - fine) / np.maximum(fine, np.finfo(np.float64).tiny)
-        error = float(np.median(missed))
-    squared[chosen] = fine
+        errors.append(float(np.median(missed)) if len(missed) >= _FEWEST_TO_JUDGE else None)
+        squared[chosen] = fine
     late = np.ones(len(plans), dtype=bool)
-    late[chosen] = False
+    late[able] = False
     order = np.lexsort((np.arange(len(plans)), squared, late))
     rows = np.array([plan.row for plan in plans], dtype=np.int64)
-    return Estimates(rows[order], squared[order], len(chosen), error, correction)
+    return Estimates(rows[order], squared[order], len(able), errors[0], correction)
 
 
 def _correction(differences: Floats, spreads: Floats) -> float:

@@ -46,7 +46,7 @@ class Neighbour:
         interval: Its confidence interval; contains ``distance``.
         measure: ``samples``: exact transport between samples. ``classes``: transport between
             class statistics, plus what that misses on the sources measured both ways.
-            ``estimate``: the same from statistics cut to rank 32.
+            ``estimate``: from small samples, or class statistics cut to rank 32.
         tied_with_nearest: The data do not tell this source from the nearest one. Between samples:
             the difference of the two costs, over the same target samples, is within its own
             confidence interval of zero. Otherwise: the intervals overlap. True for the nearest.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from core.ot import class_plans, targets
 from core.ot.class_plans import ClassPlan
 from core.ot.dataset_distance import OTDDConfig, otdd
 from core.ot.embedded_dataset import EmbeddedDataset, build
-from core.ot.sampled_costs import sampled_cost
+from core.ot.sampled_costs import transport_samples
 from core.ot.source_block import RANK
 from tests.unit.ot.conftest import gaussian_classes
 from tests.unit.ot.registries import block_of, shifted
@@ -28,7 +29,10 @@ def estimated(
     seen = targets.prepare(target, samples=500)
     bounds = class_plans.bound(seen, block)
     (plan,) = class_plans.transport_classes(seen, block, bounds, [1], rank=RANK)
-    return sampled_cost(seen, block, plan, lambda_x=lambda_x, lambda_y=lambda_y), plan
+    (cost,) = transport_samples(
+        seen, block, [plan], samples=256, lambda_x=lambda_x, lambda_y=lambda_y
+    )
+    return float(cost), plan
 
 
 @settings(max_examples=10, deadline=None)
@@ -58,12 +62,35 @@ def test_of_a_part_of_the_samples_it_is_close(shift: float) -> None:
     assert cost > estimated_plain(target, shifted(shift / 2, seed=1, per_class=400))[0]
 
 
+def test_what_is_near_is_told_apart_and_where_it_lies_does_not_matter() -> None:
+    """Sample moments replaced in the cost alone would scatter twice as much at no distance."""
+    missed = []
+    for seed in range(10):
+        target = shifted(0, seed=100 + seed, per_class=150)
+        found = []
+        for shift in (0.0, 3.0):
+            source = shifted(shift, seed=200 + seed, per_class=150)
+            exact = otdd(target, source, OTDDConfig(samples=300)).cost
+            found.append(estimated_plain(target, source)[0] - exact)
+        assert found[0] == pytest.approx(found[1], abs=0.02)
+        missed.append(found[0])
+    assert np.std(missed) < 0.05
+
+
+@pytest.mark.parametrize("per_class", [1, 2, 3])
+def test_classes_of_few_samples_are_estimated_too(per_class: int) -> None:
+    target, source = (dataset(seed, classes=4, per_class=per_class) for seed in (0, 1))
+    cost, _ = estimated(target, source, lambda_x=1.0, lambda_y=1.0)
+    assert cost == pytest.approx(otdd(target, source).cost, rel=0.02)
+
+
 def estimated_plain(target: EmbeddedDataset, source: EmbeddedDataset) -> tuple[float, ClassPlan]:
     block = block_of([source])
     seen = targets.prepare(target, samples=500)
     bounds = class_plans.bound(seen, block)
     (plan,) = class_plans.transport_classes(seen, block, bounds, [0], rank=RANK)
-    return sampled_cost(seen, block, plan, lambda_x=1.0, lambda_y=1.0), plan
+    (cost,) = transport_samples(seen, block, [plan], samples=256, lambda_x=1.0, lambda_y=1.0)
+    return float(cost), plan
 
 
 def test_a_dataset_is_at_no_distance_from_itself() -> None:
@@ -79,7 +106,7 @@ def test_what_the_plan_uses_is_known_afterwards() -> None:
     bounds = class_plans.bound(seen, block)
     plan = ClassPlan(block, bounds, 0)
     assert not plan.known.any()
-    sampled_cost(seen, block, plan, lambda_x=1.0, lambda_y=1.0)
+    transport_samples(seen, block, [plan], samples=256, lambda_x=1.0, lambda_y=1.0)
     assert plan.known.sum() >= 5  # every class goes somewhere
     assert (plan.costs >= bounds.classes - 1e-9).all()
     assert (plan.costs <= bounds.classes + bounds.headroom + 1e-9).all()
