@@ -108,6 +108,8 @@ class Demo:
                     "space": SPACE,
                     "training": self._training(EPOCHS),
                     "retrain_epochs": RETRAIN_EPOCHS,
+                    # The arms are compared by how they start; scoring cells would cost minutes.
+                    "selection": "magnitude",
                     "retrain_learning_rate": RETRAIN_RATE,
                     **start,
                 },
