@@ -2,23 +2,24 @@
 
 An edge's separable convolution is a depthwise kernel followed by a pointwise one; with E edges
 leaving a state they stack to one grouped convolution per kind over ``E * C`` channels (edge
-major), or fold into one dense convolution, which small widths run faster.
+major), or fold into one dense convolution, which small maps run faster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, cast
+from contextlib import nullcontext
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from core.nas.classifier import uniform
-from core.nas.depthwise import depthwise, fast
+from core.nas.depthwise import branches, depthwise, fast
 from core.nas.layout import aligned
-from core.nas.mixed_convolutions import Norms, Plan, Weights, mixed_convolutions
-from core.nas.normalisation import ScaledBatchNorm
+from core.nas.normalisation import ScaledBatchNorm, statistics_resting
 from core.nas.space import CellSpace
 
 Convolutions = Literal["auto", "dense", "depthwise"]
@@ -36,9 +37,14 @@ CONVOLUTIONS = {
 FULL_CONVOLUTIONS = {"conv_1x1": 1, "conv_3x3": 3}
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
 
-# Widest cell for which folding was not slower (AVX-512, one thread, channels-last;
-# tests/benchmarks/bench_search_step.py). Depthwise kernels with dilation miss the fast path.
-_DENSE_UP_TO = {"sep_conv_3x3": 16, "sep_conv_5x5": 16, "dil_conv_3x3": 16, "dil_conv_5x5": 64}
+# Folding is many times the arithmetic in half the calls. On a CPU it pays up to this width, and up
+# to the next one while maps are this small (numbers per edge; tests/benchmarks/bench_search.py).
+_DENSE_UP_TO, _SMALL_UP_TO, _SMALL = 4, 16, 2**15
+# Elsewhere: the widest cell for which it was not slower with depthwise kernels as torch has them.
+_DENSE_ELSEWHERE = {"sep_conv_3x3": 16, "sep_conv_5x5": 16, "dil_conv_3x3": 16, "dil_conv_5x5": 64}
+
+# Channels of all edges up to which one product with a matrix of blocks beats a grouped one.
+_ONE_PRODUCT_UP_TO = 32
 
 
 def pointwise_product(maps: Tensor, weight: Tensor) -> Tensor:
@@ -85,57 +91,74 @@ class PackedConvolution(nn.Module):
         super().__init__()
         kernel, self.dilation, stages = CONVOLUTIONS[operation]
         self.channels, self.edges, self.stride = channels, edges, stride
-        self.folded = convolutions == "dense" or (
-            convolutions == "auto" and channels <= _DENSE_UP_TO[operation]
-        )
-        self.automatic = convolutions == "auto"
+        self.operation, self.convolutions = operation, convolutions
         self.depthwise = uniform((stages, edges, channels, kernel, kernel), 1 / kernel, generator)
         self.pointwise = uniform((stages, edges, channels, channels), channels**-0.5, generator)
         self.norms = nn.ModuleList(norm(edges * channels) for _ in range(stages))
 
-    def forward(
-        self, single: Tensor, repeated: Tensor | None = None, scale: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, single: Tensor, scale: Tensor | None = None) -> Tensor:
         """Outputs ``[N, E*C, h, w]`` of all edges, normalised and times `scale` ``[E*C]``.
 
         Args:
             single: ``[N, C, H, W]`` after the ReLU.
-            repeated: E copies side by side, ``[N, E*C, H, W]``; needed unless folded or E = 1.
             scale: Architecture weight of each output channel, 1 if None.
         """
-        first = single if repeated is None or self.folded else repeated
-        maps = self._convolve(first, 0)
+        if self.folds(single):
+            maps = self._dense(single, 0)
+            if len(self.norms) == 2:
+                maps = self._dense(F.relu_(self.norms[0](maps)), 1)
+            return _normalised(self.norms[-1], maps, scale)
+        kernels = self.first_kernels(single)
+        (maps,) = branches(single, self.edges, [kernels], self.stride, [self.dilation])
+        return self.after_first(maps, scale)
+
+    def first_kernels(self, single: Tensor) -> Tensor:
+        """The first stage's depthwise kernels on such maps, ``[E*C, k, k]``."""
+        return self._kernels(single, 0).flatten(0, 1)
+
+    def after_first(self, maps: Tensor, scale: Tensor | None = None) -> Tensor:
+        """What is left after the first depthwise kernels; arguments as those of `forward`."""
+        maps = self._product(maps, 0)
         if len(self.norms) == 2:
-            maps = self._convolve(F.relu_(self.norms[0](maps)), 1)
+            maps = F.relu_(self.norms[0](maps))
+            kernels = self._kernels(maps, 1).flatten(0, 1)
+            maps = self._product(depthwise(maps, kernels, 1, self.dilation), 1)
         return _normalised(self.norms[-1], maps, scale)
 
-    def weights(self, size: tuple[int, int]) -> list[Weights]:
-        """Per stage the kernels that meet more than padding on input maps of `size` pixels."""
-        found = []
-        for stage, (kernels, products) in enumerate(
-            zip(self.depthwise, self.pointwise, strict=True)
-        ):
-            stride = self.stride if stage else 1
-            height, width = (-(-side // stride) for side in size)
-            found.append(Weights(self._live_taps(kernels, (height, width)), products))
-        return found
+    def folds(self, single: Tensor) -> bool:
+        """Whether kernels are folded on such maps: by their shape and place alone."""
+        if self.convolutions != "auto":
+            return self.convolutions == "dense"
+        if not fast(single):
+            return self.channels <= _DENSE_ELSEWHERE[self.operation]
+        numbers = single.numel() // self.stride**2
+        return self.channels <= _DENSE_UP_TO or (
+            self.channels <= _SMALL_UP_TO and numbers <= _SMALL
+        )
 
-    def _convolve(self, maps: Tensor, stage: int) -> Tensor:
-        kernels, pointwise = self.depthwise[stage], self.pointwise[stage]
-        if not torch.compiler.is_exporting():
-            kernels = self._live_taps(kernels, (maps.shape[2], maps.shape[3]))
-        stride = self.stride if stage == 0 else 1
+    def _dense(self, maps: Tensor, stage: int) -> Tensor:
+        kernels, pointwise = self._kernels(maps, stage), self.pointwise[stage]
         padding = self.dilation * (kernels.shape[-1] // 2)
-        if self.folded:
-            dense = (pointwise[..., None, None] * kernels[:, None]).flatten(0, 1)
-            groups = maps.shape[1] // self.channels
-            return F.conv2d(maps, dense, None, stride, padding, self.dilation, groups)
-        maps = depthwise(maps, kernels.flatten(0, 1), stride, self.dilation)
-        return F.conv2d(maps, pointwise.flatten(0, 1)[..., None, None], groups=self.edges)
+        dense = (pointwise[..., None, None] * kernels[:, None]).flatten(0, 1)
+        stride, groups = (1, self.edges) if stage else (self.stride, 1)
+        return F.conv2d(maps, dense, None, stride, padding, self.dilation, groups)
 
-    def _live_taps(self, kernels: Tensor, size: tuple[int, int]) -> Tensor:
+    def _product(self, maps: Tensor, stage: int) -> Tensor:
+        products, width = self.pointwise[stage], self.edges * self.channels
+        if self.edges == 1:
+            return pointwise_product(maps, products[0])
+        if width <= _ONE_PRODUCT_UP_TO and fast(maps):
+            eye = torch.eye(self.edges, dtype=products.dtype, device=products.device)
+            blocks = torch.einsum("eoi,ef->eofi", products, eye)
+            return pointwise_product(maps, blocks.reshape(width, width))
+        return F.conv2d(maps, products.flatten(0, 1)[..., None, None], groups=self.edges)
+
+    def _kernels(self, maps: Tensor, stage: int) -> Tensor:
+        kernels = self.depthwise[stage]
+        if torch.compiler.is_exporting():
+            return kernels
         # On maps as small as those after two reductions the outer taps only ever meet padding.
-        reach = (max(size) - 1) // self.dilation
+        reach = (max(maps.shape[-2:]) - 1) // self.dilation
         dead = max(0, kernels.shape[-1] // 2 - reach)
         return kernels[..., dead : -dead or None, dead : -dead or None]
 
@@ -255,6 +278,8 @@ class PackedEdges(nn.Module):
         stride: 2 for the inputs of a reduction cell.
         convolutions: See `PackedConvolution`.
         generator: Draws the initial weights (CPU).
+        recompute: Keep only the state's maps for the backward pass and compute the operations'
+            again: less memory, more time, the same gradients.
     """
 
     def __init__(
@@ -266,9 +291,11 @@ class PackedEdges(nn.Module):
         stride: int,
         convolutions: Convolutions,
         generator: torch.Generator,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.edges, self.stride = channels, edges, stride
+        self.recompute = recompute
         self.column = {operation: at for at, operation in enumerate(cell.operations)}
         self.convolutions = nn.ModuleDict(
             {
@@ -300,14 +327,6 @@ class PackedEdges(nn.Module):
         self._identity = skips and stride == 1
         free = [*self.pools, *(["skip_connect"] if self._identity else [])]
         self._free_columns = [self.column[operation] for operation in free]
-        self._separable = {
-            operation: convolution
-            for operation, convolution in self.convolutions.items()
-            if isinstance(convolution, PackedConvolution) and convolution.automatic
-        }
-        self._all_folded = all(
-            c.folded for c in self.convolutions.values() if isinstance(c, PackedConvolution)
-        )
 
     def forward(self, state: Tensor, mixture: Tensor) -> Tensor:
         """Sum over operations per edge.
@@ -319,46 +338,54 @@ class PackedEdges(nn.Module):
         Returns:
             ``[N, E*C, h, w]``, edge major.
         """
+        if not self.recompute or not torch.is_grad_enabled():
+            return self._mixed(state, mixture)
+        result: Tensor = checkpoint(
+            self._mixed,
+            state,
+            mixture,
+            use_reentrant=False,
+            preserve_rng_state=False,  # nothing is drawn
+            # The second pass must not move the running statistics once more.
+            context_fn=lambda: (nullcontext(), statistics_resting(self)),
+        )
+        return result
+
+    def _mixed(self, state: Tensor, mixture: Tensor) -> Tensor:
         rectified = F.relu(state)
         # Rows, not columns: torch's channels-last backward of batch normalisation reads a strided
         # weight as if it were contiguous.
         scales = mixture.t().repeat_interleave(self.channels, dim=1)
-        if self._separable and fast(state):
-            total = self._mixed(rectified, mixture)
-        else:
-            total = self._one_by_one(rectified, scales)
+        begun = self._first_kernels(rectified)
+        total: Tensor | None = None
+        for operation, convolution in self.convolutions.items():
+            scale = scales[self.column[operation]]
+            if operation in begun and isinstance(convolution, PackedConvolution):
+                maps = convolution.after_first(begun[operation], scale)
+            else:
+                maps = convolution(rectified, scale)
+            # In place, onto a tensor that is no view: gradients then pass through unchanged.
+            total = maps if total is None else total.add_(maps)
+        assert total is not None
         if self.reduce is not None:
             total += self.reduce(state, scales[self.column["skip_connect"]])
         if self._free_columns:
             total += self._parameter_free(state, mixture[:, self._free_columns])
         return total
 
-    def _mixed(self, rectified: Tensor, mixture: Tensor) -> Tensor:
-        convolutions = list(self._separable.values())
-        plan = Plan(
-            stride=self.stride,
-            dilations=tuple(each.dilation for each in convolutions),
-            norms=tuple(cast(Norms, tuple(each.norms)) for each in convolutions),
-            training=self.training,
-        )
-        size = rectified.shape[2], rectified.shape[3]
-        weights = [each.weights(size) for each in convolutions]
-        columns = [self.column[operation] for operation in self._separable]
-        return mixed_convolutions(plan, rectified, mixture.t()[columns], weights)
-
-    def _one_by_one(self, rectified: Tensor, scales: Tensor) -> Tensor:
-        repeated = None if self._all_folded else torch.cat([rectified] * self.edges, dim=1)
-        first, *others = (
-            convolution(rectified, scales[self.column[operation]])
-            if isinstance(convolution, FullConvolution)
-            else convolution(rectified, repeated, scales[self.column[operation]])
+    def _first_kernels(self, rectified: Tensor) -> dict[str, Tensor]:
+        # Together: they read the same maps, and give them one gradient.
+        apart = {
+            operation: convolution
             for operation, convolution in self.convolutions.items()
-        )
-        # In place, onto a tensor that is no view: gradients then pass through unchanged.
-        total: Tensor = first
-        for maps in others:
-            total += maps
-        return total
+            if isinstance(convolution, PackedConvolution) and not convolution.folds(rectified)
+        }
+        if not apart:
+            return {}
+        kernels = [each.first_kernels(rectified) for each in apart.values()]
+        dilations = [each.dilation for each in apart.values()]
+        maps = branches(rectified, self.edges, kernels, self.stride, dilations)
+        return dict(zip(apart, maps, strict=True))
 
     def _parameter_free(self, state: Tensor, mixture: Tensor) -> Tensor:
         # One 1x1 convolution spreads the pools (and the identity) over the edges; as a matrix

@@ -39,6 +39,7 @@ class Cell(nn.Module):
         after_reduction: Whether the cell before did.
         convolutions: See `core.nas.operations.PackedConvolution`.
         generator: Draws the initial weights (CPU).
+        recompute: See `core.nas.operations.PackedEdges`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Cell(nn.Module):
         after_reduction: bool,
         convolutions: Convolutions,
         generator: torch.Generator,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.reduction, self.space = channels, reduction, space
@@ -68,6 +70,7 @@ class Cell(nn.Module):
                 stride=2 if reduction and source < space.cell.inputs else 1,
                 convolutions=convolutions,
                 generator=generator,
+                recompute=recompute,
             )
             for source, rows in enumerate(outgoing_rows(space))
         )
@@ -151,6 +154,7 @@ class Supernet(CellNetwork):
         generator: Draws the initial weights and alphas (CPU); equal seeds, equal networks.
         convolutions: ``dense`` folds each depthwise-pointwise pair into one kernel,
             ``depthwise`` does not, ``auto`` takes the measured faster one per width.
+        recompute: See `core.nas.operations.PackedEdges`.
 
     Attributes:
         relaxation: How alphas become the weights of operations; the softmax unless a method of
@@ -166,6 +170,7 @@ class Supernet(CellNetwork):
         generator: torch.Generator,
         *,
         convolutions: Convolutions = "auto",
+        recompute: bool = False,
     ) -> None:
         super().__init__(space, classes, generator, norm=ScaledBatchNorm)
         kind = Cell if space.partial == 1 else PartialCell
@@ -184,6 +189,7 @@ class Supernet(CellNetwork):
                 after_reduction=after_reduction,
                 convolutions=convolutions,
                 generator=generator,
+                recompute=recompute,
             )
 
         self.add_cells(build)
