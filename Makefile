@@ -3,14 +3,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo serve test check bench clean
+.PHONY: help install demo serve test check bench bench-search clean
 
 BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
 BENCHMARKS := $(sort $(notdir $(basename $(filter-out %/__init__.py,$(wildcard tests/benchmarks/*.py)))))
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/.all ## Install everything, development tools included (again: installs nothing)
 
@@ -32,6 +32,9 @@ check: .venv/.all ## Lint, formatting, types and import contracts
 
 bench: .venv/.all ## Run every benchmark in tests/benchmarks
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m "tests.benchmarks.$$name"; done
+
+bench-search: .venv/.all ## Measure a search step (REFERENCE=PATH: against a checkout of quark0/darts)
+	@$(BIN)/python -m tests.benchmarks.bench_search
 
 clean: ## Remove the environment, caches and build outputs (never var/, where data lives)
 	@rm -rf .venv build *.egg-info .coverage .coverage.* htmlcov
