@@ -8,6 +8,7 @@ products, arranged as calls of the fast ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,27 +52,36 @@ def kernel_gradient(
     maps: Tensor, gradient: Tensor, width: int, stride: int, dilation: int
 ) -> Tensor:
     """The gradient of `convolve` for its kernels, ``[C, width, width]``."""
-    if dilation == 2:
-        if stride == 2:
-            maps = maps[:, :, ::2, ::2]
-            return kernel_gradient(_dense(maps), gradient, width, 1, 1)
-        # A dilated convolution is an ordinary one on each of four grids of pixels.
-        found = kernel_gradient(_grids(maps), _grids(gradient), width, 1, 1)
-        return torch.add(*found.chunk(2))
-    if width < 5:
-        return _taps(maps, gradient, width, width, (stride, stride))
     if stride == 2:
-        # Taps of even columns meet even columns of the maps only, those of odd ones odd ones.
-        even = _dense(maps[..., ::2])
-        odd = _dense(maps[..., 1::2])
-        odd = _widened(odd, even.shape[-1] - odd.shape[-1])
-        first, second = (_taps(each, gradient, 5, 3, (2, 1)) for each in (even, odd))
-        found = torch.stack([first, second], dim=-1).flatten(-2)
-        return found[..., :5]
-    # The inner three columns of taps; the outer two lie a pair of pixels away.
-    inner = _taps(maps, gradient, 5, 3, (1, 1))
-    outer = torch.add(*_taps(_pairs(maps), _pairs(gradient), 5, 3, (1, 1)).chunk(2))
-    return torch.cat([outer[..., :1], inner, outer[..., 2:]], dim=-1)
+        if dilation == 2:  # only even pixels were looked at
+            return kernel_gradient(_dense(maps[:, :, ::2, ::2]), gradient, width, 1, 1)
+        return _strided(maps, gradient, width)
+    if width == 1:
+        return _taps(maps, gradient, 1, 1, (1, 1))
+    height = dilation * (width - 1) + 1  # of undilated kernels that contain the taps
+    found = _columns(maps, gradient, height, dilation)
+    if width == 5:
+        outer = _columns(maps, gradient, height, 2 * dilation)
+        found = torch.cat([outer[..., :1], found, outer[..., 2:]], dim=-1)
+    return found[:, ::dilation]
+
+
+def _strided(maps: Tensor, gradient: Tensor, width: int) -> Tensor:
+    if width < 5:
+        return _taps(maps, gradient, width, width, (2, 2))
+    # Taps of even columns meet even columns of the maps only, those of odd ones odd ones.
+    even, odd = _dense(maps[..., ::2]), _dense(maps[..., 1::2])
+    odd = _padded(odd, even.shape[-1] - odd.shape[-1], 0)
+    first, second = (_taps(each, gradient, 5, 3, (2, 1)) for each in (even, odd))
+    return torch.stack([first, second], dim=-1).flatten(-2)[..., :5]
+
+
+def _columns(maps: Tensor, gradient: Tensor, height: int, step: int) -> Tensor:
+    """Gradients of three columns of taps that lie `step` pixels apart, ``[C, height, 3]``."""
+    if step == 1:
+        return _taps(maps, gradient, height, 3, (1, 1))
+    found = _taps(_merged(maps, step), _merged(gradient, step), height, 3, (1, 1))
+    return found.view(step, -1, height, 3).sum(dim=0)
 
 
 def _taps(
@@ -79,7 +89,7 @@ def _taps(
 ) -> Tensor:
     short = height - maps.shape[2]
     if short > 0 and stride[0] == 1:  # maps lower than the kernel miss the fast path
-        maps, gradient = _heightened(maps, short), _heightened(gradient, short)
+        maps, gradient = _padded(maps, 0, short), _padded(gradient, 0, short)
     kernels = maps.new_empty(maps.shape[1], 1, height, width)
     return _backward(gradient, maps, kernels, stride, inputs=False)[:, 0]
 
@@ -100,55 +110,54 @@ def _dense(maps: Tensor) -> Tensor:
     return maps.contiguous(memory_format=torch.channels_last)
 
 
-def _widened(maps: Tensor, columns: int) -> Tensor:
-    return F.pad(maps, (0, columns)) if columns else maps  # padding by nothing copies
+def _padded(maps: Tensor, columns: int, rows: int) -> Tensor:
+    # Padding by nothing copies.
+    return F.pad(maps, (0, columns, 0, rows)) if columns or rows else maps
 
 
-def _heightened(maps: Tensor, rows: int) -> Tensor:
-    return F.pad(maps, (0, 0, 0, rows)) if rows else maps
-
-
-def _pairs(maps: Tensor) -> Tensor:
-    # Two neighbouring columns as one pixel with twice the channels: no copy if their number is
-    # even.
-    maps = _widened(maps, maps.shape[3] % 2)
+def _merged(maps: Tensor, step: int) -> Tensor:
+    """That many neighbours of a row as one pixel with as many times the channels: no copy."""
+    maps = _padded(maps, -maps.shape[3] % step, 0)
     images, channels, height, width = maps.shape
-    rows = maps.permute(0, 2, 3, 1).reshape(images, height, width // 2, 2 * channels)
+    rows = maps.permute(0, 2, 3, 1).reshape(images, height, width // step, step * channels)
     return rows.permute(0, 3, 1, 2)
 
 
-def _grids(maps: Tensor) -> Tensor:
-    # Even and odd columns as channels, even and odd rows as images.
-    maps = _pairs(_heightened(maps, maps.shape[2] % 2))
-    images, channels, height, width = maps.shape
-    rows = maps.permute(0, 2, 3, 1).reshape(images, height // 2, 2, width, channels)
-    return rows.transpose(1, 2).flatten(0, 1).permute(0, 3, 1, 2)
-
-
-class _Depthwise(torch.autograd.Function):
+class _Branches(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, kernels: Tensor, stride: int, dilation: int) -> Tensor:
-        ctx.save_for_backward(maps, kernels)
-        ctx.stride, ctx.dilation = stride, dilation
-        return convolve(maps, kernels, stride, dilation)
+    def forward(
+        ctx: Any, copies: int, stride: int, dilations: tuple[int, ...], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        maps, *kernels = tensors
+        repeated = _repeated(maps, copies)
+        ctx.save_for_backward(repeated, *kernels)
+        ctx.copies, ctx.stride, ctx.dilations = copies, stride, dilations
+        return tuple(
+            convolve(repeated, each, stride, dilation)
+            for each, dilation in zip(kernels, dilations, strict=True)
+        )
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        maps, kernels = ctx.saved_tensors
-        gradient = _dense(gradient)
-        wants_maps, wants_kernels = needed(ctx)[:2]
-        size = maps.shape[2], maps.shape[3]
-        return (
-            input_gradient(gradient, kernels, size, ctx.stride, ctx.dilation)
-            if wants_maps
-            else None,
-            kernel_gradient(maps, gradient, kernels.shape[-1], ctx.stride, ctx.dilation)
-            if wants_kernels
-            else None,
-            None,
-            None,
-        )
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        repeated, *kernels = ctx.saved_tensors
+        wants_maps, *wants_kernels = needed(ctx)
+        size = repeated.shape[2], repeated.shape[3]
+        total: Tensor | None = None
+        found: list[Tensor | None] = []
+        for given, each, dilation, wanted in zip(
+            gradients, kernels, ctx.dilations, wants_kernels, strict=True
+        ):
+            gradient, how = _dense(given), (ctx.stride, dilation)
+            found.append(
+                kernel_gradient(repeated, gradient, each.shape[-1], *how) if wanted else None
+            )
+            if wants_maps:
+                more = input_gradient(gradient, each, size, *how)
+                total = more if total is None else total.add_(more)
+        if total is not None and ctx.copies > 1:
+            total = _folded(total, ctx.copies)
+        return None, None, None, total, *found
 
 
 def needed(ctx: Any) -> list[bool]:
@@ -163,18 +172,53 @@ def needed(ctx: Any) -> list[bool]:
     ]
 
 
-def depthwise(maps: Tensor, kernels: Tensor, stride: int, dilation: int) -> Tensor:
-    """`convolve` with the fast backward passes where `fast` says so.
+def branches(
+    maps: Tensor, copies: int, kernels: Sequence[Tensor], stride: int, dilations: Sequence[int]
+) -> tuple[Tensor, ...]:
+    """Several convolutions of the same maps, with the fast backward passes where they are `fast`.
+
+    Args:
+        maps: ``[N, C, H, W]``.
+        copies: E: how often each convolution takes the maps, with kernels of its own.
+        kernels: Per convolution ``[E*C, k, k]``.
+        stride: Of all.
+        dilations: Per convolution.
+
+    Returns:
+        Per convolution ``[N, E*C, h, w]``.
 
     Raises:
-        RuntimeError: a second derivative is taken through it.
+        RuntimeError: a second derivative is taken through it, and the maps are `fast`.
     """
     if not fast(maps):
-        return convolve(maps, kernels, stride, dilation)
-    result: Tensor = _Depthwise.apply(
-        _dense(maps).view_as(maps), kernels.view_as(kernels), stride, dilation
-    )
+        repeated = _repeated(maps, copies)
+        return tuple(
+            convolve(repeated, each, stride, dilation)
+            for each, dilation in zip(kernels, dilations, strict=True)
+        )
+    # Views, since whether a leaf's gradient is wanted cannot be asked.
+    tensors = [each.view_as(each) for each in (_dense(maps), *kernels)]
+    result: tuple[Tensor, ...] = _Branches.apply(copies, stride, tuple(dilations), *tensors)
     return result
+
+
+def depthwise(maps: Tensor, kernels: Tensor, stride: int, dilation: int) -> Tensor:
+    """One convolution: `convolve` as `branches` does it."""
+    (result,) = branches(maps, 1, [kernels], stride, [dilation])
+    return result
+
+
+def _folded(maps: Tensor, copies: int) -> Tensor:
+    """The transpose of `_repeated`."""
+    first, second, *others = maps.chunk(copies, dim=1)
+    total = first + second
+    for each in others:
+        total.add_(each)
+    return total
+
+
+def _repeated(maps: Tensor, copies: int) -> Tensor:
+    return torch.cat([maps] * copies, dim=1) if copies > 1 else maps
 
 
 def fast(maps: Tensor) -> bool:

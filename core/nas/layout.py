@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -58,15 +57,3 @@ def split_channels(maps: Tensor, channels: int) -> tuple[Tensor, Tensor]:
     """The first `channels` and the others, both dense, as is the gradient of the whole."""
     result: tuple[Tensor, Tensor] = _Split.apply(maps, channels)
     return result
-
-
-@functools.cache
-def keep_freed_memory() -> None:
-    """Let the C library keep freed maps for the next ones; once per process.
-
-    glibc hands memory back to the system as soon as twice its largest freed block is free, and
-    gets it again page by page: up to half the time of a step. Its bounds follow the largest block
-    that was ever freed, up to 32 MiB. This block is never touched, so it costs nothing, nor does
-    it anything under other C libraries.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)

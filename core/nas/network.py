@@ -181,5 +181,5 @@ def unfold(network: Network) -> Network:
     clone = copy.deepcopy(network)
     for module in clone.modules():
         if isinstance(module, PackedConvolution):
-            module.folded = False
+            module.convolutions = "depthwise"
     return clone.eval()

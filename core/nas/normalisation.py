@@ -39,21 +39,6 @@ class ScaledBatchNorm(nn.Module):
             eps=self.eps,
         )
 
-    @torch.no_grad()
-    def follow(self, mean: Tensor, variance: Tensor, count: int, channels: slice) -> None:
-        """Move the running statistics of `channels` towards a batch's, as `forward` does.
-
-        Args:
-            mean: One per channel.
-            variance: The biased one, over `count` values.
-            count: Two or more.
-            channels: Which of them.
-        """
-        momentum = 0.1 if self.momentum is None else self.momentum
-        self.running_mean[channels].lerp_(mean, momentum)
-        unbiased = variance * (count / (count - 1))
-        self.running_var[channels].lerp_(unbiased, momentum)
-
 
 @contextmanager
 def statistics_kept(model: nn.Module) -> Iterator[None]:
@@ -69,6 +54,20 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         torch._foreach_copy_(buffers, kept)
+
+
+@contextmanager
+def statistics_resting(model: nn.Module) -> Iterator[None]:
+    """Let passes in training mode leave the running statistics of `ScaledBatchNorm` alone."""
+    layers = [layer for layer in model.modules() if isinstance(layer, ScaledBatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    try:
+        for layer in layers:
+            layer.momentum = 0.0
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 @torch.no_grad()

@@ -2,24 +2,21 @@
 
 An edge's separable convolution is a depthwise kernel followed by a pointwise one; with E edges
 leaving a state they stack to one grouped convolution per kind over ``E * C`` channels (edge
-major), or fold into one dense convolution, which small widths run faster.
+major), or fold into one dense convolution, which small maps run faster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nas.classifier import uniform
-from core.nas.depthwise import depthwise, fast
-from core.nas.layout import aligned
-from core.nas.mixed_convolutions import Norms, Plan, Weights, mixed_convolutions
+from core.nas.depthwise import branches, depthwise, fast
 from core.nas.normalisation import ScaledBatchNorm
-from core.nas.space import CellSpace
 
 Convolutions = Literal["auto", "dense", "depthwise"]
 Norm = Callable[[int], nn.Module]
@@ -36,9 +33,14 @@ CONVOLUTIONS = {
 FULL_CONVOLUTIONS = {"conv_1x1": 1, "conv_3x3": 3}
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
 
-# Widest cell for which folding was not slower (AVX-512, one thread, channels-last;
-# tests/benchmarks/bench_search_step.py). Depthwise kernels with dilation miss the fast path.
-_DENSE_UP_TO = {"sep_conv_3x3": 16, "sep_conv_5x5": 16, "dil_conv_3x3": 16, "dil_conv_5x5": 64}
+# Folding is many times the arithmetic in half the calls. On a CPU it pays up to this width, and up
+# to the next one while maps are this small (numbers per edge; tests/benchmarks/bench_search.py).
+_DENSE_UP_TO, _SMALL_UP_TO, _SMALL = 4, 16, 2**15
+# Elsewhere: the widest cell for which it was not slower with depthwise kernels as torch has them.
+_DENSE_ELSEWHERE = {"sep_conv_3x3": 16, "sep_conv_5x5": 16, "dil_conv_3x3": 16, "dil_conv_5x5": 64}
+
+# Channels of all edges up to which one product with a matrix of blocks beats a grouped one.
+_ONE_PRODUCT_UP_TO = 32
 
 
 def pointwise_product(maps: Tensor, weight: Tensor) -> Tensor:
@@ -85,57 +87,74 @@ class PackedConvolution(nn.Module):
         super().__init__()
         kernel, self.dilation, stages = CONVOLUTIONS[operation]
         self.channels, self.edges, self.stride = channels, edges, stride
-        self.folded = convolutions == "dense" or (
-            convolutions == "auto" and channels <= _DENSE_UP_TO[operation]
-        )
-        self.automatic = convolutions == "auto"
+        self.operation, self.convolutions = operation, convolutions
         self.depthwise = uniform((stages, edges, channels, kernel, kernel), 1 / kernel, generator)
         self.pointwise = uniform((stages, edges, channels, channels), channels**-0.5, generator)
         self.norms = nn.ModuleList(norm(edges * channels) for _ in range(stages))
 
-    def forward(
-        self, single: Tensor, repeated: Tensor | None = None, scale: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, single: Tensor, scale: Tensor | None = None) -> Tensor:
         """Outputs ``[N, E*C, h, w]`` of all edges, normalised and times `scale` ``[E*C]``.
 
         Args:
             single: ``[N, C, H, W]`` after the ReLU.
-            repeated: E copies side by side, ``[N, E*C, H, W]``; needed unless folded or E = 1.
             scale: Architecture weight of each output channel, 1 if None.
         """
-        first = single if repeated is None or self.folded else repeated
-        maps = self._convolve(first, 0)
+        if self.folds(single):
+            maps = self._dense(single, 0)
+            if len(self.norms) == 2:
+                maps = self._dense(F.relu_(self.norms[0](maps)), 1)
+            return _normalised(self.norms[-1], maps, scale)
+        kernels = self.first_kernels(single)
+        (maps,) = branches(single, self.edges, [kernels], self.stride, [self.dilation])
+        return self.after_first(maps, scale)
+
+    def first_kernels(self, single: Tensor) -> Tensor:
+        """The first stage's depthwise kernels on such maps, ``[E*C, k, k]``."""
+        return self._kernels(single, 0).flatten(0, 1)
+
+    def after_first(self, maps: Tensor, scale: Tensor | None = None) -> Tensor:
+        """What is left after the first depthwise kernels; arguments as those of `forward`."""
+        maps = self._product(maps, 0)
         if len(self.norms) == 2:
-            maps = self._convolve(F.relu_(self.norms[0](maps)), 1)
+            maps = F.relu_(self.norms[0](maps))
+            kernels = self._kernels(maps, 1).flatten(0, 1)
+            maps = self._product(depthwise(maps, kernels, 1, self.dilation), 1)
         return _normalised(self.norms[-1], maps, scale)
 
-    def weights(self, size: tuple[int, int]) -> list[Weights]:
-        """Per stage the kernels that meet more than padding on input maps of `size` pixels."""
-        found = []
-        for stage, (kernels, products) in enumerate(
-            zip(self.depthwise, self.pointwise, strict=True)
-        ):
-            stride = self.stride if stage else 1
-            height, width = (-(-side // stride) for side in size)
-            found.append(Weights(self._live_taps(kernels, (height, width)), products))
-        return found
+    def folds(self, single: Tensor) -> bool:
+        """Whether kernels are folded on such maps: by their shape and place alone."""
+        if self.convolutions != "auto":
+            return self.convolutions == "dense"
+        if not fast(single):
+            return self.channels <= _DENSE_ELSEWHERE[self.operation]
+        numbers = single.numel() // self.stride**2
+        return self.channels <= _DENSE_UP_TO or (
+            self.channels <= _SMALL_UP_TO and numbers <= _SMALL
+        )
 
-    def _convolve(self, maps: Tensor, stage: int) -> Tensor:
-        kernels, pointwise = self.depthwise[stage], self.pointwise[stage]
-        if not torch.compiler.is_exporting():
-            kernels = self._live_taps(kernels, (maps.shape[2], maps.shape[3]))
-        stride = self.stride if stage == 0 else 1
+    def _dense(self, maps: Tensor, stage: int) -> Tensor:
+        kernels, pointwise = self._kernels(maps, stage), self.pointwise[stage]
         padding = self.dilation * (kernels.shape[-1] // 2)
-        if self.folded:
-            dense = (pointwise[..., None, None] * kernels[:, None]).flatten(0, 1)
-            groups = maps.shape[1] // self.channels
-            return F.conv2d(maps, dense, None, stride, padding, self.dilation, groups)
-        maps = depthwise(maps, kernels.flatten(0, 1), stride, self.dilation)
-        return F.conv2d(maps, pointwise.flatten(0, 1)[..., None, None], groups=self.edges)
+        dense = (pointwise[..., None, None] * kernels[:, None]).flatten(0, 1)
+        stride, groups = (1, self.edges) if stage else (self.stride, 1)
+        return F.conv2d(maps, dense, None, stride, padding, self.dilation, groups)
 
-    def _live_taps(self, kernels: Tensor, size: tuple[int, int]) -> Tensor:
+    def _product(self, maps: Tensor, stage: int) -> Tensor:
+        products, width = self.pointwise[stage], self.edges * self.channels
+        if self.edges == 1:
+            return pointwise_product(maps, products[0])
+        if width <= _ONE_PRODUCT_UP_TO and fast(maps):
+            eye = torch.eye(self.edges, dtype=products.dtype, device=products.device)
+            blocks = torch.einsum("eoi,ef->eofi", products, eye)
+            return pointwise_product(maps, blocks.reshape(width, width))
+        return F.conv2d(maps, products.flatten(0, 1)[..., None, None], groups=self.edges)
+
+    def _kernels(self, maps: Tensor, stage: int) -> Tensor:
+        kernels = self.depthwise[stage]
+        if torch.compiler.is_exporting():
+            return kernels
         # On maps as small as those after two reductions the outer taps only ever meet padding.
-        reach = (max(size) - 1) // self.dilation
+        reach = (max(maps.shape[-2:]) - 1) // self.dilation
         dead = max(0, kernels.shape[-1] // 2 - reach)
         return kernels[..., dead : -dead or None, dead : -dead or None]
 
@@ -243,157 +262,6 @@ class FullConvolution(nn.Module):
         kernels = self.weight[0].flatten(0, 1)
         maps = F.conv2d(single, kernels, padding=kernels.shape[-1] // 2)
         return _normalised(self.norm, maps, scale)
-
-
-class PackedEdges(nn.Module):
-    """The mixed operations of all E edges that leave one state.
-
-    Args:
-        cell: The operations; at least one is a convolution.
-        channels: C of the cell.
-        edges: E.
-        stride: 2 for the inputs of a reduction cell.
-        convolutions: See `PackedConvolution`.
-        generator: Draws the initial weights (CPU).
-    """
-
-    def __init__(
-        self,
-        cell: CellSpace,
-        channels: int,
-        edges: int,
-        *,
-        stride: int,
-        convolutions: Convolutions,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__()
-        self.channels, self.edges, self.stride = channels, edges, stride
-        self.column = {operation: at for at, operation in enumerate(cell.operations)}
-        self.convolutions = nn.ModuleDict(
-            {
-                operation: _packed(
-                    operation,
-                    channels,
-                    edges,
-                    stride=stride,
-                    convolutions=convolutions,
-                    generator=generator,
-                )
-                for operation in cell.operations
-                if operation in CONVOLUTIONS or operation in FULL_CONVOLUTIONS
-            }
-        )
-        # Pooling has no weights: its normalised output is the same on every edge.
-        self.pools = [each for each in cell.operations if each in POOLS]
-        self.pool_norm = (
-            ScaledBatchNorm(len(self.pools) * channels)
-            if self.pools and cell.normalised_pools
-            else None
-        )
-        skips = "skip_connect" in self.column
-        self.reduce = (
-            FactorizedReduce(channels, channels, generator, edges=edges)
-            if skips and stride == 2
-            else None
-        )
-        self._identity = skips and stride == 1
-        free = [*self.pools, *(["skip_connect"] if self._identity else [])]
-        self._free_columns = [self.column[operation] for operation in free]
-        self._separable = {
-            operation: convolution
-            for operation, convolution in self.convolutions.items()
-            if isinstance(convolution, PackedConvolution) and convolution.automatic
-        }
-        self._all_folded = all(
-            c.folded for c in self.convolutions.values() if isinstance(c, PackedConvolution)
-        )
-
-    def forward(self, state: Tensor, mixture: Tensor) -> Tensor:
-        """Sum over operations per edge.
-
-        Args:
-            state: ``[N, C, H, W]``.
-            mixture: ``[E, O]``, the weights of the operations on these edges.
-
-        Returns:
-            ``[N, E*C, h, w]``, edge major.
-        """
-        rectified = F.relu(state)
-        # Rows, not columns: torch's channels-last backward of batch normalisation reads a strided
-        # weight as if it were contiguous.
-        scales = mixture.t().repeat_interleave(self.channels, dim=1)
-        if self._separable and fast(state):
-            total = self._mixed(rectified, mixture)
-        else:
-            total = self._one_by_one(rectified, scales)
-        if self.reduce is not None:
-            total += self.reduce(state, scales[self.column["skip_connect"]])
-        if self._free_columns:
-            total += self._parameter_free(state, mixture[:, self._free_columns])
-        return total
-
-    def _mixed(self, rectified: Tensor, mixture: Tensor) -> Tensor:
-        convolutions = list(self._separable.values())
-        plan = Plan(
-            stride=self.stride,
-            dilations=tuple(each.dilation for each in convolutions),
-            norms=tuple(cast(Norms, tuple(each.norms)) for each in convolutions),
-            training=self.training,
-        )
-        size = rectified.shape[2], rectified.shape[3]
-        weights = [each.weights(size) for each in convolutions]
-        columns = [self.column[operation] for operation in self._separable]
-        return mixed_convolutions(plan, rectified, mixture.t()[columns], weights)
-
-    def _one_by_one(self, rectified: Tensor, scales: Tensor) -> Tensor:
-        repeated = None if self._all_folded else torch.cat([rectified] * self.edges, dim=1)
-        first, *others = (
-            convolution(rectified, scales[self.column[operation]])
-            if isinstance(convolution, FullConvolution)
-            else convolution(rectified, repeated, scales[self.column[operation]])
-            for operation, convolution in self.convolutions.items()
-        )
-        # In place, onto a tensor that is no view: gradients then pass through unchanged.
-        total: Tensor = first
-        for maps in others:
-            total += maps
-        return total
-
-    def _parameter_free(self, state: Tensor, mixture: Tensor) -> Tensor:
-        # One 1x1 convolution spreads the pools (and the identity) over the edges; as a matrix
-        # product its gradient for the mixture is one too, not a reduction per edge.
-        kinds = []
-        if self.pools:
-            pools = torch.cat([pool(each, state, self.stride) for each in self.pools], dim=1)
-            kinds.append(pools if self.pool_norm is None else aligned(self.pool_norm(pools)))
-        if self._identity:
-            kinds.append(state)
-        maps = kinds[0] if len(kinds) == 1 else torch.cat(kinds, dim=1)
-        eye = torch.eye(self.channels, dtype=state.dtype, device=state.device)
-        kernels = torch.einsum("ek,oi->eoki", mixture, eye)
-        return pointwise_product(maps, kernels.reshape(self.edges * self.channels, -1))
-
-
-def _packed(
-    operation: str,
-    channels: int,
-    edges: int,
-    *,
-    stride: int,
-    convolutions: Convolutions,
-    generator: torch.Generator,
-) -> nn.Module:
-    if operation in FULL_CONVOLUTIONS:
-        return FullConvolution(operation, channels, edges, generator=generator)
-    return PackedConvolution(
-        operation,
-        channels,
-        edges,
-        stride=stride,
-        convolutions=convolutions,
-        generator=generator,
-    )
 
 
 def pool(operation: str, state: Tensor, stride: int) -> Tensor:

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nas.cell_network import CellNetwork, ResidualReduction
+from core.nas.edges import PackedEdges
 from core.nas.layout import aligned, fast_layout, split_channels
 from core.nas.normalisation import ScaledBatchNorm
-from core.nas.operations import Convolutions, FactorizedReduce, PackedEdges, ReLUConvNorm
+from core.nas.operations import Convolutions, FactorizedReduce, ReLUConvNorm
 from core.nas.space import Space
 
 # ``(kind of cell, alphas [edges, O])`` to the weights of the operations, ``[edges, O]``.
@@ -39,6 +40,7 @@ class Cell(nn.Module):
         after_reduction: Whether the cell before did.
         convolutions: See `core.nas.operations.PackedConvolution`.
         generator: Draws the initial weights (CPU).
+        recompute: See `core.nas.edges.PackedEdges`.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Cell(nn.Module):
         after_reduction: bool,
         convolutions: Convolutions,
         generator: torch.Generator,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.reduction, self.space = channels, reduction, space
@@ -68,6 +71,7 @@ class Cell(nn.Module):
                 stride=2 if reduction and source < space.cell.inputs else 1,
                 convolutions=convolutions,
                 generator=generator,
+                recompute=recompute,
             )
             for source, rows in enumerate(outgoing_rows(space))
         )
@@ -151,6 +155,7 @@ class Supernet(CellNetwork):
         generator: Draws the initial weights and alphas (CPU); equal seeds, equal networks.
         convolutions: ``dense`` folds each depthwise-pointwise pair into one kernel,
             ``depthwise`` does not, ``auto`` takes the measured faster one per width.
+        recompute: See `core.nas.edges.PackedEdges`.
 
     Attributes:
         relaxation: How alphas become the weights of operations; the softmax unless a method of
@@ -166,6 +171,7 @@ class Supernet(CellNetwork):
         generator: torch.Generator,
         *,
         convolutions: Convolutions = "auto",
+        recompute: bool = False,
     ) -> None:
         super().__init__(space, classes, generator, norm=ScaledBatchNorm)
         kind = Cell if space.partial == 1 else PartialCell
@@ -184,6 +190,7 @@ class Supernet(CellNetwork):
                 after_reduction=after_reduction,
                 convolutions=convolutions,
                 generator=generator,
+                recompute=recompute,
             )
 
         self.add_cells(build)

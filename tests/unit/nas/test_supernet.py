@@ -90,6 +90,31 @@ def test_statistics_follow_the_textbook_network(space: Space, batch: int, size: 
     assert (plain(images) - packed(images)).abs().max() <= 1e-11
 
 
+@pytest.mark.parametrize("convolutions", ["auto", "depthwise"])
+@pytest.mark.parametrize(("space", "batch", "size"), CASES)
+def test_maps_computed_again_change_no_bit(
+    space: Space, batch: int, size: int, convolutions: str
+) -> None:
+    plain = plain_network(space)
+    images = torch.randn(batch, space.input_channels, size, size, dtype=torch.float64)
+    labels = torch.arange(batch) % 6
+    kept, found = [], []
+    for recompute in (False, True):
+        packed = pack(plain, convolutions=convolutions, recompute=recompute)
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor,
+            lambda tensor: tensor,
+        ):
+            loss = F.cross_entropy(packed(images), labels)
+        loss.backward()
+        kept.append(sum(sizes))
+        gradients = [p.grad for p in packed.parameters()]
+        found.append([loss, *gradients, *packed.buffers()])  # running statistics moved once
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert kept[1] < kept[0]
+
+
 @pytest.mark.parametrize(("space", "batch", "size"), CASES)
 def test_parameter_count_is_the_textbook_one(space: Space, batch: int, size: int) -> None:
     plain = PlainDarts(space, 6)
