@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -73,6 +73,15 @@ class GuardConfig:
 
     def __post_init__(self) -> None:
         check_limits(self, self.LIMITS)
+
+    def within(self, epochs: int) -> GuardConfig:
+        """The same, without the eigenvalue where a search of so many epochs ends before a verdict.
+
+        It takes ten epochs' means to judge growth, and measuring costs about half an epoch on
+        small tasks.
+        """
+        looked_at = epochs * (1 - self.eigenvalue_from)
+        return self if looked_at >= WINDOW + LAG else replace(self, eigenvalue_every=0)
 
 
 @dataclass(frozen=True, slots=True)

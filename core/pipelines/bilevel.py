@@ -36,6 +36,7 @@ class Course:
 
 def configure(training: Training, learning_rate: float) -> SearchConfig:
     """The loop's settings. Raises ValueError naming what is out of range."""
+    guard = GuardConfig(max_skips=training.max_skips).within(training.epochs)
     return SearchConfig(
         epochs=training.epochs,
         batch_size=training.batch_size,
@@ -44,7 +45,7 @@ def configure(training: Training, learning_rate: float) -> SearchConfig:
         weight_decay=training.weight_decay,
         alpha_learning_rate=training.alpha_learning_rate,
         seed=training.seed,
-        guard=GuardConfig(max_skips=training.max_skips) if training.guard else None,
+        guard=guard if training.guard else None,
     )
 
 

@@ -143,6 +143,12 @@ def test_measures_as_often_as_asked_and_not_at_first(halves: Halves) -> None:
     assert measured == [5, 7]
 
 
+def test_curvature_is_left_out_where_it_could_never_end_the_search() -> None:
+    config = GuardConfig(eigenvalue_from=0.5)
+    assert config.within(19).eigenvalue_every == 0
+    assert config.within(20) == config
+
+
 def test_looking_changes_nothing(halves: Halves) -> None:
     state, few, config = growing(halves)
     guard = Guard(state.method)
