@@ -14,13 +14,14 @@ class SupernetView(View):
 
     id: UUID
     name: str
-    dataset_id: UUID
-    job_id: UUID
+    dataset_id: UUID | None
+    job_id: UUID | None
     space: FreeForm
     resolution: int
     sha256: str
     metrics: FreeForm
     seconds: float
+    lineage: FreeForm
     created_at: datetime
 
 

@@ -31,6 +31,7 @@ _templates.filters.update(
     kind=words.kind,
     stage=words.stage,
     operation=words.operation,
+    trained_on=words.trained_on,
     moment=words.moment,
 )
 

@@ -1,9 +1,11 @@
 """Values as people read them: durations, sizes, stages, operations."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+
+from core.domain.supernets import LineageKind
 
 KINDS = {
     "embed": "Embedding",
@@ -51,6 +53,7 @@ CELL_SPACES = {
 }
 UNKNOWN = "\N{EN DASH}"
 SHORTEST = 0.1
+SHOWN_NAMES = 3
 
 
 def duration(seconds: Any) -> str:
@@ -116,6 +119,15 @@ def stage(value: Any, rates: Sequence[Any] = ()) -> str:
 def operation(value: Any) -> str:
     """An operation's name, as the search space spells it."""
     return str(value)
+
+
+def trained_on(lineage: Mapping[str, Any]) -> str:
+    """The datasets a supernet learned from: all of few, the first and the number of many."""
+    names = [str(each["name"]) for each in lineage["datasets"]]
+    shown = ", ".join(names[:SHOWN_NAMES])
+    if len(names) > SHOWN_NAMES:
+        shown = f"{len(names)} datasets: {shown}, …"
+    return f"{shown} (imported)" if lineage["kind"] == LineageKind.IMPORT else shown
 
 
 def moment(value: datetime | None) -> str:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db.base import Base
@@ -17,23 +17,38 @@ from core.domain.jobs import JobId
 from core.domain.searches import Artifact, Model, ModelId, Search, SearchId
 from core.domain.supernets import Supernet, SupernetId
 
+IMPORTED = "job_id IS NULL"
+
 
 class SupernetRow(Base):
-    """A registered supernet; one job registers at most one."""
+    """A registered supernet; one job registers at most one, and one file is imported once."""
 
     __tablename__ = "supernets"
-    __table_args__ = (Index(None, "created_at", "id"), Index(None, "dataset_id"))
+    __table_args__ = (
+        Index(None, "created_at", "id"),
+        Index(None, "dataset_id"),
+        Index(None, "sha256"),
+        # Not all of them: jobs that trained the same weights twice are older than this rule.
+        Index(
+            "ix_supernets_imported",
+            "sha256",
+            unique=True,
+            postgresql_where=text(IMPORTED),
+            sqlite_where=text(IMPORTED),
+        ),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     name: Mapped[str] = mapped_column(PlainText())
-    dataset_id: Mapped[UUID] = mapped_column(ForeignKey(DatasetRow.id))
-    job_id: Mapped[UUID] = mapped_column(ForeignKey(JobRow.id), unique=True)
+    dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey(DatasetRow.id))
+    job_id: Mapped[UUID | None] = mapped_column(ForeignKey(JobRow.id), unique=True)
     space: Mapped[dict[str, Any]] = mapped_column(Document())
     resolution: Mapped[int]
     key: Mapped[str] = mapped_column(PlainText())
     sha256: Mapped[str] = mapped_column(String(64))
     metrics: Mapped[dict[str, Any]] = mapped_column(Document())
     seconds: Mapped[float]
+    lineage: Mapped[dict[str, Any]] = mapped_column(Document())
     created_at: Mapped[datetime] = mapped_column(Instant(), default=now())
 
     def to_domain(self) -> Supernet:
@@ -41,14 +56,15 @@ class SupernetRow(Base):
         return Supernet(
             id=SupernetId(self.id),
             name=self.name,
-            dataset_id=DatasetId(self.dataset_id),
-            job_id=JobId(self.job_id),
+            dataset_id=None if self.dataset_id is None else DatasetId(self.dataset_id),
+            job_id=None if self.job_id is None else JobId(self.job_id),
             space=self.space,
             resolution=self.resolution,
             key=self.key,
             sha256=self.sha256,
             metrics=self.metrics,
             seconds=self.seconds,
+            lineage=self.lineage,
             created_at=self.created_at,
         )
 

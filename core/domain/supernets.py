@@ -1,29 +1,68 @@
 """Supernets: the registry's entries, each with its lineage."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, NewType
 from uuid import UUID
 
-from core.domain.datasets import DatasetId
+from core.domain.datasets import Dataset, DatasetId
 from core.domain.jobs import JobId
 
 SupernetId = NewType("SupernetId", UUID)
 
 
+class LineageKind(StrEnum):
+    """Where a supernet's knowledge comes from."""
+
+    DATASET = "dataset"
+    SEVERAL_DATASETS = "several-datasets"
+    IMPORT = "import"  # from a file: its datasets need not be registered here
+
+
 @dataclass(frozen=True, slots=True)
 class Supernet:
-    """Weights and alphas in one search space, trained on `dataset_id` by `job_id`."""
+    """Weights and alphas in one search space; `sha256` is of their bytes, registered once.
+
+    `dataset_id` is None unless it was trained on that one dataset, `job_id` unless a job here
+    trained it. `lineage` is as `lineage` below spells it.
+    """
 
     id: SupernetId
     name: str
-    dataset_id: DatasetId
-    job_id: JobId
+    dataset_id: DatasetId | None
+    job_id: JobId | None
     space: Mapping[str, Any]
     resolution: int
     key: str
     sha256: str
     metrics: Mapping[str, Any]
     seconds: float
+    lineage: Mapping[str, Any]
     created_at: datetime
+
+
+def lineage(
+    datasets: Sequence[Dataset],
+    *,
+    parents: Sequence[str] = (),
+    training: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What a supernet was trained on here: datasets, the SHA-256 of each supernet it was
+    continued from, and a free record of how."""
+    one = len(datasets) == 1
+    return {
+        "kind": (LineageKind.DATASET if one else LineageKind.SEVERAL_DATASETS).value,
+        "datasets": [
+            {
+                "name": each.name,
+                "sha256": each.sha256,
+                "classes": len(each.classes),
+                "images": each.n_train,
+            }
+            for each in datasets
+        ],
+        "parents": list(parents),
+        "training": dict(training or {}),
+    }

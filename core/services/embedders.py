@@ -20,6 +20,8 @@ def trunk(session: Session, identifier: str) -> Trunk | None:
         if supernet_id is None:
             return None
         found = supernets.get(session, supernet_id)
+        if found.dataset_id is None:  # its trunk normalises by the images it was trained on
+            raise NotFound(f"The supernet '{found.name}' was not trained on one dataset here.")
     except (ValueError, NotFound) as error:
         message = f"There is no embedder '{identifier}': {error}"
         details = [Detail("embedder", "unknown_embedder", message)]
@@ -59,6 +61,7 @@ def listing(
             supernet_id=each.id,
         )
         for each in found
+        if each.dataset_id is not None
     ]
     return (*(() if after else _built_in(default, resnet18_weights)), *trunks), token
 

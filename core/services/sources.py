@@ -10,9 +10,8 @@ from sqlalchemy.orm import Session
 from core.db.dataset_tables import DatasetRow, EmbeddingRow
 from core.db.result_tables import SupernetRow
 from core.domain.datasets import DatasetId, Embedding
-from core.domain.supernets import SupernetId
-from core.domain.work import Source, StartingPoint
-from core.services import prefilter
+from core.domain.work import Source
+from core.services import prefilter, supernets
 
 AT_ONCE = 1000  # ids in one statement
 
@@ -95,16 +94,5 @@ def _source(row: Row[DatasetRow, EmbeddingRow, SupernetRow]) -> Source:
         classes=dataset.classes,
         embedding=replace(embedding.to_domain(), centre=()),
         statistics_only=dataset.statistics_only,
-        supernet=None if supernet is None else _starting_point(supernet),
-    )
-
-
-def _starting_point(supernet: SupernetRow) -> StartingPoint:
-    return StartingPoint(
-        id=SupernetId(supernet.id),
-        name=supernet.name,
-        space=supernet.space,
-        resolution=supernet.resolution,
-        key=supernet.key,
-        sha256=supernet.sha256,
+        supernet=None if supernet is None else supernets.starting_point(supernet),
     )

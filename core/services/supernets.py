@@ -5,12 +5,14 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.db.result_tables import SupernetRow
 from core.domain.datasets import DatasetId
 from core.domain.jobs import JobId
-from core.domain.supernets import Supernet
+from core.domain.supernets import Supernet, SupernetId
+from core.domain.work import StartingPoint
 from core.errors import NotFound
 from core.services import paging
 
@@ -19,16 +21,18 @@ def register(
     session: Session,
     *,
     name: str,
-    dataset_id: DatasetId,
-    job_id: JobId,
+    dataset_id: DatasetId | None,
+    job_id: JobId | None,
     space: Mapping[str, Any],
     resolution: int,
     key: str,
     sha256: str,
     metrics: Mapping[str, Any],
     seconds: float,
-) -> Supernet:
-    """Enter a trained supernet whose weights are in the store under `key`."""
+    lineage: Mapping[str, Any],
+) -> tuple[Supernet, bool]:
+    """The supernet of these bytes, which are in the store under `key`, and whether it is new
+    (else it keeps its first name and lineage)."""
     row = SupernetRow(
         name=name,
         dataset_id=dataset_id,
@@ -39,11 +43,48 @@ def register(
         sha256=sha256,
         metrics=metrics,
         seconds=seconds,
+        lineage=lineage,
     )
-    session.add(row)
-    session.flush()
+    if (known := find(session, sha256)) is not None:
+        return known, False
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        # Another process imported the same file first; any other violation finds nothing.
+        known = find(session, sha256)
+        if known is None:
+            raise
+        return known, False
     session.refresh(row)
-    return row.to_domain()
+    return row.to_domain(), True
+
+
+def find(session: Session, sha256: str) -> Supernet | None:
+    """The supernet of these bytes, if it is registered: the first, where there are several."""
+    statement = select(SupernetRow).where(SupernetRow.sha256 == sha256)
+    row = session.scalars(statement.order_by(SupernetRow.created_at, SupernetRow.id)).first()
+    return None if row is None else row.to_domain()
+
+
+def shared(session: Session, *, limit: int = 10) -> tuple[StartingPoint, ...]:
+    """The supernets that belong to no single dataset, newest first: trained on several, or
+    imported. A search may start from them whatever lies near."""
+    statement = select(SupernetRow).where(SupernetRow.dataset_id.is_(None)).limit(limit)
+    newest = statement.order_by(SupernetRow.created_at.desc(), SupernetRow.id)
+    return tuple(starting_point(row) for row in session.scalars(newest))
+
+
+def starting_point(row: SupernetRow) -> StartingPoint:
+    """The supernet as a search needs it."""
+    return StartingPoint(
+        id=SupernetId(row.id),
+        name=row.name,
+        space=row.space,
+        resolution=row.resolution,
+        key=row.key,
+        sha256=row.sha256,
+    )
 
 
 def get(session: Session, supernet_id: UUID) -> Supernet:

@@ -11,6 +11,7 @@ from core.db.result_tables import SearchRow
 from core.domain.datasets import Dataset, DatasetId, Embedding
 from core.domain.jobs import Job, JobKind
 from core.domain.searches import EmbedSpec, PretrainSpec, RankSpec, SearchSpec, StartPolicy
+from core.domain.supernets import lineage
 from core.domain.work import (
     EmbedInputs,
     EmbedOutcome,
@@ -109,7 +110,10 @@ def _embedded(session: Session, job: Job, embedding: Embedding | None) -> Result
 def _pretrained(session: Session, job: Job, outcome: PretrainOutcome) -> Result:
     spec: PretrainSpec = wire.load(PretrainSpec, job.spec)
     result = _embedded(session, job, outcome.embedding)
-    supernet = supernets.register(
+    dataset = datasets.get(session, spec.dataset_id)
+    settings = {**wire.dump(spec.training), "learning_rate": spec.learning_rate}
+    training = {"seconds": outcome.seconds, "settings": settings}
+    supernet, _ = supernets.register(
         session,
         name=spec.name.strip(),
         dataset_id=spec.dataset_id,
@@ -120,6 +124,7 @@ def _pretrained(session: Session, job: Job, outcome: PretrainOutcome) -> Result:
         sha256=outcome.sha256,
         metrics=outcome.metrics,
         seconds=outcome.seconds,
+        lineage=lineage([dataset], training=training),
     )
     return {**result, "supernet_id": str(supernet.id)}
 

@@ -5,13 +5,19 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import CheckConstraint, Connection, inspect
+from sqlalchemy import CheckConstraint, Connection, insert, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from core.db import schema, vectors
-from core.db.result_tables import Base
+from core.db.result_tables import Base, SupernetRow
 from core.db.sessions import Sessions
+from core.domain.jobs import JobKind
+from core.domain.supernets import lineage
 from core.errors import Unavailable
+from core.services import supernets
+from tests.unit.services.samples import dataset, queued, sha256_of
+
+SUPERNETS = SupernetRow.__table__
 
 
 def tables(url: str) -> set[str]:
@@ -50,6 +56,31 @@ def test_migrations_and_tables_agree(database_url: str) -> None:
             for constraint in table.constraints
             if isinstance(constraint, CheckConstraint)
         }
+    opened.dispose()
+
+
+def test_earlier_supernets_are_told_their_lineage(empty_url: str) -> None:
+    schema.migrate(empty_url, revision="0005")
+    opened = Sessions(empty_url)
+    with opened.begin() as session:
+        source = dataset(session)
+        before = {"dataset_id": source.id, "job_id": queued(session, kind=JobKind.PRETRAIN).id}
+        before |= {"name": "net", "key": "k", "sha256": sha256_of("net"), "seconds": 2.5}
+        before |= {"space": {"channels": 4}, "resolution": 16, "metrics": {}}
+        session.execute(insert(SUPERNETS).values(before))  # its lineage has no column yet
+    schema.migrate(empty_url)
+    with opened.begin() as session:
+        ((kept,), _) = supernets.listing(session, limit=9)
+        assert kept.lineage == {**lineage([source]), "training": {"seconds": 2.5}}
+        imported = {"name": "file", "sha256": sha256_of("file"), "dataset_id": None}
+        added = {**before, **imported, "job_id": None, "lineage": {}}
+        session.execute(insert(SUPERNETS).values(added))
+    schema.downgrade(empty_url, revision="0005")
+    with opened.begin() as session:  # what 0005 has no words for is gone, the rest is not
+        assert session.scalars(text("SELECT name FROM supernets")).all() == ["net"]
+    schema.migrate(empty_url)
+    with opened.read() as session:
+        assert supernets.listing(session, limit=9) == ((kept,), None)
     opened.dispose()
 
 

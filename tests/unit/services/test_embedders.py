@@ -10,6 +10,7 @@ from core.db.sessions import Sessions
 from core.domain import embedders as names
 from core.domain.jobs import JobKind
 from core.domain.searches import EmbedSpec, RankSpec
+from core.domain.supernets import lineage
 from core.errors import InvalidInput
 from core.services import datasets, embedders, jobs, searches, supernets, work
 from tests.unit.services.samples import dataset, embedding, queued, sha256_of
@@ -22,7 +23,7 @@ def registered(sessions: Sessions, name: str = "source") -> UUID:
     with sessions.begin() as session:
         source = dataset(session, name)
         job = queued(session, kind=JobKind.PRETRAIN)
-        made = supernets.register(
+        made, _ = supernets.register(
             session,
             name=f"{name} net",
             dataset_id=source.id,
@@ -30,9 +31,10 @@ def registered(sessions: Sessions, name: str = "source") -> UUID:
             space={"channels": 4},
             resolution=16,
             key="weights",
-            sha256=sha256_of("weights"),
+            sha256=sha256_of(f"{name} weights"),
             metrics={},
             seconds=1.0,
+            lineage=lineage([source]),
         )
     return made.id
 

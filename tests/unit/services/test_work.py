@@ -68,7 +68,7 @@ def pretrained(sessions: Sessions, name: str) -> tuple[Dataset, Supernet]:
         space={"channels": 8},
         resolution=32,
         key=f"supernets/{name}",
-        sha256=sha256_of(name),
+        sha256=sha256_of(f"{name} by {job.id}"),
         metrics={"accuracy": 0.9},
         seconds=12.0,
         embedding=embedding(source),
