@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Set
 from typing import cast
 
 import torch
@@ -111,8 +112,23 @@ def inherit(supernet: Supernet, genotype: Genotype) -> Network:
     space = supernet.space
     network = Network(space, genotype, supernet.classes, torch.Generator().manual_seed(0))
     network.to(supernet.classifier.weight)  # the type first: loading would round to the old one
-    state, packed = network.state_dict(), supernet.state_dict()
-    state |= {name: value for name, value in packed.items() if name in state}
+    state = network.state_dict()
+    network.load_state_dict(state | inherited(space, genotype, supernet.state_dict(), set(state)))
+    return network.train(supernet.training)
+
+
+def inherited(
+    space: Space, genotype: Genotype, packed: Mapping[str, Tensor], names: Set[str]
+) -> dict[str, Tensor]:
+    """A supernet's tensors under the names that they have in its derived network: views.
+
+    Args:
+        space: The supernet's.
+        genotype: Of this space.
+        packed: Tensors of the supernet by name.
+        names: Names in the derived network; others are left out.
+    """
+    found = {name: value for name, value in packed.items() if name in names}
     for layer in range(space.layers) if space.partial == 1 else ():
         reduction = layer in space.reduction_layers
         if reduction and not space.cell.reduction:
@@ -124,13 +140,12 @@ def inherit(supernet: Supernet, genotype: Genotype) -> Network:
             source = f"cells.{layer}.states.{edge.source}"
             values = _edge_tensors(packed, source, edge, node, space)
             # An identity has no tensors: it finds no name to fill.
-            state |= {f"{here}.{n}": v for n, v in values.items() if f"{here}.{n}" in state}
-    network.load_state_dict(state)
-    return network.train(supernet.training)
+            found |= {f"{here}.{n}": v for n, v in values.items() if f"{here}.{n}" in names}
+    return found
 
 
 def _edge_tensors(
-    packed: dict[str, Tensor], source: str, edge: Edge, node: int, space: Space
+    packed: Mapping[str, Tensor], source: str, edge: Edge, node: int, space: Space
 ) -> dict[str, Tensor]:
     # An edge's place among those that leave its source, or a pool's among the source's pools.
     outgoing = space.outgoing(edge.source)

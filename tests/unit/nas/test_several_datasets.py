@@ -1,0 +1,95 @@
+"""One supernet on several datasets: each gets its share and its head, and a resume is exact."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from core.nas.images import LabelledImages
+from core.nas.several_datasets import Part, SharedConfig, SharedState, run
+from core.nas.space import Space
+from core.nas.supernet import Supernet
+
+CONFIG = SharedConfig(
+    epochs=2, steps=5, batch_size=16, learning_rate=0.05, paths=1, alpha_every=2,
+    measured_images=32,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def parts(digits: LabelledImages) -> list[Part]:
+    """Digits, and digits below five upside down: datasets of ten and of five classes."""
+    few = digits.sample(300, torch.Generator().manual_seed(1))
+    low = (few.labels < 5).nonzero().flatten()[:80]
+    turned = LabelledImages.measured(few.images[low].flip(2), few.labels[low], 5)
+    return [Part(*each.split(0.75, 0)) for each in (few, turned)]
+
+
+def begun(space: Space) -> SharedState:
+    supernet = Supernet(space, 1, torch.Generator().manual_seed(0))
+    return SharedState(supernet, [10, 5], seed=0)
+
+
+def test_a_resumed_training_repeats_to_the_bit(space: Space, parts: list[Part]) -> None:
+    whole = begun(space)
+    records = list(run(whole, parts, CONFIG))
+    first = begun(space)
+    next(run(first, parts, CONFIG))
+    second = begun(space)
+    second.load(first.tensors())
+    (resumed,) = run(second, parts, CONFIG)
+    assert resumed.valid_accuracies == records[1].valid_accuracies
+    assert resumed.train_loss == records[1].train_loss
+    expected, got = whole.tensors(), second.tensors()
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+def test_larger_datasets_are_drawn_more_often(space: Space, parts: list[Part]) -> None:
+    config = SharedConfig(
+        epochs=1, steps=40, batch_size=2, paths=0, alpha_every=0, measured_images=2
+    )
+    (record,) = run(begun(space), parts, config)
+    assert sum(record.steps_of) == 40
+    assert record.steps_of[0] > record.steps_of[1] > 0
+
+
+def test_every_dataset_is_learned(space: Space, parts: list[Part]) -> None:
+    config = SharedConfig(
+        epochs=2, steps=45, batch_size=32, learning_rate=0.1, paths=1, measured_images=64
+    )
+    state = begun(space)
+    untrained = state.supernet.classifier.weight.clone()
+    records = list(run(state, parts, config))
+    digits, turned = records[-1].valid_accuracies
+    assert digits > 0.5 > 0.1  # of ten classes
+    assert turned > 0.6 > 0.2  # of five
+    assert torch.equal(state.supernet.classifier.weight, untrained)
+
+
+def test_no_dataset_decides_the_alphas_by_its_scale(space: Space, parts: list[Part]) -> None:
+    """Adam sees gradients of norm one, also where a loss is a thousand times steeper."""
+    config = SharedConfig(
+        epochs=1, steps=2, batch_size=8, paths=0, alpha_every=1, learning_rate=1e-9,
+        learning_rate_min=0.0, measured_images=2,
+    )  # fmt: skip
+    moments = []
+    for scale in (1.0, 1000.0):
+        state = SharedState(begun(space).supernet, [10], seed=0)
+        with torch.no_grad():
+            for head in state.heads:
+                head.weight.mul_(scale)  # type: ignore[operator]
+        list(run(state, parts[:1], config))
+        norm = torch.stack([m.norm() for m in state.adam.moments()["mean"]]).norm()
+        moments.append(float(norm))
+    assert all(0.1 < norm <= 1 for norm in moments)
+
+
+def test_heads_and_datasets_must_agree(space: Space, parts: list[Part]) -> None:
+    with pytest.raises(ValueError, match="1 datasets for 2 heads"):
+        next(run(begun(space), parts[:1], CONFIG))
+
+
+@pytest.mark.parametrize(("field", "value"), [("steps", 0), ("paths", -1), ("alpha_every", 1.5)])
+def test_impossible_settings_are_refused(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=field):
+        SharedConfig(epochs=1, **{field: value})
