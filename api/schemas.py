@@ -24,6 +24,7 @@ from core.domain.searches import (
 from core.domain.supernets import SupernetId
 
 LONGEST_NAME = 120
+MOST_DATASETS = 1000  # that one supernet is trained on
 MOST_NEIGHBOURS = 100
 SPACE, TRAINING, RETRAINING = SpaceSpec(), Training(), Retraining()
 
@@ -155,13 +156,17 @@ DEFAULT_RANK = RankBody()
 
 
 class PretrainBody(Body):
-    """Train a supernet on one dataset and register it as a source."""
+    """Train a supernet on one dataset and register it as a source; with `others` on all of them
+    at once, in `training.epochs` rounds of `steps` batches."""
 
     dataset_id: UUID
     name: Name
     space: SpaceBody = SpaceBody()
     training: TrainingBody = TrainingBody()
     learning_rate: LearningRate = 0.05
+    others: Annotated[tuple[UUID, ...], Field(max_length=MOST_DATASETS - 1)] = ()
+    steps: Annotated[Whole, Field(ge=1, le=1_000_000)] = 100
+    paths: Annotated[Whole, Field(ge=0, le=64)] = 2
 
     def to_spec(self, embedder: str) -> PretrainSpec:
         """As the domain says it."""
@@ -172,6 +177,9 @@ class PretrainBody(Body):
             space=self.space.to_spec(),
             training=self.training.to_spec(),
             learning_rate=self.learning_rate,
+            others=tuple(DatasetId(each) for each in self.others),
+            steps=self.steps,
+            paths=self.paths,
         )
 
 

@@ -14,13 +14,23 @@ from core.domain.supernets import SupernetId
 SearchId = NewType("SearchId", UUID)
 ModelId = NewType("ModelId", UUID)
 
+# A start that carries weights is spoilt by the rate that random weights want.
+WARM_RATES = (0.025,)
+COLD_RATES = (0.1,)
+
 
 class StartPolicy(StrEnum):
-    """Where a search begins."""
+    """Where a search begins.
 
+    `RACE` lets the nearest sources, the newest supernets of several datasets and a cold start
+    compete for a few steps on the target; a source only wins if it is better than cold.
+    """
+
+    RACE = "race"
     NEAREST = "nearest"
-    COLD = "cold"
+    MULTI_DATASET = "multi-dataset"
     SUPERNET = "supernet"
+    COLD = "cold"
 
 
 class HeadInit(StrEnum):
@@ -124,7 +134,11 @@ class RankSpec:
 
 @dataclass(frozen=True, slots=True)
 class PretrainSpec:
-    """Train a supernet on one dataset and register it."""
+    """Train a supernet on one dataset, or on it and `others` at once, and register it.
+
+    With others an epoch is a round of `steps` batches, each of one of the datasets, and `paths`
+    sub-networks learn beside the mixture (`core.nas.several_datasets`).
+    """
 
     dataset_id: DatasetId
     name: str
@@ -132,27 +146,37 @@ class PretrainSpec:
     space: SpaceSpec = field(default_factory=SpaceSpec)
     training: Training = field(default_factory=Training)
     learning_rate: float = 0.05
+    others: tuple[DatasetId, ...] = ()
+    steps: int = 100
+    paths: int = 2
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSpec:
     """Search on one dataset. With several learning rates each is searched in full and the best
-    by validation accuracy is kept; every one of them is paid for and recorded. With objectives
-    the cells that no other beats in all of them are listed, and the most accurate is retrained."""
+    by validation accuracy is kept; every one of them is paid for and recorded; None leaves them to
+    the start. With objectives the cells that no other beats in all of them are listed, and the
+    most accurate is retrained."""
 
     dataset_id: DatasetId
     embedder: str
-    policy: StartPolicy = StartPolicy.NEAREST
+    policy: StartPolicy = StartPolicy.RACE
     supernet_id: SupernetId | None = None
     head: HeadInit = HeadInit.CLOSED_FORM
     space: SpaceSpec = field(default_factory=SpaceSpec)
     training: Training = field(default_factory=Training)
-    learning_rates: tuple[float, ...] = (0.025,)
+    learning_rates: tuple[float, ...] | None = None
     retrain_epochs: int = 20
     retrain_learning_rate: float = 0.025
     retraining: Retraining = field(default_factory=Retraining)
     selection: Selection = Selection.BEST_OF
     objectives: tuple[Objective, ...] = ()
+
+    def rates(self, *, warm: bool) -> tuple[float, ...]:
+        """The learning rates of a search with this kind of start."""
+        if self.learning_rates is not None:
+            return self.learning_rates
+        return WARM_RATES if warm else COLD_RATES
 
 
 @dataclass(frozen=True, slots=True)

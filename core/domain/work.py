@@ -83,18 +83,20 @@ class RankInputs:
 
 @dataclass(frozen=True, slots=True)
 class PretrainInputs:
-    """A pretrain job's inputs."""
+    """A pretrain job's inputs; `others` are further datasets to train on at the same time."""
 
     spec: PretrainSpec
     dataset: Dataset
     embedding: Embedding | None
     trunk: Trunk | None = None
+    others: tuple[Dataset, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SearchInputs:
     """A search job's inputs; `sources` are those it may start from, each with its supernet: none
-    when cold. `considered` and `beyond` as in `RankInputs`."""
+    when cold. `shared` are supernets of no single dataset that it may start from, newest first.
+    `considered` and `beyond` as in `RankInputs`."""
 
     spec: SearchSpec
     dataset: Dataset
@@ -103,6 +105,7 @@ class SearchInputs:
     trunk: Trunk | None = None
     considered: int = 0
     beyond: float | None = None
+    shared: tuple[StartingPoint, ...] = ()
 
 
 Inputs = EmbedInputs | RankInputs | PretrainInputs | SearchInputs

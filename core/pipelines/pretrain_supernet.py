@@ -1,16 +1,21 @@
-"""Train a supernet from scratch on one dataset, to be registered as a source."""
+"""Train a supernet from scratch, on one dataset or several, to be registered as a source."""
 
 import time
 from typing import Any
-
-from safetensors.torch import save_file
 
 from core.domain.work import PretrainInputs, PretrainOutcome
 from core.nas.evaluate import evaluate
 from core.nas.images import LabelledImages
 from core.nas.normalisation import reestimate
 from core.nas.supernet import Supernet
-from core.pipelines import bilevel, checkpoint_file, dataset_images, embed_dataset, objects
+from core.pipelines import (
+    bilevel,
+    checkpoint_file,
+    dataset_images,
+    embed_dataset,
+    supernet_file,
+)
+from core.pipelines import pretrain_on_several as several
 from core.pipelines.bilevel import Course
 from core.pipelines.context import Context
 from core.pipelines.meter import Meter
@@ -21,6 +26,8 @@ STAGE = "pretrain"
 
 def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
     """The pretrain job."""
+    if inputs.others:
+        return several.run(inputs, context)
     spec, started = inputs.spec, time.perf_counter()
     _, embedding = embed_dataset.ensure(
         inputs.dataset, inputs.embedding, spec.embedder, context, trunk=inputs.trunk
@@ -48,15 +55,12 @@ def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
     bilevel.follow(course, meter, save)
     supernet = course.state.supernet
     metrics = _metrics(course, supernet, test.to(context.device))
-    path = context.scratch / "supernet.safetensors"
-    save_file({k: v.cpu().contiguous() for k, v in supernet.state_dict().items()}, path)
-    key = context.key("supernet.safetensors")
-    context.store.put(key, path)
+    key, sha256 = supernet_file.keep(context, supernet.state_dict())
     return PretrainOutcome(
         space=supernet.space.to_dict(),
         resolution=spec.space.resolution,
         key=key,
-        sha256=objects.checksum(path),
+        sha256=sha256,
         metrics=metrics,
         seconds=earlier + time.perf_counter() - started,
         embedding=embedding,

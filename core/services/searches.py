@@ -24,6 +24,9 @@ def submit_rank(session: Session, spec: RankSpec) -> Job:
 
 def submit_pretrain(session: Session, spec: PretrainSpec) -> Job:
     """Queue the training of a supernet. Raises NotFound, InvalidInput."""
+    specs.check(spec)
+    for each in spec.others:
+        datasets.check_images(datasets.get(session, each))
     return _submit(session, JobKind.PRETRAIN, spec)
 
 
@@ -75,6 +78,8 @@ def _submit(session: Session, kind: JobKind, spec: specs.Spec) -> Job:
 
 def _check_startable(session: Session, supernet_id: UUID, embedder: str) -> None:
     supernet = supernets.get(session, supernet_id)
+    if supernet.dataset_id is None:
+        return
     if sources.of_supernet(session, supernet_id, embedder=embedder) is None:
         message = (
             f"The dataset of supernet '{supernet.name}' has no embedding by '{embedder}': "

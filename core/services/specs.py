@@ -36,7 +36,10 @@ WHOLE = {
     "retrain_epochs": EPOCHS,
     "k": (1, 100),
     "max_skips": (0, 64),
+    "steps": (1, 1_000_000),
+    "paths": (0, 64),
 }
+MOST_DATASETS = 1000  # that one supernet is trained on
 AUGMENTATIONS = ("none", "shift", "cutout", "trivial", "auto")
 PRECISIONS = ("fp32", "bf16")
 PARTIAL = 4  # of the channels, one in so many is mixed by PC-DARTS
@@ -89,10 +92,12 @@ def _problems(spec: Spec) -> Iterator[Detail]:
                 yield _wrong("name", f"Give a name of 1 to {NAME_LENGTH} printable characters.")
             yield from _loop(spec.space, spec.training)
             yield from _real(spec, "", "learning_rate")
+            yield from _several(spec)
         case SearchSpec():
             yield from _start(spec)
             yield from _loop(spec.space, spec.training)
-            yield from _rates(spec.learning_rates)
+            if spec.learning_rates is not None:
+                yield from _rates(spec.learning_rates)
             yield from _whole(spec, "", "retrain_epochs")
             yield from _real(spec, "", "retrain_learning_rate")
             yield from _retraining(spec.retraining)
@@ -113,9 +118,19 @@ def _embedder(identifier: str) -> Iterator[Detail]:
 def _start(spec: SearchSpec) -> Iterator[Detail]:
     named = spec.policy is StartPolicy.SUPERNET
     if named and spec.supernet_id is None:
-        yield _wrong("supernet_id", "Name the supernet to start from, or use policy 'nearest'.")
+        yield _wrong("supernet_id", "Name the supernet to start from, or use policy 'race'.")
     if not named and spec.supernet_id is not None:
         yield _wrong("supernet_id", "Leave it out, or use policy 'supernet' to start from it.")
+
+
+def _several(spec: PretrainSpec) -> Iterator[Detail]:
+    yield from _whole(spec, "", "steps", "paths")
+    if len({spec.dataset_id, *spec.others}) <= len(spec.others):
+        yield _wrong("others", "Name every dataset once.")
+    if len(spec.others) >= MOST_DATASETS:
+        yield _wrong("others", f"Name at most {MOST_DATASETS - 1} other datasets.")
+    if spec.others and spec.training.method is not Method.DARTS:
+        yield _wrong("training.method", "Several datasets are trained on by 'darts' only.")
 
 
 def space_of(space: SpaceSpec, method: Method, *, input_channels: int = 3) -> Space:

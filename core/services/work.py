@@ -23,7 +23,7 @@ from core.domain.work import (
     RankOutcome,
     SearchInputs,
     SearchOutcome,
-    Source,
+    StartingPoint,
 )
 from core.errors import NotFound
 from core.services import (
@@ -40,6 +40,8 @@ from core.services import (
 from core.services.sources import Chosen
 
 Result = dict[str, Any]
+
+MOST_SHARED = 2  # supernets of no single dataset that enter a race
 
 
 def inputs(session: Session, job: Job) -> Inputs:
@@ -60,14 +62,16 @@ def inputs(session: Session, job: Job) -> Inputs:
         case JobKind.PRETRAIN:
             pretrain: PretrainSpec = wire.load(PretrainSpec, job.spec)
             target = _target(session, pretrain.dataset_id, pretrain.embedder)
-            return PretrainInputs(pretrain, *target, embedders.trunk(session, pretrain.embedder))
+            trunk = embedders.trunk(session, pretrain.embedder)
+            others = tuple(datasets.get(session, each) for each in pretrain.others)
+            return PretrainInputs(pretrain, *target, trunk, others)
         case JobKind.SEARCH:
             search: SearchSpec = wire.load(SearchSpec, job.spec)
             target = _target(session, search.dataset_id, search.embedder)
             trunk = embedders.trunk(session, search.embedder)
-            chosen = _starts(session, search, target[1])
+            chosen, shared = _starts(session, search, target[1])
             return SearchInputs(
-                search, *target, chosen.sources, trunk, chosen.considered, chosen.beyond
+                search, *target, chosen.sources, trunk, chosen.considered, chosen.beyond, shared
             )
 
 
@@ -110,13 +114,15 @@ def _embedded(session: Session, job: Job, embedding: Embedding | None) -> Result
 def _pretrained(session: Session, job: Job, outcome: PretrainOutcome) -> Result:
     spec: PretrainSpec = wire.load(PretrainSpec, job.spec)
     result = _embedded(session, job, outcome.embedding)
-    dataset = datasets.get(session, spec.dataset_id)
+    trained_on = [datasets.get(session, each) for each in (spec.dataset_id, *spec.others)]
     settings = {**wire.dump(spec.training), "learning_rate": spec.learning_rate}
+    if spec.others:
+        settings |= {"steps": spec.steps, "paths": spec.paths}
     training = {"seconds": outcome.seconds, "settings": settings}
     supernet, _ = supernets.register(
         session,
         name=spec.name.strip(),
-        dataset_id=spec.dataset_id,
+        dataset_id=None if spec.others else spec.dataset_id,
         job_id=job.id,
         space=outcome.space,
         resolution=outcome.resolution,
@@ -124,7 +130,7 @@ def _pretrained(session: Session, job: Job, outcome: PretrainOutcome) -> Result:
         sha256=outcome.sha256,
         metrics=outcome.metrics,
         seconds=outcome.seconds,
-        lineage=lineage([dataset], training=training),
+        lineage=lineage(trained_on, training=training),
     )
     return {**result, "supernet_id": str(supernet.id)}
 
@@ -172,18 +178,33 @@ def _others(
     )
 
 
-def _starts(session: Session, spec: SearchSpec, target: Embedding | None) -> Chosen:
+def _starts(
+    session: Session, spec: SearchSpec, target: Embedding | None
+) -> tuple[Chosen, tuple[StartingPoint, ...]]:
+    """The sources and the shared supernets that the policy may start from."""
     match spec.policy:
         case StartPolicy.COLD:
-            return Chosen()
+            return Chosen(), ()
+        case StartPolicy.RACE:
+            chosen = _others(session, spec, target, supernets_only=True)
+            return chosen, supernets.shared(session, limit=MOST_SHARED)
         case StartPolicy.NEAREST:
-            return _others(session, spec, target, supernets_only=True)
+            return _others(session, spec, target, supernets_only=True), ()
+        case StartPolicy.MULTI_DATASET:
+            return Chosen(), supernets.shared(session, limit=1)
         case StartPolicy.SUPERNET:
-            return Chosen((_named(session, spec.supernet_id, spec.embedder),), 1)
+            return _named(session, spec.supernet_id, spec.embedder)
 
 
-def _named(session: Session, supernet_id: UUID | None, embedder: str) -> Source:
-    found = supernet_id and sources.of_supernet(session, supernet_id, embedder=embedder)
-    if not found:
+def _named(
+    session: Session, supernet_id: UUID | None, embedder: str
+) -> tuple[Chosen, tuple[StartingPoint, ...]]:
+    if supernet_id is None:
+        raise NotFound("There is no supernet to start from: none was named.")
+    supernet = supernets.get(session, supernet_id)
+    if supernet.dataset_id is None:
+        return Chosen(), (supernets.starting_point(supernet),)
+    found = sources.of_supernet(session, supernet_id, embedder=embedder)
+    if found is None:
         raise NotFound(f"There is no supernet {supernet_id} with an embedding by '{embedder}'.")
-    return found
+    return Chosen((found,), 1), ()

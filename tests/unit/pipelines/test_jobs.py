@@ -97,6 +97,47 @@ def search_inputs(
     return SearchInputs(replace(spec, **changes), dataset, None, sources)
 
 
+def several(world: World, *datasets: Dataset, **changes: Any) -> PretrainOutcome:
+    spec = PretrainSpec(
+        datasets[0].id, "net", EMBEDDER, SPACE, TRAINING,
+        others=tuple(each.id for each in datasets[1:]), steps=3, paths=1,
+    )  # fmt: skip
+    inputs = PretrainInputs(replace(spec, **changes), datasets[0], None, others=datasets[1:])
+    return pretrain_supernet.run(inputs, world)
+
+
+def test_a_supernet_of_several_datasets_is_a_start_for_another(
+    world: World, registered: Register
+) -> None:
+    datasets = registered("stripes", seed=1), registered("fewer", classes=2, seed=2)
+    outcome = several(world, *datasets)
+    assert [record.step for record in world.records] == [1, 2]
+    assert set(outcome.metrics["valid_accuracies"]) == {"stripes", "fewer"}
+    assert sum(outcome.metrics["history"][0]["steps_of"]) == 3
+    tensors = load_file(objects.fetch(world.store, outcome.key, world.scratch / "net"))
+    assert not [name for name in tensors if name.startswith("classifier.")]
+    target = registered("target", seed=3)
+    pretrained = replace(outcome, embedding=pretrain(apart(world, "one"), target).embedding)
+    source = source_of(datasets[0], pretrained)
+    chosen = search_inputs(
+        target, source, policy=StartPolicy.SUPERNET, supernet_id=source.supernet.id
+    )
+    found = search_architecture.run(chosen, apart(world, "search"))
+    assert found.start["supernet_id"] == str(source.supernet.id)
+
+
+def test_a_training_on_several_datasets_resumes_to_the_bit(
+    world: World, registered: Register
+) -> None:
+    datasets = registered("stripes", seed=1), registered("fewer", classes=2, seed=2)
+    undisturbed = several(apart(world, "whole"), *datasets)
+    with pytest.raises(Stopped):
+        several(replace(world, stop_after=1), *datasets)
+    resumed = several(world, *datasets)
+    assert resumed.sha256 == undisturbed.sha256
+    assert [record.step for record in world.records] == [1, 2]
+
+
 def test_embedding_is_stored_under_its_content(world: World, registered: Register) -> None:
     dataset = registered("stripes")
     outcome = embed_dataset.run(

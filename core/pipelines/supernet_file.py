@@ -1,0 +1,19 @@
+"""A trained supernet's tensors in the object store."""
+
+from collections.abc import Mapping
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.pipelines import objects
+from core.pipelines.context import Context
+
+NAME = "supernet.safetensors"
+
+
+def keep(context: Context, tensors: Mapping[str, Tensor]) -> tuple[str, str]:
+    """Store the tensors as this attempt's supernet; their key and SHA-256."""
+    path, key = context.scratch / NAME, context.key(NAME)
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path)
+    context.store.put(key, path)
+    return key, objects.checksum(path)
