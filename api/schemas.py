@@ -187,14 +187,14 @@ class SearchBody(Body):
     """Search an architecture for one dataset."""
 
     dataset_id: UUID
-    policy: StartPolicy = StartPolicy.NEAREST
+    policy: StartPolicy = StartPolicy.RACE
     supernet_id: UUID | None = None
     head: HeadInit = HeadInit.CLOSED_FORM
     space: SpaceBody = SpaceBody()
     training: TrainingBody = TrainingBody()
-    learning_rates: Annotated[tuple[LearningRate, ...], Field(min_length=1, max_length=8)] = (
-        0.025,
-    )
+    learning_rates: (
+        Annotated[tuple[LearningRate, ...], Field(min_length=1, max_length=8)] | None
+    ) = None
     retrain_epochs: Annotated[Whole, Field(ge=1, le=10_000)] = 20
     retrain_learning_rate: LearningRate = 0.025
     retraining: RetrainingBody = RetrainingBody()

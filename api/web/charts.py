@@ -35,6 +35,8 @@ def live_curves(
     """A job's accuracies and losses so far: for each stage, in order, its heading and charts."""
     stages: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for record in records:
+        if record.stage == "race":  # a table of contestants, not a course over epochs
+            continue
         name, _, arm = record.stage.partition(":")
         rows = stages.setdefault(name, {}).setdefault(arm, [])
         rows.append({"epoch": record.step} | dict(record.values))

@@ -87,11 +87,18 @@ def seconds(model: Model) -> float | None:
     return sum(known) if known else None
 
 
+def is_cold(search: Search) -> bool:
+    """Whether it began from random weights: as asked, or for want of anything better."""
+    start = mapping(search.start)
+    nothing = "supernet_id" in start and start["supernet_id"] is None
+    return nothing or str(search.spec.get("policy", "")) == "cold"
+
+
 def started_from(search: Search) -> str:
     """Where a search began, in a few words."""
     policy = str(search.spec.get("policy", ""))
     start = mapping(search.start)
-    if policy == "cold":
+    if is_cold(search):
         return "cold"
     source = start.get("dataset_name") or start.get("supernet_name") or start.get("source")
     return f"warm from {source}" if source else f"warm ({policy})"

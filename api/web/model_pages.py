@@ -52,7 +52,7 @@ def show(model_id: UUID, session: SessionDep) -> Response:
         learning_rate=metrics.number(metrics.best_arm(model).get("learning_rate")),
         comparison=charts.comparison(finished) if len(finished) > 1 else None,
         rows=[_row(each, made) for each, made in finished],
-        has_control=any(str(each.spec.get("policy")) == "cold" for each, _ in finished),
+        has_control=any(metrics.is_cold(each) for each, _ in finished),
         control=_control_fields(search),
     )
 

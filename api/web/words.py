@@ -22,6 +22,7 @@ STAGES = {
     "embed": "embedding the dataset",
     "rank": "measuring distances to the sources",
     "start": "preparing the start",
+    "race": "racing the candidate starts",
     "pretrain": "training the supernet",
     "search": "searching",
     "select": "choosing the cells",

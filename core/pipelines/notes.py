@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from core.domain.datasets import Embedding, Ranking
-from core.domain.work import Source
+from core.domain.work import StartingPoint
 from core.pipelines import checkpoint_file
 from core.pipelines.context import Context
 from core.services import wire
@@ -19,16 +19,16 @@ class Notes:
     """The state of a search job between two records.
 
     `arms` are the finished searches, one per learning rate; `best` holds the supernet of the best
-    of them, `method` what its method of search keeps. `source` is where the arms start: when the
-    job is resumed, the registry may have a newer supernet of it. `live` is the training under
-    way: the next arm's, or, once there is a genotype, the retraining's. `live_history` are its
-    records.
+    of them, `method` what its method of search keeps. `supernet` is where the arms start: when the
+    job is resumed, the registry may have a newer one of the same source. `live` is the training
+    under way: the next arm's, or, once there is a genotype, the retraining's. `live_history` are
+    its records.
     """
 
     ranking: Ranking | None
     embedding: Embedding | None
     start: dict[str, Any]
-    source: Source | None = None
+    supernet: StartingPoint | None = None
     step: int = 0
     arms: list[dict[str, Any]] = field(default_factory=list)
     best_arm: int | None = None
@@ -55,7 +55,7 @@ class Notes:
             "ranking": wire.dump(self.ranking),
             "embedding": wire.dump(self.embedding),
             "start": self.start,
-            "source": wire.dump(self.source),
+            "supernet": wire.dump(self.supernet),
             "step": self.step,
             "arms": self.arms,
             "best_arm": self.best_arm,
@@ -70,10 +70,12 @@ class Notes:
 def read(path: Path) -> Notes:
     """The notes of an earlier attempt."""
     tensors, state = checkpoint_file.read(path)
+    # Earlier versions kept the whole source.
+    supernet = (state.pop("source", None) or {}).get("supernet") or state.pop("supernet", None)
     return Notes(
         ranking=wire.load(Ranking | None, state.pop("ranking")),
         embedding=wire.load(Embedding | None, state.pop("embedding")),
-        source=wire.load(Source | None, state.pop("source", None)),
+        supernet=wire.load(StartingPoint | None, supernet),
         best=checkpoint_file.under("best", tensors),
         method=checkpoint_file.under("method", tensors),
         live=checkpoint_file.under("live", tensors),

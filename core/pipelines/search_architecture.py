@@ -17,6 +17,7 @@ from core.pipelines import (
     derivation,
     model_files,
     notes,
+    racing,
     starts,
 )
 from core.pipelines.bilevel import Course
@@ -44,6 +45,11 @@ class Desk:
         """The space that is searched: the source's, or the one asked for."""
         return Space.from_dict(self.notes.start["space"])
 
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates to search with: those asked for, or those that suit the start."""
+        return self.inputs.spec.rates(warm=self.notes.start["supernet_id"] is not None)
+
 
 def run(inputs: SearchInputs, context: Context) -> SearchOutcome:
     """The search job."""
@@ -62,17 +68,20 @@ def _open(inputs: SearchInputs, context: Context) -> Desk:
             "The dataset has no test images, so nothing honest could be said of a model. "
             "Upload it with a test folder, or with enough images a class to split."
         )
-    restored = context.restore()
-    written = starts.decide(inputs, context) if restored is None else notes.read(restored.path)
+    restored, total = context.restore(), _total_units(inputs)
     if restored is None:
-        written.seconds["start"] = time.perf_counter() - started
+        written = starts.decide(inputs, context, total=total)
+        spent = time.perf_counter() - started
+        written.seconds["start"] = spent - written.seconds.get("race", 0.0)
+    else:
+        written = notes.read(restored.path)
     images, test = dataset_images.load(
         context,
         inputs.dataset,
         resolution=written.start["resolution"],
-        channels=bilevel.INPUT_CHANNELS,
+        channels=Space.from_dict(written.start["space"]).input_channels,
     )
-    meter = Meter(context, total=_total_units(inputs))
+    meter = Meter(context, total=total)
     meter.skip(_units_done(inputs, written))
     return Desk(
         inputs, context, written, meter, images.to(context.device), test.to(context.device)
@@ -81,13 +90,15 @@ def _open(inputs: SearchInputs, context: Context) -> Desk:
 
 def _total_units(inputs: SearchInputs) -> float:
     spec = inputs.spec
-    searches = len(spec.learning_rates) * bilevel.units(spec.training.epochs + 1)
+    # As many rates whether the start is warm or cold.
+    searches = len(spec.rates(warm=True)) * bilevel.units(spec.training.epochs + 1)
     retraining = derivation.units(spec.retrain_epochs + 1)
-    return searches + choosing.units(spec) + retraining + _EXPORT_UNITS
+    return racing.units(spec) + searches + choosing.units(spec) + retraining + _EXPORT_UNITS
 
 
 def _units_done(inputs: SearchInputs, written: Notes) -> float:
-    finished = len(written.arms) * bilevel.units(inputs.spec.training.epochs + 1)
+    searches = len(written.arms) * bilevel.units(inputs.spec.training.epochs + 1)
+    finished = racing.units(inputs.spec) + searches
     if written.genotype is None:
         return finished + bilevel.units(len(written.live_history))
     return finished + choosing.units(inputs.spec) + derivation.units(len(written.live_history))
@@ -97,7 +108,7 @@ def _search_arms(desk: Desk) -> None:
     """One full search per learning rate; the best by validation accuracy is kept."""
     spec, written = desk.inputs.spec, desk.notes
     train, valid = desk.images.halves(spec.training.seed)
-    for index in range(len(written.arms), len(spec.learning_rates)):
+    for index in range(len(written.arms), len(desk.rates)):
         course = _course(desk, index, train, valid)
 
         def save(course: Course = course) -> None:
@@ -118,7 +129,7 @@ def _search_arms(desk: Desk) -> None:
 
 def _course(desk: Desk, index: int, train: LabelledImages, valid: LabelledImages) -> Course:
     spec, written = desk.inputs.spec, desk.notes
-    config = bilevel.configure(spec.training, spec.learning_rates[index])
+    config = bilevel.configure(spec.training, desk.rates[index])
     stage = f"search:{index}"
     if written.live:
         method = spec.training.method
@@ -217,6 +228,7 @@ def _export(desk: Desk, network: Network) -> SearchOutcome:
     written = desk.notes
     desk.meter.begin("export")
     figures = derivation.final_figures(network, desk.images, desk.test, desk.inputs.spec)
+    written.start = racing.with_overhead(written.start, written.seconds)
     model = model_files.write(
         desk.context,
         dataset=desk.inputs.dataset,

@@ -1,80 +1,92 @@
-"""Where a search starts: the policy and the ranking decide, and the reason is kept."""
+"""Where a search starts: the policy decides, or the race does, and the reason is kept."""
 
-from typing import Any
-
-from safetensors.torch import load_file
-
-from core.domain.searches import SearchSpec, StartPolicy
-from core.domain.work import SearchInputs, Source, StartingPoint
-from core.errors import InvalidInput, NotFound
+from core.domain.datasets import Embedding, Ranking
+from core.domain.searches import StartPolicy
+from core.domain.work import SearchInputs, StartingPoint
 from core.nas import warm_start
 from core.nas.space import Space
-from core.pipelines import bilevel, compare_datasets, embed_dataset, objects
+from core.pipelines import compare_datasets, embed_dataset, origins, racing
 from core.pipelines.context import Context
+from core.pipelines.meter import Meter
 from core.pipelines.notes import Notes
-from core.services import specs
+from core.pipelines.origins import COLD, Origin
+
+_NONE_YET = "no supernet of another dataset is registered yet"
+_NONE_SHARED = "no supernet of several datasets is registered yet"
 
 
-def decide(inputs: SearchInputs, context: Context) -> Notes:
-    """Rank if the policy needs it, choose, and write the choice down."""
+def decide(inputs: SearchInputs, context: Context, *, total: float) -> Notes:
+    """Rank or race if the policy wants it, choose, and write the choice down.
+
+    `total` is the job's work in units, of which a race reports its part.
+    """
     spec = inputs.spec
-    if spec.policy is not StartPolicy.NEAREST:
-        named = spec.policy is StartPolicy.SUPERNET
-        chosen = _source(inputs, str(spec.supernet_id)) if named else None
-        return Notes(None, None, _described(chosen, spec, reason=None), chosen)
-    embedded, new = embed_dataset.ensure(
-        inputs.dataset, inputs.embedding, spec.embedder, context, trunk=inputs.trunk
-    )
-    ranking = compare_datasets.rank(inputs, embedded, context)
-    if not ranking.neighbours:
-        start = _described(None, spec, reason="no supernet of another dataset is registered yet")
-        return Notes(ranking, new, start)
-    chosen = _source(inputs, str(ranking.neighbours[0].supernet_id))
-    return Notes(ranking, new, _described(chosen, spec, reason="nearest by OTDD"), chosen)
+    match spec.policy:
+        case StartPolicy.COLD:
+            return _notes(inputs, COLD, reason=None)
+        case StartPolicy.SUPERNET:
+            return _notes(inputs, origins.find(inputs, str(spec.supernet_id)), reason=None)
+        case StartPolicy.MULTI_DATASET:
+            if not inputs.shared:
+                return _notes(inputs, COLD, reason=_NONE_SHARED)
+            newest = Origin(inputs.shared[0])
+            return _notes(inputs, newest, reason="the newest supernet of several datasets")
+        case StartPolicy.NEAREST:
+            ranking, new = _ranked(inputs, context)
+            near = _nearest(inputs, ranking, 1)
+            chosen, reason = (near[0], "nearest by OTDD") if near else (COLD, _NONE_YET)
+            return _notes(inputs, chosen, reason=reason, ranking=ranking, embedding=new)
+        case StartPolicy.RACE:
+            return _race(inputs, context, total)
 
 
 def origin(inputs: SearchInputs, notes: Notes, context: Context) -> Space | warm_start.Source:
     """What the supernet is built from: a space, or a source with its weights and alphas."""
     space = Space.from_dict(notes.start["space"])
-    if notes.start["supernet_id"] is None:
-        return space
-    path = context.scratch / "source.safetensors"
-    if not path.exists():
-        chosen = _supernet(notes.source or _source(inputs, notes.start["supernet_id"]))
-        objects.fetch(context.store, chosen.key, path, sha256=chosen.sha256)
-    return warm_start.Source(space, load_file(path))
+    return origins.load(_chosen(inputs, notes), space, context)
 
 
-def _source(inputs: SearchInputs, supernet_id: str) -> Source:
-    found = [s for s in inputs.sources if s.supernet and str(s.supernet.id) == supernet_id]
-    if not found:
-        raise NotFound(f"There is no supernet {supernet_id} to start from.")
-    return found[0]
+def _chosen(inputs: SearchInputs, notes: Notes) -> StartingPoint | None:
+    if notes.supernet is None and notes.start["supernet_id"] is not None:
+        return origins.find(inputs, notes.start["supernet_id"]).supernet
+    return notes.supernet
 
 
-def _supernet(source: Source) -> StartingPoint:
-    if source.supernet is None:
-        raise NotFound(f"The dataset '{source.dataset_name}' has no supernet to start from.")
-    return source.supernet
+def _race(inputs: SearchInputs, context: Context, total: float) -> Notes:
+    ranking, new = _ranked(inputs, context)
+    near = _nearest(inputs, ranking, racing.NEAREST)
+    contestants = [*near, *(Origin(each) for each in inputs.shared)]
+    if not contestants:
+        return _notes(inputs, COLD, reason=_NONE_YET, ranking=ranking, embedding=new)
+    raced = racing.run(contestants, inputs, context, meter=Meter(context, total=total))
+    found = _notes(inputs, raced.winner, reason=raced.reason, ranking=ranking, embedding=new)
+    found.start["race"] = raced.record
+    found.seconds["race"] = raced.seconds
+    return found
 
 
-def _described(source: Source | None, spec: SearchSpec, *, reason: str | None) -> dict[str, Any]:
-    chosen = None if source is None else _supernet(source)
-    try:
-        space = (
-            specs.space_of(spec.space, spec.training.method, input_channels=bilevel.INPUT_CHANNELS)
-            if chosen is None
-            else Space.from_dict(chosen.space)
-        )
-    except ValueError as error:
-        raise InvalidInput(str(error)) from error
-    return {
-        "policy": spec.policy.value,
-        "head": spec.head.value,
-        "supernet_id": str(chosen.id) if chosen else None,
-        "supernet_name": chosen.name if chosen else None,
-        "dataset_name": source.dataset_name if source else None,
-        "space": space.to_dict(),
-        "resolution": chosen.resolution if chosen else spec.space.resolution,
-        "reason": reason,
-    }
+def _ranked(inputs: SearchInputs, context: Context) -> tuple[Ranking, Embedding | None]:
+    embedded, new = embed_dataset.ensure(
+        inputs.dataset, inputs.embedding, inputs.spec.embedder, context, trunk=inputs.trunk
+    )
+    return compare_datasets.rank(inputs, embedded, context), new
+
+
+def _nearest(inputs: SearchInputs, ranking: Ranking, count: int) -> list[Origin]:
+    sources = {each.dataset_id: each for each in inputs.sources}
+    return [
+        origins.of_source(sources[each.dataset_id], each.distance)
+        for each in ranking.neighbours[:count]
+    ]
+
+
+def _notes(
+    inputs: SearchInputs,
+    chosen: Origin,
+    *,
+    reason: str | None,
+    ranking: Ranking | None = None,
+    embedding: Embedding | None = None,
+) -> Notes:
+    start = origins.described(chosen, inputs.spec, reason=reason)
+    return Notes(ranking, embedding, start, chosen.supernet)

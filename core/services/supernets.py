@@ -75,7 +75,7 @@ def shared(session: Session, *, limit: int = 10) -> tuple[StartingPoint, ...]:
     return tuple(starting_point(row) for row in session.scalars(newest))
 
 
-def starting_point(row: SupernetRow) -> StartingPoint:
+def starting_point(row: SupernetRow | Supernet) -> StartingPoint:
     """The supernet as a search needs it."""
     return StartingPoint(
         id=SupernetId(row.id),

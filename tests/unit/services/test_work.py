@@ -180,9 +180,11 @@ def test_each_policy_has_its_starts(sessions: Sessions, policy: StartPolicy) -> 
     assert isinstance(given, SearchInputs)
     assert given.spec == spec
     expected = {
-        StartPolicy.COLD: [],
+        StartPolicy.RACE: [first.id, second.id],
         StartPolicy.NEAREST: [first.id, second.id],
+        StartPolicy.MULTI_DATASET: [],
         StartPolicy.SUPERNET: [first.id],
+        StartPolicy.COLD: [],
     }
     assert set(starts(given)) == set(expected[policy])
     assert given.considered == len(expected[policy])

@@ -1,0 +1,179 @@
+"""The race for the start of a search: who runs, what it costs, and what is written down of it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.domain.jobs import JobRecord
+from core.domain.searches import SearchSpec, StartPolicy
+from core.domain.work import SearchInputs
+from core.errors import CorruptObject, InvalidInput, NotFound
+from core.nas import race, standings
+from core.nas.images import LabelledImages
+from core.nas.race import Contestant, Entry
+from core.nas.standings import Rung, Standing
+from core.pipelines import bilevel, dataset_images, origins
+from core.pipelines.context import Context
+from core.pipelines.meter import Meter
+from core.pipelines.origins import Origin
+
+STAGE = "race"
+NEAREST = 2  # sources that run, by distance
+SHARE = 0.1  # of the search's epochs, at most, are for the race
+COLD = "cold start"
+
+
+@dataclass(frozen=True, slots=True)
+class Raced:
+    """The winner, and the record of how it won."""
+
+    winner: Origin
+    reason: str
+    record: dict[str, Any]
+    seconds: float
+
+
+def units(spec: SearchSpec) -> float:
+    """Work units of a race: as many as epochs of search that it may cost."""
+    if spec.policy is not StartPolicy.RACE:
+        return 0.0
+    return SHARE * spec.training.epochs * len(spec.rates(warm=False))
+
+
+def run(
+    sources: Sequence[Origin], inputs: SearchInputs, context: Context, *, meter: Meter
+) -> Raced:
+    """Race the sources, the likeliest first, and a cold start. Raises Stopped, InvalidInput.
+
+    Nothing is kept of a race that is interrupted: the next attempt runs it again, to the same end.
+    """
+    started, spec = time.perf_counter(), inputs.spec
+    named, loader = _named(sources), _Loader(inputs, context)
+    meter.begin(STAGE)
+    left = units(spec)
+
+    def heard(cost: float) -> None:
+        nonlocal left
+        step = min(left, cost)
+        left -= step
+        meter.advance(STAGE, step)
+
+    rungs: list[Rung] = []
+    for rung in race.run(
+        [Contestant(name, loader.entering(each), each == origins.COLD) for name, each in named],
+        budget=units(spec),
+        method=spec.training.method,
+        head=spec.head.value,
+        seed=spec.training.seed,
+        heard=heard,
+    ):
+        for place, each in enumerate(rung.standings):
+            row = {"contestant": each.name, **_told(rung, each)}
+            meter.advance(STAGE, 0.0, JobRecord(STAGE, len(rungs) * len(named) + place, row))
+        rungs.append(rung)
+    meter.skip(left)
+    try:
+        verdict = standings.verdict(rungs)
+    except ValueError as error:
+        raise InvalidInput(f"The search cannot begin: {error}.") from error
+    seconds = time.perf_counter() - started
+    record = {
+        "budget_epochs": units(spec),
+        "contestants": [_described(name, each, spec, rungs) for name, each in named],
+        "winner": verdict.name,
+        "reason": verdict.reason,
+        "seconds": seconds,
+        "overhead_fraction": None,  # of the seconds of the whole job, known when it ends
+    }
+    return Raced(dict(named)[verdict.name], verdict.reason, record, seconds)
+
+
+def with_overhead(start: dict[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
+    """The record of a start when the job ends: what share of its seconds the race took."""
+    if start.get("race") is None:
+        return start
+    share = seconds["race"] / sum(seconds.values())
+    return {**start, "race": {**start["race"], "overhead_fraction": share}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Loader:
+    """Loads contestants; the target's images once per resolution."""
+
+    inputs: SearchInputs
+    context: Context
+    seen: dict[tuple[int, int], tuple[LabelledImages, LabelledImages]] = field(
+        default_factory=dict
+    )
+
+    def entering(self, origin: Origin) -> Callable[[], Entry]:
+        """How that contestant is loaded; ValueError where it cannot be."""
+
+        def enter() -> Entry:
+            try:
+                return self._entry(origin)
+            except (NotFound, CorruptObject, InvalidInput) as error:
+                raise ValueError(error.message) from error
+
+        return enter
+
+    def _entry(self, origin: Origin) -> Entry:
+        spec = self.inputs.spec
+        space = origins.space(origin, spec)
+        warm = origins.load(origin.supernet, space, self.context)
+        train, valid = self._halves(origins.resolution(origin, spec), space.input_channels)
+        rate = spec.rates(warm=origin.supernet is not None)[0]
+        return Entry(warm, train, valid, bilevel.configure(spec.training, rate))
+
+    def _halves(self, resolution: int, channels: int) -> tuple[LabelledImages, LabelledImages]:
+        key = resolution, channels
+        if key not in self.seen:
+            images, _ = dataset_images.load(
+                self.context, self.inputs.dataset, resolution=resolution, channels=channels
+            )
+            images = images.to(self.context.device)
+            self.seen[key] = images.halves(self.inputs.spec.training.seed)
+        return self.seen[key]
+
+
+def _named(sources: Sequence[Origin]) -> list[tuple[str, Origin]]:
+    """The contestants, cold last, each under a name of its own."""
+    named: dict[str, Origin] = {}
+    for each in sources:
+        if each.supernet is not None:
+            name = each.supernet.name
+            taken = name in named or name == COLD
+            named[f"{name} ({each.supernet.id})" if taken else name] = each
+    return [*named.items(), (COLD, origins.COLD)]
+
+
+def _told(rung: Rung, standing: Standing) -> dict[str, Any]:
+    return {
+        "epochs": rung.epochs,
+        "train_images": rung.train_images,
+        "valid_images": rung.valid_images,
+        "valid_accuracy": standing.accuracy,
+        "standard_error": standing.error,
+        "behind": standing.behind,
+        "behind_standard_error": standing.behind_error,
+        "seconds": standing.seconds,
+        "out": standing.out,
+    }
+
+
+def _described(
+    name: str, origin: Origin, spec: SearchSpec, rungs: Sequence[Rung]
+) -> dict[str, Any]:
+    ran = [(rung, each) for rung in rungs for each in rung.standings if each.name == name]
+    supernet = origin.supernet
+    return {
+        "name": name,
+        "supernet_id": str(supernet.id) if supernet else None,
+        "dataset_name": origin.dataset_name,
+        "distance": origin.distance,
+        "learning_rate": spec.rates(warm=supernet is not None)[0],
+        "rungs": [_told(rung, each) for rung, each in ran],
+        "seconds": sum(each.seconds for _, each in ran),
+        "out": ran[-1][1].out,
+    }
