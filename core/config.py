@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     # With its version: embeddings are kept and found under both.
     embedder: str = Field(default="oriented-energy@1", pattern=r"^[^@]+@[^@]+$")
     resnet18_weights: Path | None = None
+    zoo: bool = True  # register the supernets that come with the package
     allow_unauthenticated_network: bool = False
     log_format: Literal["console", "json"] = "console"
 

@@ -19,6 +19,7 @@ from core.execution.supervisor import CHILD_COMMAND, Supervisor
 from core.execution.sweeper import Sweeper
 from core.queue.in_process import InProcessQueue
 from core.services import jobs
+from core.zoo import shipped
 
 
 @contextmanager
@@ -52,6 +53,7 @@ def embedded(
         try:
             with container.sessions.begin() as session:
                 jobs.forget_owner(session, _owner_prefix(home))
+            shipped.enter(settings, container.sessions, container.store)
             slots.start()
             sweeper.start()
             yield container

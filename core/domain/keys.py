@@ -24,3 +24,8 @@ def embedding(dataset_sha256: str, embedder: str, sha256: str) -> str:
 def attempt(job_id: JobId, fence: int, name: str) -> str:
     """A file written by one attempt at a job; attempts can never overwrite one another."""
     return f"{TENANT}/jobs/{job_id}/a{fence}/{name}"
+
+
+def supernet(sha256: str) -> str:
+    """A supernet that came in a file, by the file's content."""
+    return f"{TENANT}/supernets/{sha256}.safetensors"
