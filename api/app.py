@@ -12,6 +12,7 @@ from starlette.routing import Match
 from api import problems, security
 from api.problems import Problem
 from api.routes import (
+    bundles,
     datasets,
     embedders,
     health,
@@ -32,6 +33,7 @@ RESOURCES = (
     statistics,
     neighbours,
     embedders,
+    bundles,
     supernets,
     searches,
     jobs,

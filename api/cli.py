@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from api import findings, remote, serving, statistics_commands, terminal
+from api import findings, remote, serving, statistics_commands, terminal, zoo_commands
 from api.remote import Json, Refused, Remote, path_of
 from api.web import words
 from core.domain.datasets import Hubness
@@ -87,6 +87,8 @@ def upload(
 
 app.command("statistics")(statistics_commands.write)
 app.command("register-statistics")(statistics_commands.register)
+app.command("supernets")(zoo_commands.registered)
+app.add_typer(zoo_commands.app)
 
 
 @app.command()
@@ -177,13 +179,14 @@ def pretrain(
 def search(
     dataset: DatasetArgument,
     policy: Annotated[
-        StartPolicy | None, typer.Option(help="Where to start; else the nearest source.")
+        StartPolicy | None, typer.Option(help="Where to start; else the winner of a short race.")
     ] = None,
     supernet: Annotated[UUID | None, typer.Option(help="The source of policy supernet.")] = None,
     epochs: Epochs = None,
     seed: Seed = None,
     learning_rate: Annotated[
-        list[float] | None, typer.Option(help="May be repeated: the best one is kept.")
+        list[float] | None,
+        typer.Option(help="May be repeated: the best one is kept; else one that suits the start."),
     ] = None,
     retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of the retraining.")] = None,
     method: Annotated[Method | None, typer.Option(help="How alphas are fitted.")] = None,
@@ -219,6 +222,7 @@ def search(
         if wait:
             terminal.watch(server, asked["job"])
             done = server.get(path_of("searches", asked["id"]))
+            findings.show_start(done["start"] or {})
             terminal.show_model(server.get(path_of("models", done["model_id"])))
 
 

@@ -4,7 +4,7 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from core.domain.searches import Artifact
 from core.errors import CorruptObject
@@ -27,8 +27,13 @@ def verified(store: ObjectStore, artifact: Artifact) -> Iterator[bytes]:
     except BaseException:
         checked.close()
         raise
-    checked.seek(0)
-    return _drained(checked)
+    return whole(checked)
+
+
+def whole(file: IO[bytes]) -> Iterator[bytes]:
+    """An open file from its beginning; closed at its end, or when nobody listens any more."""
+    file.seek(0)
+    return _drained(file)
 
 
 def file_name(name: str) -> str:
@@ -49,7 +54,7 @@ def _held_back(stream: BinaryIO, artifact: Artifact) -> Iterator[bytes]:
     yield held
 
 
-def _drained(file: "tempfile.SpooledTemporaryFile[bytes]") -> Iterator[bytes]:
+def _drained(file: IO[bytes]) -> Iterator[bytes]:
     with file:
         while chunk := file.read(CHUNK):
             yield chunk

@@ -58,8 +58,8 @@ class Remote:
         self,
         archive: Path,
         *,
-        name: str,
         sent: Callable[[int], None],
+        name: str | None = None,
         address: str = "/v1/datasets",
     ) -> Json:
         """Stream a file up; `sent` hears of every piece. Checked by its digest on arrival."""
@@ -69,7 +69,7 @@ class Remote:
             "Content-Length": str(archive.stat().st_size),
             "Content-Digest": f"sha-256=:{digest}:",
         }
-        content, params = _pieces(archive, sent), {"name": name}
+        content, params = _pieces(archive, sent), {} if name is None else {"name": name}
         timeout = httpx.Timeout(30.0, read=None)  # the answer waits until every image is checked
         answer = self._send(
             "POST",
@@ -81,8 +81,9 @@ class Remote:
         )
         return _json(answer)
 
-    def download(self, path: str, target: Path, *, sha256: str) -> None:
-        """Fetch a file; it appears under its name only when whole and with the right checksum."""
+    def download(self, path: str, target: Path, *, sha256: str | None = None) -> None:
+        """Fetch a file; it appears under its name only when whole and with the right checksum:
+        the one given, else the one the server announces."""
         partial = target.with_name(f".{target.name}.partial")
         digest = hashlib.sha256()
         try:
@@ -90,10 +91,11 @@ class Remote:
                 if answer.status_code >= httpx.codes.BAD_REQUEST:
                     answer.read()
                     raise _refused(answer)
+                wanted = sha256 or _announced(answer)
                 for chunk in answer.iter_bytes(CHUNK):
                     digest.update(chunk)
                     file.write(chunk)
-            if digest.hexdigest() != sha256:
+            if digest.hexdigest() != wanted:
                 raise Refused(f"{target.name} arrived damaged; try again.", code="corrupt_object")
             partial.replace(target)
         except httpx.HTTPError as error:
@@ -171,6 +173,15 @@ def _refused(answer: httpx.Response) -> Refused:
         return Refused(problem["detail"], code=problem["code"], details=details)
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
         return Refused(f"The server answered {answer.status_code}.", code="bad_answer")
+
+
+def _announced(answer: httpx.Response) -> str:
+    """The SHA-256 of a Content-Digest (RFC 9530) that is spelled as this service does."""
+    encoded = answer.headers.get("content-digest", "").removeprefix("sha-256=:").removesuffix(":")
+    try:
+        return base64.b64decode(encoded, validate=True).hex()
+    except ValueError:
+        return ""
 
 
 def _sha256(path: Path) -> bytes:

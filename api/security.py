@@ -16,7 +16,12 @@ LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 LARGEST_BODY: Final = 1024 * 1024
 UPLOADS: Final = frozenset(
-    {("POST", "/v1/datasets"), ("POST", "/v1/datasets:statistics"), ("POST", "/datasets")}
+    {
+        ("POST", "/v1/datasets"),
+        ("POST", "/v1/datasets:statistics"),
+        ("POST", "/v1/supernets:import"),
+        ("POST", "/datasets"),
+    }
 )
 
 HEADERS: Final = {

@@ -1,0 +1,96 @@
+"""Supernets in and out of the registry, each as one file."""
+
+import base64
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import StreamingResponse
+
+from api import downloads, uploads
+from api.deps import ContainerDep
+from api.uploads import Expected, Received
+from api.views.results import SupernetView
+from core.bootstrap import Container
+from core.data.bundle import LARGEST_FILE
+from core.data.manifests import FORMAT
+from core.domain.supernets import Supernet, SupernetId
+from core.services import supernets
+from core.zoo import entry
+
+router = APIRouter(tags=["supernets"])
+
+BINARY = "application/octet-stream"
+EXPECTED = Expected("bundle", LARGEST_FILE, frozenset({BINARY}), BINARY)
+CONTENT: dict[str, Any] = {BINARY: {"schema": {"type": "string", "format": "binary"}}}
+BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "A supernet in a safetensors file, as `GET /v1/supernets/{id}/bundle` has.",
+        "content": CONTENT,
+    }
+}
+
+
+async def bundle_file(request: Request, container: ContainerDep) -> AsyncIterator[Received]:
+    """The request's body as a file."""
+    async with uploads.received(request, container.settings, EXPECTED) as found:
+        yield found
+
+
+FileDep = Annotated[Received, Depends(bundle_file, scope="function")]
+
+
+@router.post(
+    "/v1/supernets:import",
+    status_code=201,
+    openapi_extra=BODY,
+    responses={200: {"model": SupernetView, "description": "The file is registered already."}},
+)
+def enter(file: FileDep, container: ContainerDep, response: Response) -> SupernetView:
+    """Register the supernet in the body; the same file is the same supernet."""
+    supernet, created = entry.enter(file.path, sessions=container.sessions, store=container.store)
+    response.status_code = 201 if created else 200
+    response.headers["Location"] = f"/v1/supernets/{supernet.id}"
+    return SupernetView.model_validate(supernet)
+
+
+@router.get(
+    "/v1/supernets/{supernet_id}/bundle",
+    response_class=StreamingResponse,
+    responses={200: {"content": CONTENT}},
+)
+def export(supernet_id: UUID, request: Request, container: ContainerDep) -> Response:
+    """The supernet as a file that any Headstart can import: bfloat16, without its classifier."""
+    with container.sessions.read() as session:
+        supernet = supernets.get(session, SupernetId(supernet_id))
+    headers = {
+        "ETag": f'"{supernet.sha256}-{FORMAT}"',
+        "Cache-Control": "private, max-age=31536000, immutable",
+    }
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    file = _made(supernet, container)
+    digest = base64.b64encode(hashlib.file_digest(file, "sha256").digest()).decode()
+    name = downloads.file_name(f"{supernet.name}.safetensors")
+    headers |= {
+        "Content-Digest": f"sha-256=:{digest}:",
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Content-Length": str(file.seek(0, 2)),
+    }
+    return StreamingResponse(downloads.whole(file), media_type=BINARY, headers=headers)
+
+
+def _made(supernet: Supernet, container: Container) -> BufferedReader:
+    """The bundle, open; its name is gone already, and it goes when it is closed."""
+    folder = container.settings.home / "uploads"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="bundle-") as scratch:
+        path = Path(scratch) / "supernet.safetensors"
+        entry.bundle_of(supernet, path, store=container.store)
+        return path.open("rb")
