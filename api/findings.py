@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from api import terminal
 from api.remote import Json
-from api.web import evidence, words
+from api.web import evidence, race_rows, words
 
 HEAVIEST = 10
 VERDICT = ("nearness", "nearest", "threshold", "share", "references")
@@ -53,6 +53,14 @@ def show_explanation(neighbour: Json) -> None:
         terminal.out.print(f"and {len(heaviest) - HEAVIEST} lighter matches")
     if not matched:
         terminal.out.print("It was estimated only, so no classes were matched.")
+
+
+def show_start(start: Json) -> None:
+    """Where a search began, and the race that decided it."""
+    rows = race_rows.decided(start)
+    if rows:
+        terminal.show_table(race_rows.HEADINGS, [each.cells for each in rows])
+        terminal.out.print(race_rows.summary(start), markup=False)
 
 
 def _row(place: int, each: Json, nearness: str | None, scaled: bool) -> list[object]:

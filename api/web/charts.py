@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from api.web import metrics, words
+from api.web import metrics, race_rows, words
 from core.domain.datasets import Dataset
 from core.domain.jobs import JobRecord
 from core.domain.searches import Model, Search
@@ -35,7 +35,7 @@ def live_curves(
     """A job's accuracies and losses so far: for each stage, in order, its heading and charts."""
     stages: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for record in records:
-        if record.stage == "race":  # a table of contestants, not a course over epochs
+        if record.stage == race_rows.STAGE:  # a table of contestants, not a course over epochs
             continue
         name, _, arm = record.stage.partition(":")
         rows = stages.setdefault(name, {}).setdefault(arm, [])

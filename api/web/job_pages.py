@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from api.deps import SessionDep, WorkDep
-from api.web import charts, metrics, pages
+from api.web import charts, metrics, pages, race_rows
 from core.domain.datasets import DatasetId
 from core.domain.jobs import Job, JobId, JobKind
 from core.errors import NotFound
@@ -54,6 +54,7 @@ def cancel(job_id: UUID, work: WorkDep) -> Response:
 def _seen(session: Session, job_id: UUID) -> dict[str, Any]:
     job = jobs.get(session, JobId(job_id))
     records = jobs.records(session, job.id)
+    epochs = [each for each in records if each.stage != race_rows.STAGE]
     rates = metrics.sequence(job.spec.get("learning_rates"))
     dataset = None
     if job.dataset_id is not None:
@@ -63,7 +64,8 @@ def _seen(session: Session, job_id: UUID) -> dict[str, Any]:
         "dataset": dataset,
         "rates": rates,
         "curves": charts.live_curves(records, rates),
-        "latest": records[-1] if records else None,
+        "latest": epochs[-1] if epochs else None,
+        "race": race_rows.running(records),
         "events": jobs.events(session, job.id),
         "model_id": _model_id(session, job),
     }

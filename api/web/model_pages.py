@@ -7,7 +7,15 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from api.deps import SessionDep
-from api.web import charts, metrics, model_rows, neighbour_charts, neighbourhood, pages
+from api.web import (
+    charts,
+    metrics,
+    model_rows,
+    neighbour_charts,
+    neighbourhood,
+    pages,
+    race_rows,
+)
 from core.domain.datasets import DatasetId
 from core.domain.searches import Model, ModelId, Search
 from core.services import datasets, jobs, models, searches
@@ -46,7 +54,8 @@ def show(model_id: UUID, session: SessionDep) -> Response:
         ranking=ranking,
         distances=neighbour_charts.distances(ranking) if ranking else None,
         told=neighbourhood.summary(ranking) if ranking else {},
-        start=metrics.mapping(search.start),
+        race=race_rows.decided(metrics.mapping(search.start)),
+        raced=race_rows.summary(metrics.mapping(search.start)),
         parameters=metrics.number(model.metrics.get("parameters")),
         flops=metrics.number(model.metrics.get("flops")),
         learning_rate=metrics.number(metrics.best_arm(model).get("learning_rate")),

@@ -62,6 +62,8 @@ def html(findings: Findings) -> str:
             confusion=_confusion(findings),
             mistakes=[_shown(item) for item in findings.mistakes],
             costs=_costs(metrics),
+            race=findings.start.get("race"),
+            raced=_raced(findings.start),
         )
     )
 
@@ -99,6 +101,8 @@ def start_sentence(start: Mapping[str, Any]) -> str:
         return f"The search began cold, from random weights, {head}" + (
             f" ({reason})." if reason else "."
         )
+    if start["dataset_name"] is None:
+        return f"The search began from the supernet {start.get('supernet_name')}, {head}."
     return f"The search began from the supernet trained on {start['dataset_name']}, {head}."
 
 
@@ -209,6 +213,21 @@ def _shown(mistake: Mistake) -> dict[str, str]:
     Image.fromarray(pixels).save(buffer, "PNG")
     image = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     return {"image": image, "truth": mistake.truth, "guess": mistake.guess}
+
+
+def _raced(start: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """The contestants of a race for the start, each as its last measured rung left it."""
+    race, rows = start.get("race") or {"contestants": []}, []
+    for each in race["contestants"]:
+        measured = [rung for rung in each["rungs"] if rung["valid_accuracy"] is not None]
+        accuracy, epochs = "", ""
+        if measured:
+            share, error = measured[-1]["valid_accuracy"], measured[-1]["standard_error"]
+            accuracy = f"{100 * share:.1f} \N{PLUS-MINUS SIGN} {100 * error:.1f} %"
+            epochs = str(measured[-1]["epochs"])
+        out = "won" if each["name"] == race["winner"] else each["out"] or ""
+        rows.append((each["name"], epochs, accuracy, f"{each['seconds']:.1f}", out))
+    return rows
 
 
 def _costs(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

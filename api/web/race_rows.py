@@ -1,0 +1,96 @@
+"""A race for a search's start as tables show it: while it runs, and when it has been decided."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.web import words
+from api.web.metrics import mapping, number, sequence
+from core.domain.jobs import JobRecord
+
+STAGE = "race"
+HEADINGS = ("contestant", "epochs", "validation accuracy", "seconds", "out because")
+
+
+@dataclass(frozen=True, slots=True)
+class RaceRow:
+    """One contestant, as its last rung left it; `seconds` of all its rungs."""
+
+    name: str
+    epochs: str
+    accuracy: str
+    seconds: str
+    out: str
+    won: bool = False
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What the columns hold."""
+        return self.name, self.epochs, self.accuracy, self.seconds, self.out
+
+
+def decided(start: Mapping[str, Any]) -> list[RaceRow]:
+    """The contestants of a search's start; none where there was no race."""
+    race = mapping(start.get("race"))
+    rows = []
+    for each in map(mapping, sequence(race.get("contestants"))):
+        rungs = [mapping(rung) for rung in sequence(each.get("rungs"))]
+        name = str(each.get("name", ""))
+        won = name == race.get("winner")
+        rows.append(_row(_called(name, each), rungs, won=won))
+    return rows
+
+
+def running(records: Sequence[JobRecord]) -> list[RaceRow]:
+    """The contestants of a race by a job's records so far."""
+    rungs: dict[str, list[Mapping[str, Any]]] = {}
+    for record in sorted((each for each in records if each.stage == STAGE), key=_step):
+        rungs.setdefault(str(record.values.get("contestant", "")), []).append(record.values)
+    return [_row(name, seen, won=False) for name, seen in rungs.items()]
+
+
+def summary(start: Mapping[str, Any]) -> str:
+    """Who won, why, and at what cost; empty where there was no race."""
+    race = mapping(start.get("race"))
+    if not race:
+        return ""
+    said = f"The start was raced for: {race.get('winner')} won ({race.get('reason')})."
+    share = number(race.get("overhead_fraction"))
+    seconds = number(race.get("seconds"))
+    if share is None or seconds is None:
+        return said
+    return f"{said} The race took {words.duration(seconds)}, {words.percent(share)} of the whole."
+
+
+def _row(name: str, rungs: Sequence[Mapping[str, Any]], *, won: bool) -> RaceRow:
+    last = rungs[-1] if rungs else {}
+    measured = [rung for rung in rungs if number(rung.get("valid_accuracy")) is not None]
+    shown = measured[-1] if measured else {}
+    epochs = number(shown.get("epochs"))
+    spent = [number(rung.get("seconds")) or 0.0 for rung in rungs]
+    return RaceRow(
+        name,
+        words.UNKNOWN if epochs is None else f"{epochs:.0f}",
+        _with_error(number(shown.get("valid_accuracy")), number(shown.get("standard_error"))),
+        f"{sum(spent):.1f}",
+        "won" if won else str(last.get("out") or ""),
+        won,
+    )
+
+
+def _called(name: str, contestant: Mapping[str, Any]) -> str:
+    dataset, distance = contestant.get("dataset_name"), number(contestant.get("distance"))
+    about = [] if not dataset or dataset == name else [f"trained on {dataset}"]
+    if distance is not None:
+        about.append(f"distance {distance:.3g}")
+    return f"{name} ({', '.join(about)})" if about else name
+
+
+def _with_error(accuracy: float | None, error: float | None) -> str:
+    if accuracy is None or error is None:
+        return words.UNKNOWN
+    return f"{100 * accuracy:.1f} \N{PLUS-MINUS SIGN} {100 * error:.1f} %"
+
+
+def _step(record: JobRecord) -> int:
+    return record.step
