@@ -119,6 +119,18 @@ def test_the_search_form_starts_a_search(
     assert [job_id for job_id, _ in bell.rung] == [job.id]
 
 
+def test_a_form_left_empty_races_for_the_start(
+    browser: httpx.Client, container: Container
+) -> None:
+    target = scenes.dataset(container)
+    assert '<option value="race" selected>' in browser.get(f"/datasets/{target.id}").text
+    browser.post(f"/datasets/{target.id}/search", data={"policy": "", "learning_rates": ""})
+    with container.sessions.read() as session:
+        (job,) = jobs.listing(session, limit=5)[0]
+    assert job.spec["policy"] == StartPolicy.RACE
+    assert job.spec["learning_rates"] is None
+
+
 def test_the_pretrain_and_rank_forms(browser: httpx.Client, container: Container) -> None:
     target = scenes.dataset(container)
     named = browser.post(f"/datasets/{target.id}/pretrain", data={"name": "a source"})

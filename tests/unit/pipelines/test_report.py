@@ -76,6 +76,36 @@ def test_a_warm_search_names_its_source(render: Any) -> None:
     assert "from the supernet trained on animals, with its classifier solved" in render(warm)
 
 
+@pytest.mark.parametrize("render", [report.html, report.card])
+def test_a_supernet_of_several_datasets_is_named(render: Any) -> None:
+    start = {"supernet_id": "x", "supernet_name": "zoo-1", "head": "closed_form"}
+    assert "from the supernet zoo-1, with its classifier solved" in render(findings(**start))
+
+
+def test_the_race_is_a_table_of_its_contestants() -> None:
+    rung = {"epochs": 0, "valid_accuracy": 0.905, "standard_error": 0.012}
+    broken = {"epochs": 0, "valid_accuracy": None, "standard_error": None}
+    contestants = [
+        {"name": "<b>near", "rungs": [rung], "seconds": 1.5, "out": None},
+        {"name": "gone", "rungs": [broken], "seconds": 0.25, "out": "no file"},
+    ]
+    race = {
+        "contestants": contestants,
+        "winner": "<b>near",
+        "reason": "alone",
+        "seconds": 2.0,
+        "overhead_fraction": 0.031,
+    }
+    page = " ".join(report.html(findings(supernet_id="x", race=race)).split())
+    assert "The start was raced for: &lt;b&gt;near won (alone)." in page
+    assert "2.0 seconds, 3.1 % of the whole" in page
+    cells = ("&lt;b&gt;near", "90.5 ± 1.2 %", "1.5", "won", "gone", "0.2", "no file")
+    assert [page.index(f">{each}</td>") for each in cells] == sorted(
+        page.index(f">{each}</td>") for each in cells
+    )
+    assert "raced for" not in report.html(findings())
+
+
 def test_names_are_escaped_in_the_page(tmp_path: Path) -> None:
     page = report.html(findings())
     assert "<i>" not in page

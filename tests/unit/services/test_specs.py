@@ -49,12 +49,20 @@ def places(spec: specs.Spec) -> list[str]:
         PRETRAIN,
         SEARCH,
         replace(SEARCH, policy=StartPolicy.COLD, learning_rates=(0.1, 0.01)),
+        replace(SEARCH, policy=StartPolicy.MULTI_DATASET, learning_rates=None),
         replace(SEARCH, policy=StartPolicy.SUPERNET, supernet_id=SUPERNET),
         replace(SEARCH, training=Training(weight_decay=0)),
     ],
 )
 def test_sensible_requests_pass(spec: specs.Spec) -> None:
     specs.check(spec)
+
+
+def test_rates_left_out_suit_the_start() -> None:
+    assert SEARCH.learning_rates is None
+    assert (SEARCH.rates(warm=True), SEARCH.rates(warm=False)) == ((0.025,), (0.1,))
+    given = replace(SEARCH, learning_rates=(0.3, 0.2))
+    assert given.rates(warm=True) == given.rates(warm=False) == (0.3, 0.2)
 
 
 @pytest.mark.parametrize("k", [0, -1, 101, 1.5, True])

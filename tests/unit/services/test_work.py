@@ -190,6 +190,43 @@ def test_each_policy_has_its_starts(sessions: Sessions, policy: StartPolicy) -> 
     assert given.considered == len(expected[policy])
 
 
+def test_supernets_of_no_one_dataset_are_starts_for_every_target(sessions: Sessions) -> None:
+    for number in range(work.MOST_SHARED + 1):
+        with sessions.begin() as session:
+            made, _ = supernets.register(
+                session,
+                name=f"zoo {number}",
+                dataset_id=None,
+                job_id=None,
+                space={"channels": 8},
+                resolution=32,
+                key=f"zoo/{number}",
+                sha256=sha256_of(str(number)),
+                metrics={},
+                seconds=1.0,
+                lineage={"kind": "import"},
+            )
+    policies = {
+        StartPolicy.RACE: work.MOST_SHARED,
+        StartPolicy.MULTI_DATASET: 1,
+        StartPolicy.SUPERNET: 1,
+        StartPolicy.NEAREST: 0,
+    }
+    for policy, count in policies.items():
+        named = made.id if policy is StartPolicy.SUPERNET else None
+        with sessions.begin() as session:
+            # Its dataset is not here, so no embedding of it is asked for.
+            spec = SearchSpec(dataset(session).id, EMBEDDER, policy, named)
+            searches.submit_search(session, spec)
+        job = take(sessions, JobKind.SEARCH)
+        with sessions.read() as session:
+            given = work.inputs(session, job)
+        assert isinstance(given, SearchInputs)
+        assert len(given.shared) == count
+        assert [each.id for each in given.shared[:1]] == [made.id][:count]  # newest first
+        assert wire.load(SearchInputs, wire.dump(given)) == given
+
+
 def test_a_dataset_with_several_supernets_is_one_source(sessions: Sessions) -> None:
     _, older = pretrained(sessions, "source")
     _, newer = pretrained(sessions, "source")
