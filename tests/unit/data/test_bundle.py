@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -79,6 +79,7 @@ def test_a_bundle_of_a_bundles_tensors_is_the_same(tmp_path: Path, weights: Path
     assert first.read_bytes() == second.read_bytes()
 
 
+@example([1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8), 2.0**-140, float("inf")])  # halves, to even
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=50))
 def test_rounding_is_torchs(values: list[float]) -> None:
     wide = np.array(values, "<f4")
