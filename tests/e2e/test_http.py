@@ -97,7 +97,11 @@ def test_upload_pretrain_rank_search_download(
     assert any("valid_accuracy" in record["values"] for record in records)
 
     search = http.get(f"/v1/searches/{submitted.json()['id']}").json()
-    assert search["start"]["dataset_name"] == starts[0]
+    race = search["start"]["race"]
+    assert race["contestants"][0]["dataset_name"] == starts[0]
+    (won,) = [each for each in race["contestants"] if each["name"] == race["winner"]]
+    assert search["start"]["supernet_id"] == won["supernet_id"]
+    assert race["overhead_fraction"] > 0
     model = http.get(f"/v1/models/{search['model_id']}").json()
     for kind in ("supernet", "discretised", "retrained"):
         assert 0 <= model["metrics"][kind]["test_accuracy"] <= 1
