@@ -1,5 +1,6 @@
 """Supernets that come in a file, and what such a file says of one that is registered."""
 
+import math
 from collections.abc import Iterator
 
 from sqlalchemy.orm import Session
@@ -14,6 +15,8 @@ from core.nas.space import Space
 from core.services import supernets
 
 CHANNELS = 3  # of the images that every search shows its supernet
+# Products of channels that an operation's kernels hold at least; the others hold none.
+KERNELS = {"sep_conv": 2, "dil_conv": 1, "conv_1x1": 1, "conv_3x3": 9}
 
 
 def check(bundle: Bundle) -> None:
@@ -44,6 +47,25 @@ def register(session: Session, bundle: Bundle, *, sha256: str) -> tuple[Supernet
     )
 
 
+def smallest(space: Space) -> int:
+    """Numbers that a supernet of the space holds at least: the kernels of its mixed edges."""
+    first, second = space.reduction_layers
+    kernels = sum(
+        count
+        for name in space.operations
+        for kind, count in KERNELS.items()
+        if name.startswith(kind)
+    )
+    searched = [
+        layer
+        for layer in range(space.layers)
+        if space.cell.reduction or layer not in (first, second)
+    ]
+    mixed = space.channels // space.partial
+    widths = [mixed << ((layer >= first) + (layer >= second)) for layer in searched]
+    return space.edges * kernels * sum(width**2 for width in widths)
+
+
 def manifest_of(supernet: Supernet) -> Manifest:
     """What its bundle will say."""
     return Manifest(
@@ -65,6 +87,11 @@ def _problems(bundle: Bundle) -> Iterator[Detail]:
     if space.input_channels != CHANNELS:
         message = f"Its images have {space.input_channels} channels; searches show {CHANNELS}."
         yield Detail("manifest.space", "wrong_channels", message)
+    # A claim of a vast network in a small file would take the memory of whoever starts from it.
+    least, held = smallest(space), sum(math.prod(each) for each in bundle.shapes.values())
+    if held < least:
+        message = f"It holds {held:,} numbers; a supernet of its space has more than {least:,}."
+        yield Detail("file", "too_small", message)
     shape = (space.edges, len(space.operations))
     for kind in space.kinds:
         name = f"alphas_{kind}"

@@ -14,6 +14,8 @@ from core.domain import keys
 from core.domain.jobs import JobKind
 from core.domain.supernets import Supernet, lineage
 from core.errors import CorruptObject, InvalidInput, NotFound
+from core.nas.space import Space
+from core.nas.supernet import Supernet as Network
 from core.pipelines import objects
 from core.services import bundles, supernets
 from core.storage.local import LocalStore
@@ -70,6 +72,7 @@ def test_who_comes_second_gets_the_first(
         (encoded(space={**SPACE, "rooms": 3}), ("manifest.space", "bad_space")),
         (encoded(space={**SPACE, "input_channels": 1}), ("manifest.space", "wrong_channels")),
         (encoded(space={**SPACE, "nodes": 2}), ("alphas_normal", "wrong_shape")),
+        (encoded(space={**SPACE, "channels": 512, "layers": 64}), ("file", "too_small")),
         (encoded({n: t for n, t in TENSORS.items() if n != "alphas_reduction"}),
          ("alphas_reduction", "missing_tensor")),
     ],
@@ -88,11 +91,27 @@ def test_what_no_search_could_use_is_refused(
         assert supernets.shared(session) == ()
 
 
+@pytest.mark.parametrize(
+    "space",
+    [
+        Space(channels=2, layers=3, nodes=1, cells="s2"),
+        Space(channels=16, layers=5),
+        Space(channels=16, layers=3, partial=4),
+        Space(channels=32, layers=4, cells="nas-bench-201"),
+    ],
+)
+def test_no_supernet_is_smaller_than_the_least(space: Space) -> None:
+    state = Network(space, 2, torch.Generator().manual_seed(0)).state_dict()
+    held = sum(each.numel() for name, each in state.items() if "classifier" not in name)
+    # And none is so much larger that a small file could ask for a vast one.
+    assert held / 5 < bundles.smallest(space) < held
+
+
 def trained(sessions: Sessions, store: LocalStore, path: Path, **changes: Any) -> Supernet:
     """A supernet that a job here left in the store, with its classifier and 32 bits."""
     state = {"classifier.bias": torch.zeros(2), "norm.num_batches_tracked": torch.tensor(3)}
     alphas = torch.tensor([[0.3, -0.7], [1.1, 0.2]])
-    state |= {"alphas_normal": alphas, "alphas_reduction": -alphas, "stem": torch.ones(2)}
+    state |= {"alphas_normal": alphas, "alphas_reduction": -alphas, "stem": torch.ones(1000)}
     save_file(state, path)
     with sessions.begin() as session:
         source = dataset(session)
