@@ -15,6 +15,7 @@ SPELLED = [
     product.originals("a" * 64),
     product.packed("a" * 64, 32),
     product.embedding("a" * 64, "default-1", "b" * 64),
+    product.supernet("c" * 64),
     product.attempt(JobId(UUID(int=7)), 3, "model.onnx"),
 ]
 
