@@ -15,19 +15,14 @@ from __future__ import annotations
 
 import argparse
 import copy
-import io
 import statistics
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from scipy.stats import t as student
-from torch import Tensor
 
 from core.nas.derive import derive
 from core.nas.evaluate import evaluate
@@ -39,8 +34,10 @@ from core.nas.retrain import RetrainConfig, RetrainState, retrain
 from core.nas.search import SearchConfig, SearchState, run
 from core.nas.space import Space
 from core.nas.supernet import Supernet
+from tests.benchmarks.suite import read_labelled
 
 TASKS = ("latin_lower", "fashion", "sprites_terrain")
+EVERYTHING = 10**9
 SIDE, IMAGES, BATCH = 16, 512, 32
 SPACE = Space(channels=4, layers=4, nodes=2)
 SEARCH = SearchConfig(epochs=5, batch_size=BATCH, learning_rate=0.1, alpha_learning_rate=3e-3)
@@ -56,31 +53,10 @@ VARIANTS: Mapping[str, RetrainConfig] = {
 }
 
 
-def load(archive: Path) -> tuple[LabelledImages, LabelledImages]:
+def load(suite: Path, task: str) -> tuple[LabelledImages, LabelledImages]:
     """Training images (at most IMAGES) and test images, normalised by the former."""
-    with zipfile.ZipFile(archive) as file:
-        names = [name for name in file.namelist() if name.endswith(".png")]
-        classes = sorted({name.split("/")[1] for name in names})
-
-        def part(which: str) -> tuple[Tensor, Tensor]:
-            mine = [name for name in names if name.startswith(f"{which}/")]
-            pixels = [
-                np.asarray(
-                    Image.open(io.BytesIO(file.read(name)))
-                    .convert("RGB")
-                    .resize((SIDE, SIDE), Image.Resampling.BOX)
-                )
-                for name in mine
-            ]
-            labels = [classes.index(name.split("/")[1]) for name in mine]
-            return torch.from_numpy(np.stack(pixels)).movedim(3, 1).contiguous(), torch.tensor(
-                labels
-            )
-
-        train = LabelledImages.measured(*part("train"), len(classes))
-        images, labels = part("test")
-    test = replace(train, images=images, labels=labels)
-    return train.sample(IMAGES, torch.Generator().manual_seed(0)), test
+    train, test = read_labelled(suite, task, side=SIDE, train=IMAGES, test=EVERYTHING, seed=0)
+    return train.with_channels(3), test.with_channels(3)
 
 
 def searched(images: LabelledImages, seed: int) -> tuple[Supernet, Network]:
@@ -113,9 +89,9 @@ def retrained(
     return evaluate(state.result(), test, 256).accuracy
 
 
-def measure(archive: Path, seed: int, epochs: int) -> dict[str, float]:
+def measure(suite: Path, task: str, seed: int, epochs: int) -> dict[str, float]:
     """Test accuracy by variant, and of the supernet and the network before retraining."""
-    images, test = load(archive)
+    images, test = load(suite, task)
     started = time.process_time()
     supernet, network = searched(images, seed)
     print(f"  search {time.process_time() - started:23.1f} CPU-s", flush=True)
@@ -157,7 +133,7 @@ def main() -> None:
     for seed in range(asked.seeds):
         for task in asked.tasks:
             print(f"{task}, seed {seed}", flush=True)
-            rows.append(measure(asked.suite / f"{task}.zip", seed, asked.epochs))
+            rows.append(measure(asked.suite, task, seed, asked.epochs))
     print(f"\n{'variant':14}{'mean':>8}   difference in points, 95 %, won-lost of {len(rows)}")
     for name in ("supernet", "inherited", *VARIANTS):
         mean = statistics.fmean(row[name] for row in rows)

@@ -50,8 +50,7 @@ from core.nas.selection.best_of import Proposal, Scorer
 from core.nas.selection.variation import uniform_sample
 from core.nas.space import Space
 from core.nas.supernet import Supernet
-from core.ot.image_batches import resize
-from tests.benchmarks.suite import read_parts
+from tests.benchmarks.suite import read_labelled
 
 TASKS = (
     "latin_upper", "icons_arrows", "fashion", "sprites_terrain", "emoji_hands",
@@ -63,21 +62,6 @@ SEARCH_EPOCHS, RETRAIN_EPOCHS = 6, 10
 SAMPLES, CHILDREN, MAX_SKIPS, PERTURBED_IMAGES = 12, 12, 2, 128  # as core.pipelines.choosing
 RANDOM_CELLS = 2
 RESULT = Path("var/bench/search.json")
-
-
-def read(suite: Path, task: str, seed: int) -> tuple[LabelledImages, LabelledImages]:
-    """Train and test images at 16 pixels; which ones, the seed decides."""
-    parts = read_parts(suite, task)
-    found = []
-    for part, count in (("train", IMAGES), ("test", TESTED)):
-        images, labels, classes = parts[part]
-        order = torch.randperm(len(images), generator=epoch_generator(seed, 0))[:count]
-        small = resize(images[order].float(), SIDE).round().clamp(0, 255).to(torch.uint8)
-        found.append((small, labels[order], classes))
-    (images, labels, classes), (tested, answers, _) = found
-    train = LabelledImages.measured(images, labels, classes)
-    test = LabelledImages(tested, answers, classes, train.mean, train.std)
-    return train, test
 
 
 def searched(name: str, train: LabelledImages, seed: int) -> SearchState:
@@ -122,7 +106,9 @@ def chosen(state: SearchState, train: LabelledImages, seed: int) -> Genotype:
     return best_of.best(allowed or found).genotype
 
 
-def random_cells(space: Space, classes: int, like: Genotype, seed: int) -> list[Genotype]:
+def random_cells(
+    space: Space, classes: int, like: Genotype, seed: int, *, count: int = RANDOM_CELLS
+) -> list[Genotype]:
     """Uniform draws of about as many parameters."""
     costs, generator = parameter_costs(space, classes), epoch_generator(seed, 1)
     wanted, found = costs.cost(like), list[Genotype]()
@@ -131,7 +117,7 @@ def random_cells(space: Space, classes: int, like: Genotype, seed: int) -> list[
             drawn = uniform_sample(space, generator)
             if abs(costs.cost(drawn) - wanted) <= slack * wanted:
                 found.append(drawn)
-            if len(found) == RANDOM_CELLS:
+            if len(found) == count:
                 return found
     return found
 
@@ -157,7 +143,7 @@ def retrained(
 def run(suite: Path, task: str, seed: int, names: tuple[str, ...]) -> dict[str, float]:
     """All accuracies of one task and seed."""
     torch.set_num_threads(1)
-    train, test = read(suite, task, seed)
+    train, test = read_labelled(suite, task, side=SIDE, train=IMAGES, test=TESTED, seed=seed)
     found: dict[str, float] = {}
     for name in names:
         began = time.process_time()

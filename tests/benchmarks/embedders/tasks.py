@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from core.ot.image_batches import resize
+from tests.benchmarks.suite import domains, read_parts
 
 EVERYTHING = 10**9
 
@@ -32,22 +28,13 @@ class Task:
 
 def read_suite(folder: Path, count: int = EVERYTHING) -> list[Task]:
     """At most `count` train images of each task, in a fixed random order."""
-    entries = json.loads((folder / "suite.json").read_text())
-    return [_read_task(folder, each["task"], each["domain"], count) for each in entries]
+    return [_read_task(folder, name, domain, count) for name, domain in domains(folder).items()]
 
 
 def _read_task(folder: Path, name: str, domain: str, count: int) -> Task:
-    with zipfile.ZipFile(folder / f"{name}.zip") as archive:
-        paths = sorted(p for p in archive.namelist() if p.startswith("train/") and p[-1] != "/")
-        classes = sorted({path.split("/")[1] for path in paths})
-        order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(0))
-        paths = [paths[at] for at in order[:count]]
-        opened = [Image.open(io.BytesIO(archive.read(path))) for path in paths]
-    mode = "L" if all(each.mode in ("1", "L") for each in opened) else "RGB"
-    pixels = torch.from_numpy(np.stack([np.asarray(each.convert(mode)) for each in opened]))
-    images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
-    labels = torch.tensor([classes.index(path.split("/")[1]) for path in paths])
-    return Task(name, domain, images, labels, tuple(classes))
+    images, labels, classes = read_parts(folder, name, ("train",))["train"]
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
+    return Task(name, domain, images[order], labels[order], classes)
 
 
 def perturbed(tasks: Sequence[Task]) -> list[Task]:

@@ -1,0 +1,68 @@
+"""The product's default: a race between the nearest sources, the shared supernet and cold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from core.domain.searches import COLD_RATES, WARM_RATES
+from core.nas import race, standings
+from core.nas.race import Contestant, Entry
+from core.pipelines import bilevel, racing
+from tests.benchmarks.transfer import arms, pretraining
+from tests.benchmarks.transfer.arms import Start, Target
+from tests.benchmarks.transfer.settings import Bench
+
+COLD = "cold_closed_form"
+
+
+def run(
+    bench: Bench, name: str, seed: int, contestants: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """Race, and say who won: its search begins anew, so its own arm has what comes next.
+
+    `contestants` has the unit of each arm's supernet by arm, the likeliest first; None for cold.
+    """
+    for unit in filter(None, contestants.values()):
+        pretraining.require_unseen(bench, unit, name)  # or it would only lose the race
+    began, on = time.perf_counter(), arms.target(bench, name, seed)
+    started = bench.clock()
+    rungs = list(
+        race.run(
+            [
+                Contestant(arm, partial(_entry, bench, on, unit), cold=unit is None)
+                for arm, unit in contestants.items()
+            ],
+            budget=racing.SHARE * bench.scale.epochs,
+            method=bench.spec(seed).training.method.value,
+            head="closed_form",
+            seed=seed,
+            clock=bench.clock,
+        )
+    )
+    verdict = standings.verdict(rungs)
+    return {
+        "winner": verdict.name,
+        "reason": verdict.reason,
+        "race_seconds": bench.clock() - started,
+        "rungs": [asdict(each) for each in rungs],
+        "wall": time.perf_counter() - began,
+    }
+
+
+def runner_up(bench: Bench, name: str, seed: int, unit: str, race_unit: str) -> dict[str, Any]:
+    """The arm of the second nearest source: only where the race chose it, which no other arm
+    begins from."""
+    if bench.result(race_unit)["winner"] != "second":
+        return {"skipped": "the race did not choose it", "wall": 0.0}
+    return arms.run(bench, name, seed, Start(unit))
+
+
+def _entry(bench: Bench, on: Target, unit: str | None) -> Entry:
+    train, valid = on.images.halves(on.seed)
+    rate = (COLD_RATES if unit is None else WARM_RATES)[0]
+    origin = bench.space if unit is None else pretraining.load(bench, unit, on.name)
+    return Entry(origin, train, valid, bilevel.configure(bench.spec(on.seed).training, rate))

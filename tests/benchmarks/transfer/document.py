@@ -1,0 +1,323 @@
+"""The report: every figure from the JSON, misses said as plainly as hits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean, median
+from typing import Any
+
+NAMES: Mapping[str, str] = {
+    "cold": "cold, random head, own best rate",
+    "cold_closed_form": "cold, closed-form head",
+    "nearest": "nearest task's supernet",
+    "farthest": "farthest task's supernet",
+    "random": "random task's supernet",
+    "multi": "supernet of several tasks",
+    "race": "race (the default)",
+    "nearest_straight": "nearest, no search",
+    "multi_straight": "several tasks, no search",
+    "random_cell": "random cell from scratch",
+    "resnet18": "fine-tuned ResNet18",
+}
+_STARTS = ("cold_closed_form", "nearest", "farthest", "random", "multi", "race")
+_SIDES = ("nearest", "multi", "race")
+NEVER, UNKNOWN = "never", "-"
+
+
+def write(found: Mapping[str, Any], *, picture: str) -> str:
+    """The whole document in Markdown; `picture` is the file of the curves beside it."""
+    parts = [
+        _opening(found),
+        "## In short\n\n" + "\n".join(f"- {line}" for line in conclusions(found)),
+        f"![Accuracy of the supernets over time]({picture})",
+        _searches(found),
+        _models(found),
+        _distance(found),
+        _targets(found),
+        _costs(found),
+        _limits(found),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _opening(found: Mapping[str, Any]) -> str:
+    own, machine = found["settings"], found["machine"]
+    return f"""# Does a head start pay?
+
+Written by `make bench-transfer` from its figures alone. Scale **{found["scale"]}**:
+{len(found["targets"])} targets of a suite of {own["suite_tasks"]} tasks, {own["seeds"]} seeds;
+images of {own["side"]}x{own["side"]} pixels, C={own["channels"]}, {own["layers"]} layers, at most
+{own["images"]} train images (half of them move weights in a search) and {own["tested"]} test
+images, batches of {own["batch_size"]}; searches of {own["epochs"]} epochs, retraining of
+{own["retrain_epochs"]}. Machine: {machine["cores"]} {machine["processor"]} cores, computing on
+{machine["device"]}, one thread for each arm, PyTorch {machine["torch"]}.
+
+No source has seen the target: single sources are other tasks; for supernets of several tasks the
+suite is dealt into {own["folds"]} folds by a hash of the names, and a target starts from the
+supernet trained on the other folds. Everything is compared with a **cold** start with a random
+head that had the best of the learning rates {_listed(own["cold_rates"])} by validation accuracy
+and paid for that one only; warm starts had {own["warm_rate"]:g}, the cold one with a closed-form
+head {own["cold_closed_form_rate"]:g}. Seconds are {_clock(own)}; ranking and racing are in them,
+pretraining is not (it is listed below).
+
+Speed-ups are cold's seconds over the arm's until 95 % or 100 % of the best validation accuracy
+that the cold search ever has. An arm that never gets there counts as 0 in medians. Brackets are
+95 % bootstrap intervals: targets are resampled, then seeds."""
+
+
+def _clock(settings: Mapping[str, Any]) -> str:
+    return "CPU seconds of one thread" if settings["device"] == "cpu" else "wall-clock seconds"
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def conclusions(found: Mapping[str, Any]) -> Iterator[str]:
+    """What the intervals allow to be said of each start, and what they do not."""
+    for policy in _present(found, _STARTS):
+        own = found["overall"][policy]
+        yield (
+            f"{NAMES[policy]}: {_speed(own)} {_accuracy(own)} Ahead of cold on average over its "
+            f"search in {percent(own['positive_fraction'])} of the runs; model not clearly worse "
+            f"than cold's in {percent(own['not_worse_fraction'])}."
+        )
+    yield _correlated(found["distance_gain_spearman"])
+    if found["missing"]:
+        yield f"Not finished, and in no figure: {len(found['missing'])} arms."
+
+
+def _speed(own: Mapping[str, Any]) -> str:
+    value, bounds = own["median_speedup_95"], own["speedup_95_interval"]
+    told = f"95 % of cold's best after {times(value)} {bracket(bounds, times)}"
+    if value == 0:
+        return f"**most runs never reach 95 % of cold's best** {bracket(bounds, times)}."
+    if bounds is None:
+        return f"{told}: too few targets to tell."
+    if bounds[0] > 1:
+        return f"**faster**: {told}."
+    if bounds[1] < 1:
+        return f"**slower**: {told}."
+    return f"**no speed-up shown**: {told}."
+
+
+def _accuracy(own: Mapping[str, Any]) -> str:
+    value, bounds = own["mean_retrained_difference"], own["retrained_difference_interval"]
+    told = f"{points(value)} points {bracket(bounds, points)}"
+    if bounds is None:
+        return f"Retrained model {told}: too few targets to tell."
+    if bounds[0] > 0:
+        return f"Retrained model **better**: {told}."
+    if bounds[1] < 0:
+        return f"Retrained model **worse**: {told}."
+    return f"Retrained model **neither better nor worse**: {told}."
+
+
+def _correlated(found: Mapping[str, Any]) -> str:
+    value, bounds = found["within_target"], found["within_target_interval"]
+    if value is None or bounds is None:
+        return "Distance and gain: too few targets to tell."
+    told = f"Spearman's correlation {value:+.2f} {bracket(bounds, signed)}"
+    if bounds[1] < 0:
+        return f"**Nearer sources gain more**: {told}."
+    if bounds[0] > 0:
+        return f"**Nearer sources gain less**: {told}."
+    return f"**It is not shown that nearer sources gain more**: {told}."
+
+
+def _searches(found: Mapping[str, Any]) -> str:
+    head = (
+        "start", "runs", "to 95 %", "to 100 %", "to 95 % in epochs", "never 95 %", "ahead, points",
+        "ahead in runs", "supernet, test", "overhead",
+    )  # fmt: skip
+    body = [
+        (
+            NAMES[policy],
+            str(own["pairs"]),
+            f"{times(own['median_speedup_95'])} {bracket(own['speedup_95_interval'], times)}",
+            f"{times(own['median_speedup_100'])} {bracket(own['speedup_100_interval'], times)}",
+            times(own["median_epoch_speedup_95"]),
+            percent(own["never_95"]),
+            f"{points(own['mean_ahead_seconds'])} "
+            f"{bracket(own['ahead_seconds_interval'], points)}",
+            percent(own["positive_fraction"]),
+            f"{points(own['mean_supernet_difference'])} "
+            f"{bracket(own['supernet_difference_interval'], points)}",
+            percent(own["overhead_fraction"]),
+        )
+        for policy in _present(found, _STARTS)
+        for own in [found["overall"][policy]]
+    ]
+    won = ", ".join(f"{NAMES.get(arm, 'second nearest')} {count}" for arm, count in
+                    sorted(found["race_winners"].items()))  # fmt: skip
+    return f"""## Searching
+
+Medians of cold's time over the arm's; "ahead" is the mean difference of validation accuracies
+over the cold search's seconds; "supernet, test" the mean difference of test accuracies when the
+search is over; overhead the share of ranking and racing in all seconds until the model is
+retrained. In epochs the start counts as a quarter.
+
+{table(head, body)}
+
+Who won the race: {won or "nobody yet"}."""
+
+
+def _models(found: Mapping[str, Any]) -> str:
+    head = (
+        "start", "retrained, test", "difference to cold", "median", "at least cold's",
+        "not clearly worse", "as good as cold's model after", "seconds in all",
+    )  # fmt: skip
+    everyone = _present(found, NAMES)
+    body = [
+        (
+            NAMES[policy],
+            f"{100 * own['mean_retrained_test']:.1f}",
+            f"{points(own['mean_retrained_difference'])} "
+            f"{bracket(own['retrained_difference_interval'], points)}",
+            points(own["median_retrained_difference"]),
+            percent(own["at_least_fraction"]),
+            percent(own["not_worse_fraction"]),
+            f"{times(own['median_model_speedup'])} "
+            f"{bracket(own['model_speedup_interval'], times)}",
+            f"{own['median_total_seconds']:.0f}",
+        )
+        for policy in everyone
+        for own in [found["overall"][policy]]
+    ]
+    gaps = [
+        (
+            NAMES[policy],
+            f"{100 * own['mean_supernet_test']:.1f}",
+            f"{points(-own['mean_discretisation_gap'])} "
+            f"{bracket(_negated(own['discretisation_gap_interval']), points)}",
+            f"{points(own['mean_chosen_over_random'])} "
+            f"{bracket(own['chosen_over_random_interval'], points)}",
+        )
+        for policy in everyone
+        for own in [found["overall"][policy]]
+        if "mean_discretisation_gap" in own
+    ]
+    lost = (
+        "start",
+        "supernet, test",
+        "derived cells, inherited weights",
+        "chosen over random cells",
+    )
+    absent = "" if "resnet18" in everyone else " No ResNet18 was run: its weights were not given."
+    return f"""## The model
+
+Test accuracies in per cent, differences in points. "Not clearly worse" allows two standard errors
+of the paired difference on the test images. "As good as cold's model after" is the median of
+cold's seconds from upload to its retrained model over the arm's to one as accurate on the test
+images, at whatever epoch of its retraining.{absent}
+
+{table(head, body)}
+
+What is lost when one cell is made of the mixture, before any retraining, and what choosing gains
+over random cells of equal size with weights of the same supernet:
+
+{table(lost, gaps)}"""
+
+
+def _distance(found: Mapping[str, Any]) -> str:
+    own = found["distance_gain_spearman"]
+    whole = UNKNOWN if own["value"] is None else f"{own['value']:+.2f}"
+    inner = UNKNOWN if own["within_target"] is None else f"{own['within_target']:+.2f}"
+    return f"""## Distance and gain
+
+Over the {own["pairs"]} starts from single sources (nearest, farthest, random), Spearman's
+correlation of OTDD with what the supernet was ahead of cold, by epochs:
+{whole} {bracket(own["interval"], signed)} over all;
+{inner} {bracket(own["within_target_interval"], signed)} with each target's own means taken off.
+Negative is what a ranking by distance hopes for."""
+
+
+def _targets(found: Mapping[str, Any]) -> str:
+    head = ["target", "domain", "nearest", "cold's model, test"]
+    head += [f"{NAMES[side]}: {what}" for side in _SIDES for what in ("to 95 %", "model, points")]
+    body = []
+    for target, own in found["targets"].items():
+        rows = own["rows"]
+        cells = [target, own["domain"], *_nearest(rows)]
+        for side in _SIDES:
+            mine = [row for row in rows if row["policy"] == side]
+            cells.append(times(median(r["ratio_95"] for r in mine)) if mine else UNKNOWN)
+            cells.append(
+                points(fmean(r["retrained_difference"] for r in mine)) if mine else UNKNOWN
+            )
+        body.append(cells)
+    return f"## By target\n\nMedians and means over the seeds.\n\n{table(head, body)}"
+
+
+def _nearest(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    source = next((row["source"] for row in rows if row["policy"] == "nearest"), UNKNOWN)
+    cold = [row["retrained_test"] for row in rows if row["policy"] == "cold"]
+    return source, f"{100 * fmean(cold):.1f}" if cold else UNKNOWN
+
+
+def _costs(found: Mapping[str, Any]) -> str:
+    own, settings = found["pretraining"], found["settings"]
+    single, shared = own["mean_single_seconds"], own["mean_shared_seconds"]
+    return f"""## What the sources cost
+
+Not in any figure above. {own["single_supernets"]} supernets of one task
+({settings["source_epochs"]} epochs on at most {settings["source_images"]} images):
+{_seconds(single)} each. {own["shared_supernets"]} of several tasks
+({settings["rounds"] * settings["steps"]} steps with {settings["paths"]} paths beside the mixture):
+{_seconds(shared)} each. In all {own["total_seconds"] / 60:.0f} minutes, paid once. One source
+serves all seeds of its targets: seeds differ in images, splits and draws, not in the source's
+training."""
+
+
+def _limits(found: Mapping[str, Any]) -> str:
+    settings = found["settings"]
+    return f"""## What this does not show
+
+Networks, tasks and trainings of this scale are small; nothing here says what happens at another.
+Cells are chosen by `{settings["selection"]}` from fewer candidates than the product scores by
+default. The harness sets no learning rate by looking at these tasks, but the product's defaults
+were found on some of them. Validation images move the alphas of every arm alike; test images
+decide nothing. The targets of one suite are no sample of what users have."""
+
+
+def _present(found: Mapping[str, Any], names: Sequence[str] | Mapping[str, str]) -> list[str]:
+    return [name for name in names if name in found["overall"]]
+
+
+def _negated(bounds: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if bounds is None else (-bounds[1], -bounds[0])
+
+
+def _seconds(value: float | None) -> str:
+    return "no seconds" if value is None else f"{value:.0f} seconds"
+
+
+def times(value: float) -> str:
+    """A speed-up; 0 is never."""
+    return NEVER if value == 0 else f"x{value:.2f}"
+
+
+def points(value: float) -> str:
+    """A difference of shares."""
+    return f"{100 * value:+.1f}"
+
+
+def percent(value: float) -> str:
+    """A share."""
+    return f"{100 * value:.0f} %"
+
+
+def signed(value: float) -> str:
+    """A correlation."""
+    return f"{value:+.2f}"
+
+
+def bracket(bounds: Sequence[float] | None, spelled: Any) -> str:
+    """An interval, or that there is none."""
+    return "[no interval]" if bounds is None else f"[{spelled(bounds[0])}, {spelled(bounds[1])}]"
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """In Markdown."""
+    rows = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

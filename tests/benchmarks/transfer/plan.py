@@ -1,0 +1,191 @@
+"""Units of work, what each needs first, and several processes that finish them one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from core.nas.warm_start import Head
+from tests.benchmarks.transfer import arms, contest, controls, distances, pretraining
+from tests.benchmarks.transfer.arms import COLD, Start
+from tests.benchmarks.transfer.settings import Bench
+from tests.benchmarks.transfer.tasks import deal, single_sources
+
+DISTANCES = "distances"
+_RANDOM_HEAD: Head = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Something to measure: where its result is written, and which results must be there."""
+
+    name: str
+    kind: str
+    measure: Callable[[Bench], dict[str, Any]]
+    needs: tuple[str, ...] = ()
+
+
+def first() -> Unit:
+    """What decides which sources are needed."""
+    return Unit(DISTANCES, DISTANCES, distances.measure)
+
+
+def of_targets(bench: Bench, targets: Sequence[str], seeds: int) -> list[Unit]:
+    """All other units: those of the sources that are needed, then those of the targets."""
+    sources, measured = dict[str, Unit](), list[Unit]()
+    for seed in range(seeds):
+        for target in targets:
+            units = supernets(bench, target, seed)
+            for unit in units.values():
+                sources.setdefault(unit, _source(unit))
+            measured += _of_target(bench, target, seed, units)
+    return [*sources.values(), *measured]
+
+
+def supernets(bench: Bench, target: str, seed: int) -> dict[str, str]:
+    """The unit of the supernet that each warm arm begins from."""
+    order = bench.result(DISTANCES)["tasks"][target]["order"]
+    single = single_sources(target, seed, order)
+    fold = deal(bench.domains, bench.scale.folds)[target]
+    found = {arm: f"sources/{task}" for arm, task in single.items()}
+    return found | {"multi": f"shared/fold-{fold}"}
+
+
+def arm_unit(target: str, seed: int, arm: str) -> str:
+    """Where an arm's result lies."""
+    return f"targets/{target}/{seed}/{arm}"
+
+
+def resnet_arm(bench: Bench) -> str | None:
+    """The arm of the ResNet18: other weights are another arm."""
+    if bench.resnet18 is None:
+        return None
+    return f"resnet18-{hashlib.sha256(bench.resnet18.read_bytes()).hexdigest()[:12]}"
+
+
+def _source(unit: str) -> Unit:
+    kind, name = unit.split("/")
+    if kind == "sources":
+        return Unit(unit, kind, partial(pretraining.alone, task=name))
+    return Unit(unit, kind, partial(pretraining.together, fold=int(name.removeprefix("fold-"))))
+
+
+def _of_target(bench: Bench, target: str, seed: int, units: Mapping[str, str]) -> Iterator[Unit]:
+    at = partial(arm_unit, target, seed)
+    on: dict[str, Any] = {"name": target, "seed": seed}
+
+    def searching(arm: str, start: Start) -> Unit:
+        needs = () if start.unit is None else (start.unit,)
+        return Unit(at(arm), arm, partial(arms.run, start=start, **on), needs)
+
+    yield searching("cold", Start(head=_RANDOM_HEAD, rates=bench.scale.cold_rates))
+    yield searching(contest.COLD, COLD)
+    for arm in ("nearest", "farthest", "random", "multi"):
+        yield searching(arm, Start(units[arm]))
+    for arm in ("nearest", "multi"):
+        yield searching(f"{arm}_straight", Start(units[arm], searches=False))
+    running = {arm: units[arm] for arm in ("nearest", "second", "multi") if arm in units}
+    yield Unit(
+        at("race"),
+        "race",
+        partial(contest.run, contestants={**running, contest.COLD: None}, **on),
+        tuple(running.values()),
+    )
+    if "second" in units:
+        chosen = partial(contest.runner_up, unit=units["second"], race_unit=at("race"), **on)
+        yield Unit(at("second"), "second", chosen, (at("race"), units["second"]))
+    control = partial(controls.random_cell, cold_unit=at("cold"), **on)
+    yield Unit(at("random_cell"), "random_cell", control, (at("cold"),))
+    if (resnet := resnet_arm(bench)) is not None:
+        yield Unit(at(resnet), "resnet18", partial(controls.fine_tuned, **on))
+
+
+def work(bench: Bench, units: Sequence[Unit], jobs: int) -> list[str]:
+    """Finish the units that are not finished; those that failed, and what needs them, by name."""
+    progress = _Progress(bench, units, jobs)
+    waiting = [unit for unit in units if bench.result(unit.name) is None]
+    failed = list[str]()
+    running: dict[Future[float], Unit] = {}
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that begin now
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_alone) as pool:
+        while waiting or running:
+            for unit in _ready(bench, waiting, jobs - len(running)):
+                waiting.remove(unit)
+                running[pool.submit(_finish, bench, unit)] = unit
+            if not running:
+                failed += [unit.name for unit in waiting]
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                unit = running.pop(future)
+                error = future.exception()
+                if error is None:
+                    progress.finished(unit, future.result(), waiting)
+                else:
+                    failed.append(unit.name)
+                    print(f"FAILED {unit.name}", flush=True)
+                    traceback.print_exception(error)
+    return failed
+
+
+def _alone() -> None:
+    torch.set_num_threads(1)
+
+
+def _finish(bench: Bench, unit: Unit) -> float:
+    began = time.perf_counter()
+    bench.keep(unit.name, unit.measure(bench))
+    return time.perf_counter() - began
+
+
+def _ready(bench: Bench, waiting: Sequence[Unit], places: int) -> list[Unit]:
+    found = list[Unit]()
+    for unit in waiting:
+        if len(found) == places:
+            break
+        if all(bench.result(need) is not None for need in unit.needs):
+            found.append(unit)
+    return found
+
+
+@dataclass(slots=True)
+class _Progress:
+    bench: Bench
+    units: Sequence[Unit]
+    jobs: int
+    took: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        done = 0
+        for unit in self.units:
+            result = self.bench.result(unit.name)
+            if result is not None:
+                done += 1
+                self.took[unit.kind].append(result.get("wall", 0.0))
+        print(f"{len(self.units)} units, {done} of them finished earlier", flush=True)
+
+    def finished(self, unit: Unit, seconds: float, waiting: Sequence[Unit]) -> None:
+        """Say so, and about how long the rest takes: as long as its kind took so far."""
+        self.took[unit.kind].append(seconds)
+        typical = fmean(each for several in self.took.values() for each in several)
+        left = sum(
+            fmean(self.took[each.kind]) if self.took.get(each.kind) else typical
+            for each in waiting
+        )
+        done = sum(map(len, self.took.values()))
+        print(
+            f"[{done}/{len(self.units)}] {unit.name}: {seconds:.0f} s; "
+            f"about {left / self.jobs / 60:.0f} min left",
+            flush=True,
+        )
