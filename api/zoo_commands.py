@@ -6,7 +6,7 @@ from uuid import UUID
 
 import typer
 
-from api import remote, terminal
+from api import remote, terminal, zoo_building
 from api.remote import Json, Refused, Remote, path_of
 from api.web import words
 from core.data import bundle as files
@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 
 ADDRESS = "/v1/supernets:import"
+
+app.command("build")(zoo_building.build)
 
 
 def registered() -> None:

@@ -1,0 +1,124 @@
+"""`headstart zoo build`: a folder of archives in, one supernet trained on all of them out."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api import remote, terminal
+from api.remote import Json, Refused, Remote, path_of
+from core.data import bundle as files
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+TOLD = frozenset({"licence", "source"})
+
+
+def build(
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="Archives, one a dataset.")
+    ],
+    out: Annotated[Path, typer.Option(help="The bundle to write.", dir_okay=False)],
+    name: Annotated[str, typer.Option(help="What to call the supernet.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="May be repeated: take these archives alone.")
+    ] = None,
+    about: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help='JSON by archive: {"NAME": {"licence": "...", "source": "..."}}.',
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the training.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="Batches of a round.")] = 100,
+    paths: Annotated[int, typer.Option(min=0, help="Sub-networks that learn beside.")] = 2,
+    channels: Annotated[int, typer.Option(help="Width of the supernet.")] = 8,
+    layers: Annotated[int, typer.Option(help="Its cells.")] = 4,
+    resolution: Annotated[int, typer.Option(help="Side of its images in pixels.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Of its weights, at first.")] = 0.05,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+) -> None:
+    """Train a supernet on all archives of a folder at once, through the service, as a file."""
+    archives = _archives(folder, only)
+    told = _told(about)
+    with remote.connect() as http:
+        server = Remote(http)
+        datasets = [_uploaded(server, called, path) for called, path in archives.items()]
+        first, *others = (each["id"] for each in datasets)
+        body = {
+            "dataset_id": first,
+            "others": others,
+            "name": name,
+            "space": {"channels": channels, "layers": layers, "resolution": resolution},
+            "training": {"epochs": rounds, "seed": seed},
+            "learning_rate": learning_rate,
+            "steps": steps,
+            "paths": paths,
+        }
+        job = terminal.watch(server, server.post(path_of("supernets"), body))
+        supernet = job["result"]["supernet_id"]
+        with tempfile.TemporaryDirectory(prefix="headstart-") as scratch:
+            made = Path(scratch) / "made"
+            server.download(path_of("supernets", supernet, "bundle"), made)
+            _write(out, made, told)
+    terminal.out.print(f"supernet {supernet}")
+    terminal.out.print(str(out), markup=False)
+
+
+def _archives(folder: Path, only: list[str] | None) -> dict[str, Path]:
+    """The folder's archives by their names without suffix."""
+    found = {
+        path.name.removesuffix(suffix): path
+        for path in sorted(folder.iterdir())
+        for suffix in ARCHIVES
+        if path.name.endswith(suffix)
+    }
+    missing = sorted(set(only or ()) - set(found))
+    if missing:
+        raise Refused(f"{folder} has no archive '{missing[0]}'.", code="not_found")
+    chosen = {name: path for name, path in found.items() if not only or name in only}
+    if len(chosen) < 2:
+        message = f"{folder} has {len(chosen)} archives; a supernet of several takes two or more."
+        raise Refused(message, code="too_few")
+    return chosen
+
+
+def _told(about: Path | None) -> Mapping[str, Any]:
+    if about is None:
+        return {}
+    try:
+        told = json.loads(about.read_text())
+        fit = all(set(each) <= TOLD for each in told.values())
+    except (ValueError, AttributeError, TypeError) as error:
+        raise Refused(f"{about} is not JSON by archive: {error}.", code="unreadable") from error
+    if not fit:
+        message = f"{about}: each archive has a licence, a source, and nothing else."
+        raise Refused(message, code="unreadable")
+    return dict(told)
+
+
+def _uploaded(server: Remote, name: str, path: Path) -> Json:
+    with terminal.sending(path.stat().st_size) as bar:
+        task = bar.task_ids[0]
+        dataset = server.upload(path, name=name, sent=lambda size: bar.advance(task, size))
+    terminal.out.print(f"dataset {dataset['id']} {name}", markup=False)
+    return dataset
+
+
+def _write(out: Path, made: Path, told: Mapping[str, Any]) -> None:
+    """The bundle with what is known of its datasets' licences."""
+    manifest = files.read(made).manifest
+    datasets = [each | told.get(each["name"], {}) for each in manifest.lineage["datasets"]]
+    lineage = {**manifest.lineage, "datasets": datasets}
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        files.write(partial, made, replace(manifest, lineage=lineage))
+        files.read(partial)  # what was told must be fit to be read, too
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
