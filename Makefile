@@ -3,16 +3,16 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo serve test check bench bench-ot bench-search clean
+.PHONY: help install demo serve test check bench bench-ot bench-search bench-transfer clean
 
 BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
 # Those that measure on a suite of tasks run only when SUITE names its folder.
-ON_SUITE := bench_embedders bench_retrain bench_robust bench_selection
+ON_SUITE := bench_embedders bench_retrain bench_robust bench_selection bench_transfer
 BENCHMARKS := $(filter-out $(ON_SUITE),$(sort $(basename $(notdir $(wildcard tests/benchmarks/bench_*.py)))))
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/.all ## Install everything, development tools included (again: installs nothing)
 
@@ -44,6 +44,12 @@ bench-ot: .venv/.all ## Time the distance engine, against REFERENCE=checkout of 
 bench-search: .venv/.all ## Time a search step, against REFERENCE=checkout of quark0/darts; SUITE=folder: robustness
 	@$(if $(REFERENCE),REFERENCE="$(REFERENCE)") $(BIN)/python -m tests.benchmarks.bench_search
 	@$(if $(SUITE),$(BIN)/python -m tests.benchmarks.bench_robust "$(SUITE)")
+
+bench-transfer: .venv/.all ## Measure what a head start gives on SUITE=folder, SCALE=tiny|small|full; goes on where it was
+	@$(if $(SUITE),,echo "SUITE=folder of TASK.zip archives is needed"; exit 1)
+	@$(BIN)/python -m tests.benchmarks.bench_transfer "$(SUITE)" --scale $(or $(SCALE),tiny) \
+	  --seeds $(or $(SEEDS),3) $(if $(JOBS),--jobs $(JOBS)) $(if $(TARGETS),--targets $(TARGETS)) \
+	  $(if $(RESNET18),--resnet18 "$(RESNET18)") $(if $(DOCUMENT),--document "$(DOCUMENT)")
 
 clean: ## Remove the environment, caches and build outputs (never var/, where data lives)
 	@rm -rf .venv build *.egg-info .coverage .coverage.* htmlcov

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
@@ -22,6 +23,7 @@ NAMES: Mapping[str, str] = {
 _STARTS = ("cold_closed_form", "nearest", "farthest", "random", "multi", "race")
 _SIDES = ("nearest", "multi", "race")
 NEVER, UNKNOWN = "never", "-"
+WIDTH = 160
 
 
 def write(found: Mapping[str, Any], *, picture: str) -> str:
@@ -42,27 +44,27 @@ def write(found: Mapping[str, Any], *, picture: str) -> str:
 
 def _opening(found: Mapping[str, Any]) -> str:
     own, machine = found["settings"], found["machine"]
-    return f"""# Does a head start pay?
-
-Written by `make bench-transfer` from its figures alone. Scale **{found["scale"]}**:
-{len(found["targets"])} targets of a suite of {own["suite_tasks"]} tasks, {own["seeds"]} seeds;
-images of {own["side"]}x{own["side"]} pixels, C={own["channels"]}, {own["layers"]} layers, at most
-{own["images"]} train images (half of them move weights in a search) and {own["tested"]} test
-images, batches of {own["batch_size"]}; searches of {own["epochs"]} epochs, retraining of
-{own["retrain_epochs"]}. Machine: {machine["cores"]} {machine["processor"]} cores, computing on
-{machine["device"]}, one thread for each arm, PyTorch {machine["torch"]}.
-
-No source has seen the target: single sources are other tasks; for supernets of several tasks the
-suite is dealt into {own["folds"]} folds by a hash of the names, and a target starts from the
-supernet trained on the other folds. Everything is compared with a **cold** start with a random
-head that had the best of the learning rates {_listed(own["cold_rates"])} by validation accuracy
-and paid for that one only; warm starts had {own["warm_rate"]:g}, the cold one with a closed-form
-head {own["cold_closed_form_rate"]:g}. Seconds are {_clock(own)}; ranking and racing are in them,
-pretraining is not (it is listed below).
-
-Speed-ups are cold's seconds over the arm's until 95 % or 100 % of the best validation accuracy
-that the cold search ever has. An arm that never gets there counts as 0 in medians. Brackets are
-95 % bootstrap intervals: targets are resampled, then seeds."""
+    return "# Does a head start pay?\n\n" + filled(
+        f"""Written by `make bench-transfer` from its figures alone. Scale **{found["scale"]}**:
+        {len(found["targets"])} targets of a suite of {own["suite_tasks"]} tasks, {own["seeds"]}
+        seed(s); images of {own["side"]}x{own["side"]} pixels, C={own["channels"]},
+        {own["layers"]} layers, at most {own["images"]} train images (half of them move weights in
+        a search) and {own["tested"]} test images, batches of {own["batch_size"]}; searches of
+        {own["epochs"]} epochs and retraining of {own["retrain_epochs"]}. The machine has
+        {machine["cores"]} {machine["processor"]} cores and computed on {machine["device"]}, one
+        thread for each arm, with PyTorch {machine["torch"]}.""",
+        f"""No source has seen the target: single sources are other tasks; for supernets of several
+        tasks the suite is dealt into {own["folds"]} folds by a hash of the names, and a target
+        starts from the supernet trained on the other folds. Everything is compared with a **cold**
+        start with a random head that had the best of the learning rates
+        {_listed(own["cold_rates"])} by validation accuracy and paid for that one only; warm starts
+        had {own["warm_rate"]:g}, the cold one with a closed-form head
+        {own["cold_closed_form_rate"]:g}, as in the product. Seconds are {_clock(own)}; ranking and
+        racing are in them, pretraining is not (it is listed below).""",
+        """Speed-ups are cold's seconds over the arm's until 95 % or 100 % of the best validation
+        accuracy that the cold search ever has. An arm that never gets there counts as 0 in
+        medians. Brackets are 95 % bootstrap intervals: targets are resampled, then seeds.""",
+    )
 
 
 def _clock(settings: Mapping[str, Any]) -> str:
@@ -89,7 +91,7 @@ def conclusions(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _speed(own: Mapping[str, Any]) -> str:
     value, bounds = own["median_speedup_95"], own["speedup_95_interval"]
-    told = f"95 % of cold's best after {times(value)} {bracket(bounds, times)}"
+    told = f"speed-up to 95 % of cold's best {times(value)} {bracket(bounds, times)}"
     if value == 0:
         return f"**most runs never reach 95 % of cold's best** {bracket(bounds, times)}."
     if bounds is None:
@@ -110,7 +112,7 @@ def _accuracy(own: Mapping[str, Any]) -> str:
         return f"Retrained model **better**: {told}."
     if bounds[1] < 0:
         return f"Retrained model **worse**: {told}."
-    return f"Retrained model **neither better nor worse**: {told}."
+    return f"No difference of the retrained models shown: {told}."
 
 
 def _correlated(found: Mapping[str, Any]) -> str:
@@ -150,16 +152,15 @@ def _searches(found: Mapping[str, Any]) -> str:
     ]
     won = ", ".join(f"{NAMES.get(arm, 'second nearest')} {count}" for arm, count in
                     sorted(found["race_winners"].items()))  # fmt: skip
-    return f"""## Searching
-
-Medians of cold's time over the arm's; "ahead" is the mean difference of validation accuracies
-over the cold search's seconds; "supernet, test" the mean difference of test accuracies when the
-search is over; overhead the share of ranking and racing in all seconds until the model is
-retrained. In epochs the start counts as a quarter.
-
-{table(head, body)}
-
-Who won the race: {won or "nobody yet"}."""
+    told = filled(
+        """Medians of cold's time over the arm's; "ahead" is the mean difference of validation
+        accuracies over the cold search's seconds, in which an arm knows nothing before it has
+        started; "supernet, test" the mean difference of test accuracies when the search is over;
+        overhead the share of ranking and racing in all seconds until the model is retrained. In
+        epochs the start counts as a quarter."""
+    )
+    won = won or "nobody yet"
+    return f"## Searching\n\n{told}\n\n{table(head, body)}\n\nWho won the race: {won}."
 
 
 def _models(found: Mapping[str, Any]) -> str:
@@ -204,32 +205,33 @@ def _models(found: Mapping[str, Any]) -> str:
         "chosen over random cells",
     )
     absent = "" if "resnet18" in everyone else " No ResNet18 was run: its weights were not given."
-    return f"""## The model
-
-Test accuracies in per cent, differences in points. "Not clearly worse" allows two standard errors
-of the paired difference on the test images. "As good as cold's model after" is the median of
-cold's seconds from upload to its retrained model over the arm's to one as accurate on the test
-images, at whatever epoch of its retraining.{absent}
-
-{table(head, body)}
-
-What is lost when one cell is made of the mixture, before any retraining, and what choosing gains
-over random cells of equal size with weights of the same supernet:
-
-{table(lost, gaps)}"""
+    told = filled(
+        f"""Test accuracies in per cent, differences in points. "Not clearly worse" allows two
+        standard errors of the paired difference on the test images. "As good as cold's model
+        after" is the median of cold's seconds from upload to its retrained model over the arm's to
+        one as accurate on the test images, at whatever epoch of its retraining. The random cell
+        has as many seconds as the cold start in all, for training alone.{absent}"""
+    )
+    also = filled(
+        """What is lost when one cell is made of the mixture, before any retraining (its head is
+        solved anew, so it may gain), and what choosing gains over random cells of equal size with
+        weights of the same supernet:"""
+    )
+    return f"## The model\n\n{told}\n\n{table(head, body)}\n\n{also}\n\n{table(lost, gaps)}"
 
 
 def _distance(found: Mapping[str, Any]) -> str:
     own = found["distance_gain_spearman"]
     whole = UNKNOWN if own["value"] is None else f"{own['value']:+.2f}"
     inner = UNKNOWN if own["within_target"] is None else f"{own['within_target']:+.2f}"
-    return f"""## Distance and gain
-
-Over the {own["pairs"]} starts from single sources (nearest, farthest, random), Spearman's
-correlation of OTDD with what the supernet was ahead of cold, by epochs:
-{whole} {bracket(own["interval"], signed)} over all;
-{inner} {bracket(own["within_target_interval"], signed)} with each target's own means taken off.
-Negative is what a ranking by distance hopes for."""
+    told = filled(
+        f"""Over the {own["pairs"]} starts from single sources (nearest, farthest, random),
+        Spearman's correlation of OTDD with what the supernet was ahead of cold, by epochs: {whole}
+        {bracket(own["interval"], signed)} over all, and {inner}
+        {bracket(own["within_target_interval"], signed)} with each target's own means taken off.
+        Negative is what a ranking by distance hopes for."""
+    )
+    return f"## Distance and gain\n\n{told}"
 
 
 def _targets(found: Mapping[str, Any]) -> str:
@@ -258,26 +260,29 @@ def _nearest(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
 def _costs(found: Mapping[str, Any]) -> str:
     own, settings = found["pretraining"], found["settings"]
     single, shared = own["mean_single_seconds"], own["mean_shared_seconds"]
-    return f"""## What the sources cost
-
-Not in any figure above. {own["single_supernets"]} supernets of one task
-({settings["source_epochs"]} epochs on at most {settings["source_images"]} images):
-{_seconds(single)} each. {own["shared_supernets"]} of several tasks
-({settings["rounds"] * settings["steps"]} steps with {settings["paths"]} paths beside the mixture):
-{_seconds(shared)} each. In all {own["total_seconds"] / 60:.0f} minutes, paid once. One source
-serves all seeds of its targets: seeds differ in images, splits and draws, not in the source's
-training."""
+    told = filled(
+        f"""Not in any figure above. {own["single_supernets"]} supernets of one task
+        ({settings["source_epochs"]} epochs on at most {settings["source_images"]} images):
+        {_seconds(single)} each. {own["shared_supernets"]} of several tasks
+        ({settings["rounds"] * settings["steps"]} steps with {settings["paths"]} paths beside the
+        mixture): {_seconds(shared)} each. In all {own["total_seconds"] / 60:.0f} minutes, paid
+        once. One source serves all seeds of its targets: seeds differ in images, splits and draws,
+        not in the source's training."""
+    )
+    return f"## What the sources cost\n\n{told}"
 
 
 def _limits(found: Mapping[str, Any]) -> str:
     settings = found["settings"]
-    return f"""## What this does not show
-
-Networks, tasks and trainings of this scale are small; nothing here says what happens at another.
-Cells are chosen by `{settings["selection"]}` from fewer candidates than the product scores by
-default. The harness sets no learning rate by looking at these tasks, but the product's defaults
-were found on some of them. Validation images move the alphas of every arm alike; test images
-decide nothing. The targets of one suite are no sample of what users have."""
+    told = filled(
+        f"""Networks, tasks and trainings are of this scale; nothing here says what happens at
+        another. Cells are chosen by `{settings["selection"]}` from fewer candidates than the
+        product scores by default. The harness sets no learning rate by looking at these tasks, but
+        the product's defaults were found on some of them. Validation images move the alphas of
+        every arm alike; test images decide nothing. The targets of one suite are no sample of what
+        users have."""
+    )
+    return f"## What this does not show\n\n{told}"
 
 
 def _present(found: Mapping[str, Any], names: Sequence[str] | Mapping[str, str]) -> list[str]:
@@ -315,6 +320,15 @@ def signed(value: float) -> str:
 def bracket(bounds: Sequence[float] | None, spelled: Any) -> str:
     """An interval, or that there is none."""
     return "[no interval]" if bounds is None else f"[{spelled(bounds[0])}, {spelled(bounds[1])}]"
+
+
+def filled(*paragraphs: str) -> str:
+    """Paragraphs broken at the same width, whatever was put into them."""
+    whole = (" ".join(each.split()) for each in paragraphs)
+    return "\n\n".join(
+        textwrap.fill(each, WIDTH, break_long_words=False, break_on_hyphens=False)
+        for each in whole
+    )
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
