@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
-from scipy.stats import spearmanr
+import numpy as np
+from scipy.stats import rankdata
 
 _T = TypeVar("_T")
 DRAWS = 2000
@@ -71,8 +72,8 @@ def spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
     """Spearman's rank correlation; None where one side does not vary."""
     if len({first for first, _ in pairs}) < 2 or len({second for _, second in pairs}) < 2:
         return None
-    value = float(spearmanr([p[0] for p in pairs], [p[1] for p in pairs]).statistic)
-    return value if math.isfinite(value) else None
+    ranks = [rankdata([pair[side] for pair in pairs]) for side in (0, 1)]
+    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def held(times: Sequence[float], values: Sequence[float], at: float, before: float) -> float:
