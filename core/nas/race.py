@@ -4,7 +4,9 @@ Contestants are supernets and a cold start. Jamieson & Talwalkar 2016 (arXiv 150
 3) drop the worse half after every rung and double the rungs' length; Li et al. 2018 (Hyperband,
 arXiv 1603.06560) bound the cost of the whole. Here the first rung takes no gradient step, and
 what is compared are answers to the same images: a paired difference has a far smaller standard
-error than two accuracies. A warm contestant only wins if it is better than cold beyond noise.
+error than two accuracies. A warm contestant only wins if it is better than cold beyond noise, and
+noise is more than which images were drawn: random weights are a draw too, and untrained nets
+differ by more than images explain. So cold enters in several draws, see `standings.bound`.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ FEWEST, MOST = 256, 4096  # images of a half that the first rung looks at, where
 _PER_CLASS = 8  # and no fewer of each class, on average
 # In epochs of search: a start with its head on all images; measuring one before its first step.
 _ENTRY, _MEASURING = 0.25, 0.25
+DRAWS = 5  # of a cold start's weights in the first rung; the first is the one that searches
 _FIRST_SHARE = 0.5  # of the budget, at most, is for the first rung
-_TRAIN_STREAM, _VALID_STREAM = 40, 41  # of `epoch_generator`
+_TRAIN_STREAM, _VALID_STREAM, _DRAW_STREAM = 40, 41, 42  # of `epoch_generator`
 _BATCH = 256
 
 
@@ -128,7 +131,7 @@ class _Field:
 
     def first(self, contestants: Sequence[Contestant], budget: float) -> Rung:
         """Everyone loaded and compared before any step."""
-        share = budget / (_ENTRY * max(1, len(contestants)))
+        share = budget / (_ENTRY * max(1, sum(DRAWS if each.cold else 1 for each in contestants)))
         trials, sizes = [], (0, 0)
         for each in contestants:
             started, trial = self.clock(), Trial(each.name, each.cold)
@@ -137,12 +140,15 @@ class _Field:
                 entry = each.enter()
                 train, valid = self._sampled(entry, share)
                 trial.hits = _answers(entry, train, valid, self.method)
+                if each.cold:
+                    trial.draws = self._draws(trial.hits, entry, train, valid)
             except ValueError as error:
                 trial.failed = str(error)
             else:
                 self._accept(each.name, entry)
                 sizes = len(train), len(valid)
                 cost = _ENTRY * sum(sizes) / (len(entry.train) + len(entry.valid))
+                cost *= max(1, len(trial.draws))
             trial.seconds = self.clock() - started
             trials.append(trial)
             self._pay(cost)
@@ -162,6 +168,14 @@ class _Field:
             self._pay(cost)
         entry = self.entries[alive[0].name]
         return Rung(epochs, len(entry.train), len(entry.valid), judge(trials))
+
+    def _draws(
+        self, first: Tensor, entry: Entry, train: LabelledImages, valid: LabelledImages
+    ) -> tuple[float, ...]:
+        others = (
+            _answers(entry, train, valid, self.method, draw=draw) for draw in range(1, DRAWS)
+        )
+        return tuple(float(hits.double().mean()) for hits in (first, *others))
 
     def _runner(self, name: str) -> _Runner:
         if name not in self._runners:
@@ -201,7 +215,7 @@ class _Runner:
             entry.train,
             entry.valid,
             head=head,
-            generator=torch.Generator().manual_seed(config.seed),
+            generator=_of_search(config.seed),
             batch_size=config.batch_size,
         )
         self.state = SearchState(supernet, methods.create(method, supernet))
@@ -216,15 +230,19 @@ class _Runner:
         return _right(self.state.supernet, self.entry.valid)
 
 
-def _answers(entry: Entry, train: LabelledImages, valid: LabelledImages, method: str) -> Tensor:
+def _answers(
+    entry: Entry, train: LabelledImages, valid: LabelledImages, method: str, *, draw: int = 0
+) -> Tensor:
     """Whether each validation answer is right before any step, the head solved on `train`."""
+    seed = entry.config.seed
+    generator = epoch_generator(seed, draw, _DRAW_STREAM) if draw else _of_search(seed)
     supernet = begin(
         entry.origin,
         train.classes,
         train,
         valid,
         head="random",
-        generator=torch.Generator().manual_seed(entry.config.seed),
+        generator=generator,
         batch_size=_BATCH,
     )
     methods.create(method, supernet)  # refuses a space that it cannot search
@@ -238,6 +256,11 @@ def _answers(entry: Entry, train: LabelledImages, valid: LabelledImages, method:
     )
     scores = features.double() @ solution.weight.t() + solution.bias
     return scores.argmax(dim=1) == valid.labels
+
+
+def _of_search(seed: int) -> torch.Generator:
+    """What the search itself will draw its weights by."""
+    return torch.Generator().manual_seed(seed)
 
 
 @torch.no_grad()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 from torch import Tensor
 
 _CLEAR = 2.0  # standard errors of a paired difference that are more than noise
+# Student's t that is exceeded once in forty, as two standard errors are, by degrees of freedom.
+_STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Standing:
         behind_error: Standard error of that paired difference.
         seconds: Wall clock of this rung.
         out: Why it does not go on; None while it does.
+        draws: Accuracies of a cold start's draws, its own first; empty where there is one.
+        bound: What another draw would hardly pass; None where there is one draw.
     """
 
     name: str
@@ -34,6 +39,8 @@ class Standing:
     behind_error: float | None
     seconds: float
     out: str | None = None
+    draws: tuple[float, ...] = ()
+    bound: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,7 @@ class Trial:
     seconds: float = 0.0
     hits: Tensor | None = None
     failed: str | None = None
+    draws: tuple[float, ...] = ()  # accuracies of the same start with other random weights
 
 
 def judge(trials: Sequence[Trial]) -> tuple[Standing, ...]:
@@ -93,7 +101,8 @@ def judge(trials: Sequence[Trial]) -> tuple[Standing, ...]:
 def _clearly_better(others: Sequence[Trial], trial: Trial) -> str | None:
     for other in others:
         difference, error = _difference(other, trial)
-        if difference > _CLEAR * error:
+        least = bound(trial.draws)
+        if difference > _CLEAR * error and (least is None or _accuracy(other) > least):
             points, noise = 100 * difference, 100 * error
             return f"{points:.1f} \N{PLUS-MINUS SIGN} {noise:.1f} points behind {other.name}"
     return None
@@ -106,7 +115,16 @@ def _standing(trial: Trial, leader: Trial, out: str | None) -> Standing:
     error = math.sqrt(accuracy * (1 - accuracy) / len(trial.hits))
     behind, behind_error = _difference(leader, trial)
     return Standing(
-        trial.name, trial.cold, accuracy, error, behind, behind_error, trial.seconds, out
+        trial.name,
+        trial.cold,
+        accuracy,
+        error,
+        behind,
+        behind_error,
+        trial.seconds,
+        out,
+        draws=trial.draws,
+        bound=bound(trial.draws),
     )
 
 
@@ -159,3 +177,21 @@ def paired(first: Tensor, second: Tensor) -> tuple[float, float]:
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     gained = only_first - only_second
     return gained / n, math.sqrt(only_first + only_second - gained**2 / n) / n
+
+
+def bound(draws: Sequence[float]) -> float | None:
+    """What one more draw would pass once in forty times, by the others.
+
+    The upper end of the prediction interval of a normal sample, ``m + t s sqrt(1 + 1 / n)`` with
+    Student's t of ``n - 1`` degrees of freedom: an untrained net above it is not to be expected.
+
+    Args:
+        draws: Accuracies, two to eight.
+
+    Returns:
+        None for fewer than two: nothing is known of how draws differ.
+    """
+    n = len(draws)
+    if n < 2:
+        return None
+    return fmean(draws) + _STUDENT[n - 1] * stdev(draws) * math.sqrt(1 + 1 / n)

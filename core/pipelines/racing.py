@@ -159,6 +159,8 @@ def _told(rung: Rung, standing: Standing) -> dict[str, Any]:
         "behind_standard_error": standing.behind_error,
         "seconds": standing.seconds,
         "out": standing.out,
+        "draws": list(standing.draws),
+        "bound": standing.bound,
     }
 
 

@@ -14,7 +14,7 @@ from core.nas.images import LabelledImages
 from core.nas.race import Contestant, Entry
 from core.nas.search import SearchConfig, SearchState
 from core.nas.space import Space
-from core.nas.standings import Rung, Trial, judge, paired, verdict
+from core.nas.standings import Rung, Trial, bound, judge, paired, verdict
 from core.nas.supernet import Supernet
 from core.nas.warm_start import Source, begin
 
@@ -159,6 +159,7 @@ def test_a_big_target_is_sampled_and_a_small_one_is_not(
     space: Space, digits: LabelledImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(race, "FEWEST", 100)
+    monkeypatch.setattr(race, "DRAWS", 1)
     halves = digits.halves(0)
     field = [contestant("cold", space, halves)]
     (rung,) = run(field, budget=FEW)
@@ -210,6 +211,32 @@ def test_cold_goes_only_when_it_is_beaten_beyond_noise() -> None:
     (rung,) = [Rung(0, 100, 100, judge(trials(right, 93, cold=90)))]
     assert verdict([rung]).name == "cold"
     assert verdict([rung]).reason == "no source is better than a cold start beyond noise"
+
+
+def test_cold_is_beaten_only_above_what_another_draw_might_reach() -> None:
+    draws = (0.80, 0.84, 0.88)
+    # Mean .84, deviation .04; 4.303 is Student's t of two degrees of freedom.
+    assert bound(draws) == pytest.approx(0.84 + 4.303 * 0.04 * (4 / 3) ** 0.5, abs=1e-4)
+    assert bound((0.8,)) is None
+    found = trials(lambda count: right(count, 1000), 950, cold=800)
+    assert alive(found) == ["warm 0"]
+    found[-1].draws = draws  # the images tell them apart, the draws do not
+    assert alive(found) == ["warm 0", "cold"]
+    assert verdict([Rung(0, 1, 1, judge(found))]).name == "cold"
+    found = trials(lambda count: right(count, 1000), 800, cold=950)
+    found[-1].draws = draws  # a cold start that is better has nothing to prove
+    assert alive(found) == ["cold"]
+
+
+def test_a_cold_start_is_drawn_several_times(space: Space, halves: Halves) -> None:
+    paid: list[float] = []
+    field = [contestant("cold", space, halves)]
+    ((standing,), (again,)) = (run(field, heard=paid.append)[0].standings for _ in range(2))
+    assert len(set(standing.draws)) > 1
+    assert len(standing.draws) == race.DRAWS
+    assert standing.draws[0] == standing.accuracy
+    assert standing == again
+    assert paid == [race.DRAWS * 0.25] * 2  # all images, a quarter of an epoch each
 
 
 def test_no_more_than_half_go_on_and_cold_has_a_seat() -> None:

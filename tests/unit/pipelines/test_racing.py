@@ -27,7 +27,7 @@ from tests.unit.pipelines.conftest import World
 EMBEDDER = "oriented-energy@1"
 SPACE = SpaceSpec(channels=2, layers=3, nodes=2, resolution=16)
 # At 8 pixels the finest stripes are gone: a cold start can hardly see what is to be told apart.
-BLIND = SpaceSpec(channels=2, layers=3, nodes=1, resolution=8)
+BLIND = SpaceSpec(channels=2, layers=3, nodes=1, resolution=8, cells="s2")
 Register = Callable[..., Dataset]
 
 
@@ -98,7 +98,7 @@ def history(outcome: SearchOutcome) -> list[dict[str, object]]:
 def test_the_winners_search_is_that_of_the_named_supernet(
     world: World, registered: Register, source: Source, tmp_path: Path
 ) -> None:
-    target = registered("target", classes=5)
+    target = registered("target", classes=6)
     inputs = inputs_of(target, source)
     missing = replace(point(inputs), id=SupernetId(uuid4()), name="gone", key="default/nothing")
     shared = replace(inputs, shared=(missing,))
@@ -141,7 +141,7 @@ def test_the_winners_search_is_that_of_the_named_supernet(
 def test_a_race_that_was_killed_is_run_again_to_the_same_end(
     world: World, registered: Register, source: Source
 ) -> None:
-    inputs = inputs_of(registered("target", classes=5), source)
+    inputs = inputs_of(registered("target", classes=6), source)
     killed = apart(world, "killed", stop_after=1)
     with pytest.raises(Stopped):
         search_architecture.run(inputs, killed)
