@@ -41,11 +41,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scale", choices=SCALES, default="tiny")
     parser.add_argument("--targets", nargs="+", default=[], help="instead of the scale's own")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, help="by default one a core, or one on a GPU")
     parser.add_argument("--resnet18", type=Path, help="ImageNet weights, a safetensors file")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--document", type=Path, help="where the report goes")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.jobs is None:
+        given.jobs = (os.cpu_count() or 1) if given.device == "cpu" else 1
+    return given
 
 
 def main() -> None:
@@ -59,7 +62,7 @@ def main() -> None:
     print(f"{bench.folder}: {len(targets)} targets, {given.seeds} seeds: {', '.join(targets)}")
     if given.resnet18 is None:
         print("the arm of a fine-tuned ResNet18 is left out: no weights were given")
-    failed = plan.work(bench, [plan.first()], 1)
+    failed = plan.work(bench, plan.of_distances(bench, targets), given.jobs)
     if not failed:
         failed = plan.work(bench, plan.of_targets(bench, targets, given.seeds), given.jobs)
         write(bench, targets, given)

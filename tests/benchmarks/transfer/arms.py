@@ -5,7 +5,6 @@ Everything after the start is the same for all arms, and as the product does it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -98,18 +97,17 @@ def run(bench: Bench, name: str, seed: int, start: Start) -> dict[str, Any]:
     With several rates the best by validation accuracy at the end goes on, and only its seconds
     are counted: that flatters the cold start, which all others are compared with.
     """
-    began, on = time.perf_counter(), target(bench, name, seed)
+    on = target(bench, name, seed)
     tried = [searched(bench, on, start, rate) for rate in start.rates]
     best = max(tried, key=lambda each: each.best)
     if best.state is None:
         raise Diverged(f"{name}: every search diverged, at rates {start.rates}")
-    found = _modelled(bench, on, best)
+    found = _modelled(bench, on, best.state, best.curve.seconds[-1])
     return found | {
         "source": start.unit,
         "rate": best.rate,
         "rates": {str(each.rate): each.best for each in tried},
         "search": best.curve.to_dict(),
-        "wall": time.perf_counter() - began,
     }
 
 
@@ -150,17 +148,16 @@ def timed(items: Iterator[_T], clock: Callable[[], float]) -> Iterator[tuple[_T,
         yield item, clock() - began
 
 
-def _modelled(bench: Bench, on: Target, best: Searched) -> dict[str, Any]:
-    state, clock, spec = best.state, bench.clock, bench.spec(on.seed)
-    if state is None:
-        raise Diverged(f"{on.name}: the search diverged")
+def _modelled(bench: Bench, on: Target, state: SearchState, spent: float) -> dict[str, Any]:
+    """From the searched supernet to a model; `spent` are the seconds of the search."""
+    clock, spec = bench.clock, bench.spec(on.seed)
     began = clock()
     genotype = chosen(bench, on, state)
     selected = clock()
     derived = derivation.derive(state.supernet, genotype, on.images, on.test, spec)
     ready = clock()
     seconds = {
-        "search": best.curve.seconds[-1],
+        "search": spent,
         "select": selected - began,
         "derive": ready - selected,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -28,7 +27,7 @@ def run(
     """
     for unit in filter(None, contestants.values()):
         pretraining.require_unseen(bench, unit, name)  # or it would only lose the race
-    began, on = time.perf_counter(), arms.target(bench, name, seed)
+    on = arms.target(bench, name, seed)
     started = bench.clock()
     rungs = list(
         race.run(
@@ -49,7 +48,6 @@ def run(
         "reason": verdict.reason,
         "race_seconds": bench.clock() - started,
         "rungs": [asdict(each) for each in rungs],
-        "wall": time.perf_counter() - began,
     }
 
 
@@ -57,7 +55,7 @@ def runner_up(bench: Bench, name: str, seed: int, unit: str, race_unit: str) -> 
     """The arm of the second nearest source: only where the race chose it, which no other arm
     begins from."""
     if bench.result(race_unit)["winner"] != "second":
-        return {"skipped": "the race did not choose it", "wall": 0.0}
+        return {"skipped": "the race did not choose it"}
     return arms.run(bench, name, seed, Start(unit))
 
 

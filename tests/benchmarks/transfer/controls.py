@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ _FEATURES = 512
 
 def random_cell(bench: Bench, name: str, seed: int, cold_unit: str) -> dict[str, Any]:
     """A random cell as large as the cold start's, from scratch, for all that arm's seconds."""
-    began, on = time.perf_counter(), arms.target(bench, name, seed)
+    on = arms.target(bench, name, seed)
     cold = bench.result(cold_unit)
     like = Genotype.from_json(cold["genotype"])
     (genotype,) = random_cells(bench.space, on.images.classes, like, seed, count=1)
@@ -52,7 +51,6 @@ def random_cell(bench: Bench, name: str, seed: int, cold_unit: str) -> dict[str,
         "retrain": curve,
         "retrained": arms.final(state.result(), on, bench.scale.batch_size),
         "seconds": {"retrain": curve["seconds"][-1]},
-        "wall": time.perf_counter() - began,
     }
 
 
@@ -76,7 +74,7 @@ def fine_tuned(bench: Bench, name: str, seed: int) -> dict[str, Any]:
     """All layers trained on, for as many epochs as a retraining has."""
     if bench.resnet18 is None:
         raise ValueError("resnet18: its weights were not given")
-    began, on = time.perf_counter(), arms.target(bench, name, seed)
+    on = arms.target(bench, name, seed)
     model = FineTuned(bench.resnet18, on.images.classes, bilevel.generator(seed))
     model.to(bench.device)
     train, valid = on.images.split(derivation.RETRAIN_SHARE, seed)
@@ -100,5 +98,4 @@ def fine_tuned(bench: Bench, name: str, seed: int) -> dict[str, Any]:
         "retrain": curve.to_dict() | {"test": tests},
         "retrained": arms.final(model, on, bench.scale.batch_size),
         "seconds": {"retrain": spent},
-        "wall": time.perf_counter() - began,
     }

@@ -12,7 +12,7 @@ import torch
 
 from core.nas.standings import paired
 from tests.benchmarks.transfer.contest import COLD
-from tests.benchmarks.transfer.plan import DISTANCES, arm_unit, resnet_arm
+from tests.benchmarks.transfer.plan import arm_unit, distance_unit, resnet_arm
 from tests.benchmarks.transfer.resampling import mean_held, ratio
 from tests.benchmarks.transfer.settings import Bench
 
@@ -66,16 +66,16 @@ class Row:
 
 def rows(bench: Bench, targets: Sequence[str], seeds: int) -> Iterator[Row]:
     """All rows whose units are finished, cold's own among them."""
-    ranked = bench.result(DISTANCES)["tasks"]
     for target in targets:
+        ranked = bench.result(distance_unit(target))
         for seed in range(seeds):
             records = _records(bench, target, seed)
             cold = records.get("cold")
             if cold is None:
                 continue
-            order = dict(zip(ranked[target]["order"], ranked[target]["distances"], strict=True))
+            order = dict(zip(ranked["order"], ranked["distances"], strict=True))
             for policy, record in records.items():
-                lead = _lead(policy, record, ranked[target])
+                lead = _lead(policy, record, ranked)
                 yield _row((target, seed, policy), record, cold, lead, order)
 
 
@@ -180,7 +180,7 @@ def searched_curves(bench: Bench, target: str, seeds: int) -> dict[str, list[dic
     """By policy the supernets' curves, one for each seed, with what to hold them against: the
     seconds of the whole cold search and the best accuracy of it."""
     found = dict[str, list[dict[str, Any]]]()
-    ranked = bench.result(DISTANCES)["tasks"][target]
+    ranked = bench.result(distance_unit(target))
     for seed in range(seeds):
         records = _records(bench, target, seed)
         if "cold" not in records:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -218,10 +219,16 @@ class Bench:
 
     def keep(self, unit: str, result: Mapping[str, Any]) -> None:
         """Write a unit's result, all of it or nothing."""
-        path = self.folder / f"{unit}.json"
+        with self.writing(f"{unit}.json") as path:
+            path.write_text(json.dumps(result))
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A path to write to, which becomes that file when all is written."""
+        path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(result))
+        yield partial
         partial.replace(path)
 
 

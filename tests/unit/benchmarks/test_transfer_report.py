@@ -53,17 +53,14 @@ def made(folder: Path) -> Bench:
     suite = folder / "suite"
     suite.mkdir()
     bench = Bench(write_suite(suite, NAMES), folder / "results", SCALES["tiny"], "cpu")
-    tasks = dict[str, dict[str, Any]]()
-    for name in NAMES:
-        others = [other for other in NAMES if other != name]
-        distances = [1.0, 2.0, 3.0]
-        tasks[name] = {
-            "order": others, "distances": distances, "embed_seconds": 1.5, "rank_seconds": 0.5
-        }  # fmt: skip
-        bench.keep(f"sources/{name}", {"tasks": [name], "seconds": 10.0})
-    bench.keep(plan.DISTANCES, {"tasks": tasks})
     for target in TARGETS:
-        _arms(bench, target, tasks[target]["order"])
+        order = [other for other in NAMES if other != target]
+        ranking = {"order": order, "distances": [1.0, 2.0, 3.0]}
+        seconds = {"embed_seconds": 1.5, "rank_seconds": 0.5}
+        bench.keep(plan.distance_unit(target), ranking | seconds)
+        _arms(bench, target, order)
+    for name in NAMES:
+        bench.keep(f"sources/{name}", {"tasks": [name], "seconds": 10.0})
     return bench
 
 
