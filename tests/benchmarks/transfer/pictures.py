@@ -34,7 +34,7 @@ def _drawn(curves: Mapping[str, Curves], title: str) -> str:
     return draw_curves(
         [_series(policy, curves[policy]) for policy in _SHOWN if curves.get(policy)],
         title=title,
-        x_label="seconds, as a share of the cold search's, ranking and racing paid",
+        x_label="per cent of the cold search's seconds, ranking and racing paid",
         y_label="share of cold's best accuracy",
     )
 
@@ -42,7 +42,7 @@ def _drawn(curves: Mapping[str, Curves], title: str) -> str:
 def _series(policy: str, curves: Curves) -> Series:
     xs = [place / _POINTS for place in range(_POINTS + 1)]
     ys = [fmean(_at(curve, x) for curve in curves) for x in xs]
-    return Series(policy.replace("_", " "), xs, ys)
+    return Series(policy.replace("_", " "), [100 * x for x in xs], ys)
 
 
 def _at(curve: Mapping[str, Any], share: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import traceback
@@ -22,7 +21,7 @@ from core.nas.warm_start import Head
 from core.pipelines import bilevel
 from tests.benchmarks.transfer import arms, contest, controls, distances, pretraining
 from tests.benchmarks.transfer.arms import COLD, Start
-from tests.benchmarks.transfer.settings import Bench
+from tests.benchmarks.transfer.settings import Bench, checksum
 from tests.benchmarks.transfer.tasks import deal, single_sources
 
 _RANDOM_HEAD: Head = "random"
@@ -85,7 +84,7 @@ def resnet_arm(bench: Bench) -> str | None:
     """The arm of the ResNet18: other weights are another arm."""
     if bench.resnet18 is None:
         return None
-    return f"resnet18-{hashlib.sha256(bench.resnet18.read_bytes()).hexdigest()[:12]}"
+    return f"resnet18-{checksum(bench.resnet18)[:12]}"
 
 
 def _source(unit: str) -> Unit:

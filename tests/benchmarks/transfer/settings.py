@@ -162,7 +162,7 @@ class Bench:
     @property
     def folder(self) -> Path:
         """Where results gather."""
-        decided = [self.settings, *(_checksum(self.suite / f"{n}.zip") for n in self.domains)]
+        decided = [self.settings, *(checksum(self.suite / f"{n}.zip") for n in self.domains)]
         digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
         return self.root / self.scale.name / digest[:12]
 
@@ -233,7 +233,8 @@ class Bench:
 
 
 @cache
-def _checksum(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """SHA-256 of a file that does not change while this runs."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
