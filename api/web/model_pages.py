@@ -9,6 +9,7 @@ from starlette.responses import Response
 from api.deps import SessionDep
 from api.web import (
     charts,
+    choice_rows,
     metrics,
     model_rows,
     neighbour_charts,
@@ -49,6 +50,9 @@ def show(model_id: UUID, session: SessionDep) -> Response:
         started=metrics.label(search),
         accuracies=metrics.accuracies(model),
         cells=charts.cells(model),
+        candidates=choice_rows.candidates(model.metrics),
+        scored=choice_rows.count(model.metrics),
+        trade_offs=choice_rows.trade_offs(model.metrics),
         training=charts.training(model),
         confusion=charts.confusion(model, dataset),
         ranking=ranking,

@@ -215,6 +215,7 @@ def test_a_result_page_sets_cold_beside_warm(browser: httpx.Client, container: C
         {"arms": [], "best_arm": 3},
         {"arms": [{"history": [{"epoch": 1}, 7, {"valid_accuracy": "high"}]}], "best_arm": 0},
         {"retrained": {"confusion": [[1], "x", None]}, "supernet": [], "flops": True},
+        {"selection": {"candidates": [7, {"accuracy": []}], "trade_offs": [{"latency": "?"}]}},
     ],
 )
 def test_odd_metrics_leave_a_whole_page(
@@ -225,6 +226,40 @@ def test_odd_metrics_leave_a_whole_page(
     answer = browser.get(f"/models/{model.id}")
     assert answer.status_code == 200
     assert answer.text.rstrip().endswith("</html>")
+
+
+def test_a_result_page_shows_what_the_cells_were_chosen_from(
+    browser: httpx.Client, container: Container
+) -> None:
+    scored = [
+        {"origin": "sample", "accuracy": 0.71, "loss": 0.912, "parameters": 30_100},
+        {"origin": "magnitude", "accuracy": 0.68, "loss": 1.004, "parameters": 28_000},
+    ]
+    traded = [
+        {"accuracy": 0.71, "parameters": 30_100.0, "latency": 0.00123},
+        {"accuracy": 0.66, "parameters": 12_000.0, "latency": None},
+    ]
+    chosen = {"by": "best-of", "candidates": scored, "trade_offs": traded}
+    _, model = scenes.finished(
+        container, scenes.dataset(container), metrics=scenes.METRICS | {"selection": chosen}
+    )
+    page = browser.get(f"/models/{model.id}").text
+    assert "2 pairs of cells were scored" in page
+    assert page.index("71.0 %") < page.index("68.0 %")
+    assert "30,100" in page
+    assert "Milliseconds" in page
+    assert "1.23" in page
+    assert "Multiply-adds" not in page.split("What accuracy costs")[1].split("</table>")[0]
+
+
+def test_one_candidate_is_no_choice(browser: httpx.Client, container: Container) -> None:
+    alone = {"by": "magnitude", "candidates": [{"origin": "magnitude"}], "trade_offs": []}
+    _, model = scenes.finished(
+        container, scenes.dataset(container), metrics=scenes.METRICS | {"selection": alone}
+    )
+    page = browser.get(f"/models/{model.id}").text
+    assert "chose from" not in page
+    assert "What accuracy costs" not in page
 
 
 def test_hostile_names_stay_text(browser: httpx.Client, container: Container) -> None:
