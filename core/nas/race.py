@@ -30,9 +30,8 @@ from core.nas.warm_start import Head, Source, begin
 FEWEST, MOST = 256, 4096  # images of a half that the first rung looks at, where there are so many
 _PER_CLASS = 8  # and no fewer of each class, on average
 # In epochs of search: a start with its head on all images; measuring one before its first step.
-_ENTRY, _MEASURING = 0.25, 0.25
+_ENTRY, _MEASURING = 0.35, 0.25
 DRAWS = 5  # of a cold start's weights in the first rung; the first is the one that searches
-_FIRST_SHARE = 0.5  # of the budget, at most, is for the first rung
 _TRAIN_STREAM, _VALID_STREAM, _DRAW_STREAM = 40, 41, 42  # of `epoch_generator`
 _BATCH = 256
 
@@ -97,7 +96,9 @@ def run(
         ValueError: contestants with other validation labels than the first's.
     """
     field = _Field(method=method, head=head, seed=seed, heard=heard, clock=clock)
-    first = field.first(contestants, budget * _FIRST_SHARE)
+    # Half is for the first rung; all of it, where the rest would not pay for a second of two.
+    pays = budget / 2 >= 2 * (1 + _ENTRY + _MEASURING)
+    first = field.first(contestants, budget / 2 if pays else budget)
     yield first
     alive, epochs, length = first.alive, 0, 1
     while len(alive) > 1:

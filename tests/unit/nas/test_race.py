@@ -164,7 +164,7 @@ def test_a_big_target_is_sampled_and_a_small_one_is_not(
     field = [contestant("cold", space, halves)]
     (rung,) = run(field, budget=FEW)
     assert (rung.train_images, rung.valid_images) == (100, 100)
-    (rung,) = run(field, budget=0.25)  # half of it, for one entry of a quarter of an epoch
+    (rung,) = run(field, budget=race._ENTRY / 2)
     assert rung.train_images == len(halves[0]) // 2
     (rung,) = run(field, budget=50.0)
     assert rung.valid_images == len(halves[1])
@@ -236,7 +236,7 @@ def test_a_cold_start_is_drawn_several_times(space: Space, halves: Halves) -> No
     assert len(standing.draws) == race.DRAWS
     assert standing.draws[0] == standing.accuracy
     assert standing == again
-    assert paid == [race.DRAWS * 0.25] * 2  # all images, a quarter of an epoch each
+    assert paid == pytest.approx([race.DRAWS * race._ENTRY] * 2)  # all images, by each draw
 
 
 def test_no_more_than_half_go_on_and_cold_has_a_seat() -> None:
