@@ -88,6 +88,8 @@ class TrainingBody(Body):
     method: Method = TRAINING.method
     guard: Flag = TRAINING.guard
     max_skips: Annotated[Whole, Field(ge=0, le=64)] = TRAINING.max_skips
+    paths: Annotated[Whole, Field(ge=0, le=64)] = TRAINING.paths
+    generalisation_gap: Annotated[Real, Field(ge=0, le=10)] = TRAINING.generalisation_gap
 
     def to_spec(self) -> Training:
         """As the domain says it."""
@@ -100,6 +102,8 @@ class TrainingBody(Body):
             method=self.method,
             guard=self.guard,
             max_skips=self.max_skips,
+            paths=self.paths,
+            generalisation_gap=self.generalisation_gap,
         )
 
 
@@ -166,7 +170,6 @@ class PretrainBody(Body):
     learning_rate: LearningRate = 0.05
     others: Annotated[tuple[UUID, ...], Field(max_length=MOST_DATASETS - 1)] = ()
     steps: Annotated[Whole, Field(ge=1, le=1_000_000)] = 100
-    paths: Annotated[Whole, Field(ge=0, le=64)] = 2
 
     def to_spec(self, embedder: str) -> PretrainSpec:
         """As the domain says it."""
@@ -179,7 +182,6 @@ class PretrainBody(Body):
             learning_rate=self.learning_rate,
             others=tuple(DatasetId(each) for each in self.others),
             steps=self.steps,
-            paths=self.paths,
         )
 
 

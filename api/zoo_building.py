@@ -55,10 +55,9 @@ def build(
             "others": others,
             "name": name,
             "space": {"channels": channels, "layers": layers, "resolution": resolution},
-            "training": {"epochs": rounds, "seed": seed},
+            "training": {"epochs": rounds, "seed": seed, "paths": paths},
             "learning_rate": learning_rate,
             "steps": steps,
-            "paths": paths,
         }
         job = terminal.watch(server, server.post(path_of("supernets"), body))
         supernet = job["result"]["supernet_id"]

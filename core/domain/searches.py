@@ -84,7 +84,8 @@ class Training:
     """The bilevel loop's settings (`core.nas.search.SearchConfig` says what each does).
 
     With the `guard` a search that collapses ends early, and a derived normal cell has at most
-    `max_skips` skip connections.
+    `max_skips` skip connections. `paths` sub-networks learn beside the mixture in every step;
+    `generalisation_gap` weighs the difference between both halves in what the alphas descend.
     """
 
     epochs: int = 20
@@ -95,6 +96,8 @@ class Training:
     method: Method = Method.DARTS
     guard: bool = True
     max_skips: int = 2
+    paths: int = 0
+    generalisation_gap: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,8 @@ class RankSpec:
 class PretrainSpec:
     """Train a supernet on one dataset, or on it and `others` at once, and register it.
 
-    With others an epoch is a round of `steps` batches, each of one of the datasets, and `paths`
-    sub-networks learn beside the mixture (`core.nas.several_datasets`).
+    With others an epoch is a round of `steps` batches, each of one of the datasets
+    (`core.nas.several_datasets`).
     """
 
     dataset_id: DatasetId
@@ -148,7 +151,6 @@ class PretrainSpec:
     learning_rate: float = 0.05
     others: tuple[DatasetId, ...] = ()
     steps: int = 100
-    paths: int = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,20 @@ from core.nas.loop import (
 )
 from core.nas.methods.base import Method
 from core.nas.optimisers import Adam, Optimiser
+from core.nas.paths import sandwich_loss
 from core.nas.ranks import ALONE, Ranks
+from core.nas.selection.variation import sample
 from core.nas.supernet import Supernet
 
 __all__ = ["Diverged", "EpochRecord", "SearchConfig", "SearchState", "run"]
 
-_ALPHA_LIMITS = {"alpha_learning_rate": (0.0, 10.0), "alpha_weight_decay": (0.0, 1.0)}
+_LIMITS = {
+    "alpha_learning_rate": (0.0, 10.0),
+    "alpha_weight_decay": (0.0, 1.0),
+    "generalisation_gap": (0.0, 10.0),
+    "paths": (0, 64),
+}
+_GENOTYPES = 6  # stream of `epoch_generator`, apart from the loop's and the methods' own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +46,11 @@ class SearchConfig(TrainingConfig):
     Args:
         alpha_learning_rate: Of Adam on the architecture parameters.
         alpha_weight_decay: On the architecture parameters.
+        generalisation_gap: Coefficient of the gap between both halves' losses in what the alphas
+            descend (UNAS, Vahdat et al. 2020; the paper's 0.5); 0 leaves it out.
+        paths: Sub-networks, drawn by the alphas, that learn from the mixture in every weight step
+            (`core.nas.paths.sandwich_loss`), so that what is derived inherits weights of its own
+            worth; none with partial channels.
         guard: Watches for collapse and convergence, and ends the search early; None to not.
 
     Raises:
@@ -46,12 +59,14 @@ class SearchConfig(TrainingConfig):
 
     alpha_learning_rate: float = 3e-4
     alpha_weight_decay: float = 1e-3
+    generalisation_gap: float = 0.0
+    paths: int = 0
     guard: GuardConfig | None = None
 
     def __post_init__(self) -> None:
         # The zero-argument super() does not survive slots=True.
         TrainingConfig.__post_init__(self)
-        check_limits(self, _ALPHA_LIMITS)
+        check_limits(self, _LIMITS)
 
 
 class SearchState(TrainingState):
@@ -154,10 +169,14 @@ def run(
 
     Raises:
         Diverged: a loss is not finite.
+        ValueError: a generalisation gap for a method with gradients of its own.
     """
     if state.guard.stopped:
         return
     method = state.method
+    if config.generalisation_gap and type(method).gradients is not Method.gradients:
+        raise ValueError(f"generalisation_gap: not for {method.name}, which looks a step ahead")
+    method.gap = config.generalisation_gap
     state.supernet.relaxation = method.relax
     for epoch in run_epochs(
         state,
@@ -208,7 +227,16 @@ def _step(
     def after() -> None:
         supernet.relaxation = method.relax
 
-    return Step(before=before, after=after)
+    if not config.paths or supernet.space.partial > 1:
+        return Step(before=before, after=after)
+    drawing = epoch_generator(config.seed, epoch, _GENOTYPES)
+
+    def loss(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        strengths = supernet.strengths(method.preference)
+        drawn = [sample(supernet.space, strengths, drawing) for _ in range(config.paths)]
+        return sandwich_loss(supernet, images, labels, drawn)
+
+    return Step(before=before, loss=loss, after=after)
 
 
 def _endless(

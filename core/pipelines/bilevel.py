@@ -45,6 +45,8 @@ def configure(training: Training, learning_rate: float) -> SearchConfig:
         weight_decay=training.weight_decay,
         alpha_learning_rate=training.alpha_learning_rate,
         seed=training.seed,
+        paths=training.paths,
+        generalisation_gap=training.generalisation_gap,
         guard=guard if training.guard else None,
     )
 

@@ -71,7 +71,7 @@ def configure(inputs: PretrainInputs) -> SharedConfig:
     return SharedConfig(
         epochs=spec.training.epochs,
         steps=spec.steps,
-        paths=spec.paths,
+        paths=spec.training.paths,
         batch_size=spec.training.batch_size,
         learning_rate=spec.learning_rate,
         learning_rate_min=min(1e-3, spec.learning_rate),

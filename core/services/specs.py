@@ -49,6 +49,7 @@ REAL = {
     "alpha_learning_rate": (0.0, 10.0),
     "retrain_learning_rate": (0.0, 10.0),
     "weight_decay": (0.0, 1.0),
+    "generalisation_gap": (0.0, 10.0),
     "drop_path": (0.0, 0.9),
     "auxiliary": (0.0, 10.0),
     "label_smoothing": (0.0, 0.99),
@@ -57,7 +58,15 @@ REAL = {
     "budget_seconds": (0.0, 1e7),
 }
 MAY_BE_ZERO = frozenset(
-    {"weight_decay", "drop_path", "auxiliary", "label_smoothing", "ema", "distillation"}
+    {
+        "weight_decay",
+        "generalisation_gap",
+        "drop_path",
+        "auxiliary",
+        "label_smoothing",
+        "ema",
+        "distillation",
+    }
 )
 
 
@@ -124,7 +133,7 @@ def _start(spec: SearchSpec) -> Iterator[Detail]:
 
 
 def _several(spec: PretrainSpec) -> Iterator[Detail]:
-    yield from _whole(spec, "", "steps", "paths")
+    yield from _whole(spec, "", "steps")
     if len({spec.dataset_id, *spec.others}) <= len(spec.others):
         yield _wrong("others", "Name every dataset once.")
     if len(spec.others) >= MOST_DATASETS:
@@ -153,8 +162,12 @@ def _loop(space: SpaceSpec, training: Training) -> Iterator[Detail]:
     except ValueError as error:  # says the field, its value and its range
         place, _, message = str(error).partition(": ")
         yield _wrong(place, f"Give another value: {message}.")
-    yield from _whole(training, "training.", "epochs", "batch_size", "seed", "max_skips")
-    yield from _real(training, "training.", "alpha_learning_rate", "weight_decay")
+    wholes = ("epochs", "batch_size", "seed", "max_skips", "paths")
+    yield from _whole(training, "training.", *wholes)
+    reals = ("alpha_learning_rate", "weight_decay", "generalisation_gap")
+    yield from _real(training, "training.", *reals)
+    if training.generalisation_gap and training.method is Method.DARTS_SECOND_ORDER:
+        yield _wrong("training.generalisation_gap", "It does not go with second order: give 0.")
 
 
 def _retraining(retraining: Retraining) -> Iterator[Detail]:

@@ -117,7 +117,7 @@ def _pretrained(session: Session, job: Job, outcome: PretrainOutcome) -> Result:
     trained_on = [datasets.get(session, each) for each in (spec.dataset_id, *spec.others)]
     settings = {**wire.dump(spec.training), "learning_rate": spec.learning_rate}
     if spec.others:
-        settings |= {"steps": spec.steps, "paths": spec.paths}
+        settings["steps"] = spec.steps
     training = {"seconds": outcome.seconds, "settings": settings}
     supernet, _ = supernets.register(
         session,

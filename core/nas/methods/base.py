@@ -8,6 +8,7 @@ from torch import Tensor
 
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.loop import TrainingConfig, gradients
+from core.nas.objectives import generalisation_gap
 from core.nas.optimisers import Momentum
 from core.nas.supernet import Supernet, softmax
 
@@ -33,6 +34,8 @@ class Method:
     Attributes:
         frozen: Share of the epochs, from the first, in which the alphas rest.
         progress: Share of the epochs that are over.
+        gap: Coefficient of the generalisation gap in what the alphas descend
+            (`core.nas.objectives.generalisation_gap`); 0 leaves it out.
         generator: Of this epoch, on the supernet's device: all that a method draws.
     """
 
@@ -42,6 +45,7 @@ class Method:
     def __init__(self, supernet: Supernet) -> None:
         self.supernet = supernet
         self.progress = 0.0
+        self.gap = 0.0
         self.generator = torch.Generator()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -83,10 +87,10 @@ class Method:
 
     def gradients(
         self,
-        train: Batch,  # noqa: ARG002  (for methods that look a step ahead)
+        train: Batch,
         valid: Batch,
         *,
-        descent: Momentum,  # noqa: ARG002
+        descent: Momentum,  # noqa: ARG002  (for methods that look a step ahead)
         config: TrainingConfig,  # noqa: ARG002
         rate: float,  # noqa: ARG002
     ) -> Gradients:
@@ -99,7 +103,10 @@ class Method:
             config: Its momentum and weight decay.
             rate: Its learning rate in this epoch.
         """
-        return gradients(self.loss(valid), self.supernet.alpha_parameters())
+        loss = self.loss(valid)
+        if self.gap:
+            loss = generalisation_gap(self.loss(train), loss, coefficient=self.gap)
+        return gradients(loss, self.supernet.alpha_parameters())
 
     def finish(self, valid: LabelledImages, config: TrainingConfig) -> None:
         """Called when an epoch is over and measured."""

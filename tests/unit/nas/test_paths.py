@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from core.nas.genotype import Genotype
 from core.nas.loop import gradients
 from core.nas.network import inherit
+from core.nas.optimisers import Momentum
 from core.nas.paths import Path, sandwich_loss
 from core.nas.selection.variation import uniform_sample
 from core.nas.space import Space
@@ -76,6 +77,26 @@ def test_paths_learn_the_mixtures_answers_and_do_not_move_them(
         sandwich_loss(supernet, images, labels, [])[0], [supernet.alphas()["normal"]]
     )
     torch.testing.assert_close(alphas, plain)
+
+
+def test_paths_come_nearer_to_the_mixture(space: Space, genotype: Genotype) -> None:
+    """Descending the sandwich brings a path's answers to the mixture's."""
+    generator = torch.Generator().manual_seed(6)
+    images = torch.randn(20, 1, 8, 8, generator=generator, dtype=torch.float64)
+    labels = torch.arange(20) % 5
+
+    def distance(genotypes: list[Genotype]) -> float:
+        supernet = drawn(space)
+        descent = Momentum(supernet.weight_parameters())
+        for _ in range(25):
+            loss, _ = sandwich_loss(supernet, images, labels, genotypes)
+            found = gradients(loss, descent.parameters)
+            descent.step(found, rate=0.05, momentum=0.9, weight_decay=0.0, clip=5.0)
+        answers = supernet(images).log_softmax(dim=1)
+        path = Path(supernet, genotype)(images).log_softmax(dim=1)
+        return F.kl_div(path, answers, log_target=True, reduction="batchmean").item()
+
+    assert distance([genotype]) < 0.3 * distance([])
 
 
 def test_partial_channels_have_no_paths(genotype: Genotype) -> None:

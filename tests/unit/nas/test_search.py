@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load, save
 
+from core.nas import methods
 from core.nas.derive import derive
 from core.nas.evaluate import evaluate
 from core.nas.images import LabelledImages
+from core.nas.loop import gradients
 from core.nas.search import Diverged, SearchConfig, SearchState, run
 from core.nas.space import Space
 from core.nas.supernet import Supernet
@@ -153,3 +157,45 @@ def test_evaluation_counts(halves: Halves, space: Space) -> None:
     assert result.per_class[7] is None
     with pytest.raises(ValueError, match="images"):
         evaluate(supernet, valid.take(torch.tensor([], dtype=torch.int64)), 5)
+
+
+def test_the_generalisation_gap_is_what_the_alphas_descend(space: Space, halves: Halves) -> None:
+    """The paper's loss: ``L_train + c |L_val - L_train|``."""
+    state = fresh(space)
+    state.method.gap = 0.5
+    batches = [next(half.batches(40)) for half in halves]
+    found = state.method.gradients(
+        *batches, descent=state.descent, config=CONFIG, rate=CONFIG.learning_rate
+    )
+    losses = [F.cross_entropy(state.supernet(images), labels) for images, labels in batches]
+    expected = gradients(
+        losses[0] + 0.5 * (losses[1] - losses[0]).abs(), state.supernet.alpha_parameters()
+    )
+    for got, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+    state.method.gap = 0.0
+    plain = state.method.gradients(*batches, descent=state.descent, config=CONFIG, rate=0.1)
+    assert any(not torch.equal(one, other) for one, other in zip(plain, found, strict=True))
+
+
+def test_methods_that_look_ahead_have_no_generalisation_gap(space: Space, halves: Halves) -> None:
+    supernet = fresh(space).supernet
+    state = SearchState(supernet, methods.create("darts-second-order", supernet))
+    config = SearchConfig(epochs=1, generalisation_gap=0.5)
+    with pytest.raises(ValueError, match="generalisation_gap"):
+        next(run(state, *halves, config))
+
+
+def test_paths_change_the_weights_and_a_resume_repeats_them(space: Space, halves: Halves) -> None:
+    config = replace(CONFIG, epochs=2, paths=1)
+    whole, saved = fresh(space), b""
+    for record in run(whole, *halves, config):
+        if record.epoch == 1:
+            saved = save(whole.tensors())
+    resumed = fresh(space)
+    resumed.load(load(saved))
+    list(run(resumed, *halves, config))
+    assert same(whole.tensors(), resumed.tensors())
+    alone = fresh(space)
+    list(run(alone, *halves, replace(config, paths=0)))
+    assert not same(whole.tensors(), alone.tensors())

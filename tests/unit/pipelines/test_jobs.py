@@ -99,8 +99,8 @@ def search_inputs(
 
 def several(world: World, *datasets: Dataset, **changes: Any) -> PretrainOutcome:
     spec = PretrainSpec(
-        datasets[0].id, "net", EMBEDDER, SPACE, TRAINING,
-        others=tuple(each.id for each in datasets[1:]), steps=3, paths=1,
+        datasets[0].id, "net", EMBEDDER, SPACE, replace(TRAINING, paths=1),
+        others=tuple(each.id for each in datasets[1:]), steps=3,
     )  # fmt: skip
     inputs = PretrainInputs(replace(spec, **changes), datasets[0], None, others=datasets[1:])
     return pretrain_supernet.run(inputs, world)
