@@ -49,7 +49,7 @@ def arm(search: Json, model: Json, *, cold_best: float, artifacts: Json) -> dict
         "seconds_retraining": metrics["seconds"]["retrain"],
         "learning_rate": chosen["learning_rate"],
         "head": search["spec"]["head"],
-        "source": search["start"].get("dataset_name"),
+        "source": search["start"].get("dataset_name") or search["start"].get("supernet_name"),
         "genotype": model["genotype"],
         "artifacts": dict(artifacts),
     }
@@ -63,7 +63,12 @@ def tables(result: Json) -> RenderableType:
     pretraining = ", ".join(f"{k} {v:.1f} s" for k, v in result["pretraining_seconds"].items())
     parts += [
         Text(),
-        Text(f"Pretraining, paid once and listed apart: {pretraining}. Seed {result['seed']}."),
+        Text(
+            f"Pretraining, paid once and listed apart: {pretraining}. Seed {result['seed']}."
+            if pretraining
+            else "Nothing was pretrained here: a supernet of other datasets comes with the "
+            f"package (`headstart zoo list`). Seed {result['seed']}."
+        ),
         Text(
             "Epochs and seconds are to a validation accuracy: 95 % and 100 % of the best that "
             "cold reached. Epoch 0 is the start itself, before any gradient step; a dash means "

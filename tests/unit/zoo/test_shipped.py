@@ -16,6 +16,11 @@ from core.zoo import shipped
 from tests.unit.data.bundle_files import encoded
 
 
+@pytest.fixture(autouse=True)
+def _as_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HEADSTART_ZOO")
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with two good bundles, a broken one and a file that is none."""
