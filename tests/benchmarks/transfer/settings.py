@@ -19,6 +19,7 @@ from core.domain.searches import COLD_RATES, WARM_RATES, SearchSpec, Training
 from core.nas.images import LabelledImages
 from core.nas.space import Space
 from core.pipelines.bilevel import INPUT_CHANNELS
+from core.services import wire
 from tests.benchmarks.suite import domains, read_labelled
 
 # Results of another version of the harness are not taken for this one's.
@@ -156,6 +157,7 @@ class Bench:
             "cold_closed_form_rate": COLD_RATES[0],
             "warm_rate": WARM_RATES[0],
             "device": self.device.partition(":")[0],
+            "request": wire.dump(self.spec(0)),
             "version": _VERSION,
         }
 
