@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -103,8 +104,16 @@ def soften(alphas: Tensor, retention: float) -> Tensor:
     return retention * centred
 
 
-def _load(supernet: Supernet, state: dict[str, Tensor]) -> None:
-    own = supernet.state_dict()
+def check(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Refuse a source's tensors that do not fit a supernet of its space; heads are ignored.
+
+    Args:
+        own: The tensors of such a supernet by name.
+        state: Those of the source.
+
+    Raises:
+        ValueError: a tensor that is missing, unknown, of another shape or not finite.
+    """
     names = {name for name in own if not name.startswith("classifier.")}
     given = {name for name in state if not name.startswith("classifier.")}
     if names != given:
@@ -118,4 +127,9 @@ def _load(supernet: Supernet, state: dict[str, Tensor]) -> None:
             )
         if state[name].is_floating_point() and not bool(state[name].isfinite().all()):
             raise ValueError(f"source: tensor {name!r} is not finite")
-    supernet.load_state_dict({name: state[name] for name in names}, strict=False)
+
+
+def _load(supernet: Supernet, state: dict[str, Tensor]) -> None:
+    check(supernet.state_dict(), state)
+    trunk = {name: each for name, each in state.items() if not name.startswith("classifier.")}
+    supernet.load_state_dict(trunk, strict=False)
