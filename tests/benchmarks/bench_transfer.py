@@ -84,4 +84,7 @@ def write(bench: Bench, targets: tuple[str, ...], given: argparse.Namespace) -> 
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped; another start goes on from here")
