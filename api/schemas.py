@@ -200,7 +200,7 @@ class SearchBody(Body):
     retrain_epochs: Annotated[Whole, Field(ge=1, le=10_000)] = 20
     retrain_learning_rate: LearningRate = 0.025
     retraining: RetrainingBody = RetrainingBody()
-    selection: Selection = Selection.BEST_OF
+    selection: Selection = Selection.MAGNITUDE
     objectives: Annotated[tuple[Objective, ...], Field(max_length=3)] = ()
 
     @model_validator(mode="after")

@@ -171,7 +171,7 @@ class SearchSpec:
     retrain_epochs: int = 20
     retrain_learning_rate: float = 0.025
     retraining: Retraining = field(default_factory=Retraining)
-    selection: Selection = Selection.BEST_OF
+    selection: Selection = Selection.MAGNITUDE
     objectives: tuple[Objective, ...] = ()
 
     def rates(self, *, warm: bool) -> tuple[float, ...]:
