@@ -7,7 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from core.config import Settings
+from core.data import bundle
 from core.db.sessions import Sessions
+from core.domain.supernets import LineageKind
 from core.embedded import embedded
 from core.errors import Unavailable
 from core.services import supernets
@@ -101,3 +103,27 @@ def test_a_fresh_installation_starts_warm(tmp_path: Path) -> None:
     for _ in range(2):  # and again finds them there
         with embedded(settings) as container:
             assert names(container.sessions) == ["other", "tiny"]
+
+
+def test_what_the_package_ships_is_sound_small_and_licensed() -> None:
+    found = shipped.bundles()
+    assert found
+    total = 0
+    for each in found:
+        with each.file() as path:
+            manifest = bundle.read(path).manifest  # every check that a stranger's file gets
+            total += path.stat().st_size
+        assert manifest.lineage["kind"] == LineageKind.SEVERAL_DATASETS
+        for dataset in manifest.lineage["datasets"]:
+            assert dataset["licence"]
+            assert dataset["source"]
+    assert total <= 12 * 2**20
+
+
+def test_the_first_search_of_a_new_installation_has_a_warm_start(tmp_path: Path) -> None:
+    with (
+        embedded(Settings(home=tmp_path / "home", slots=1)) as container,
+        container.sessions.read() as session,
+    ):
+        starts = supernets.shared(session)
+    assert [each.name for each in starts] == ["glyphs-and-more"]
