@@ -20,6 +20,7 @@ from core.domain.searches import (
     PretrainSpec,
     RankSpec,
     SearchSpec,
+    Selection,
     SpaceSpec,
     StartPolicy,
     Training,
@@ -93,6 +94,7 @@ def search_inputs(
         training=TRAINING,
         learning_rates=(0.05, 0.025),
         retrain_epochs=2,
+        selection=Selection.BEST_OF,
     )
     return SearchInputs(replace(spec, **changes), dataset, None, sources)
 
