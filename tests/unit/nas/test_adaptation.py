@@ -104,17 +104,25 @@ def test_narrowing_a_widened_net_gives_the_source_back(space: Space) -> None:
         same(again.state[name], value)
 
 
-@pytest.mark.parametrize("unread", [0, 1])
+@pytest.mark.parametrize(
+    ("unread", "convolution", "dim"), [(0, ".pointwise", 3), (1, ".depthwise", 2)]
+)
 @torch.no_grad()
-def test_the_channels_that_nothing_consumes_are_dropped(unread: int) -> None:
+def test_the_channels_that_nothing_consumes_are_dropped(
+    unread: int, convolution: str, dim: int
+) -> None:
     """Of each half of a cell of 4 channels one is read by nobody: the function stays."""
     space = replace(SMALL, channels=4, layers=3)
     supernet = built(space)
     for name, tensor in supernet.state_dict().items():
         if tensor.ndim == 2 and not name.startswith("alphas_"):
             _forget(tensor, unread, dim=1)
-        elif name.endswith((".preprocess.0.weight", ".reduce.weight", ".pointwise")):
+        elif name.endswith((".preprocess.0.weight", ".reduce.weight")):
             _forget(tensor, unread, dim=3)
+        elif name.endswith(convolution):
+            _forget(tensor, unread, dim=dim)
+        elif name.endswith(".pointwise"):
+            tensor[..., unread::2] *= 100  # however large: its kernels are zero
     supernet(images(1, 6))  # statistics of what is left
     supernet.eval()
     slim = loaded(
@@ -159,8 +167,9 @@ def test_deeper_at_the_end_computes_what_the_source_did_up_to_the_new_cell() -> 
 
 
 def test_a_new_cell_is_the_nearest_of_its_stage_and_reads_what_it_read() -> None:
-    source = source_of(built(SMALL))
-    deeper = adapt(source, replace(SMALL, layers=9), generator=seeded())  # 3 + R + 2 + R + 2
+    space = replace(SMALL, stem_multiplier=2)  # a stem as wide as a cell, and still no cell
+    source = source_of(built(space))
+    deeper = adapt(source, replace(space, layers=9), generator=seeded())  # 3 + R + 2 + R + 2
     loaded(deeper)
     pairs = {0: 0, 1: 1, 2: 1, 3: 2, 4: 3, 5: 3, 6: 4, 7: 5, 8: 5}
     for target, cell in pairs.items():
