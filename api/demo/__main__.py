@@ -1,10 +1,10 @@
 """`make demo`: the main job, end to end, on real images, with a cold search as the control.
 
-Each target is uploaded, embedded and ranked, then searched three times at one budget: from the
-winner of the race that a search runs by default (the supernet that comes with the package, or a
-cold start), cold at its own best learning rate, and cold with the head solved in closed form as
-the warm start has it. With --pretrain the sources get supernets of their own first, and the warm
-start is from the nearest of them.
+Each target is uploaded, embedded and ranked, then searched twice at one budget: from the winner
+of the race that a search runs by default (the supernet that comes with the package, or a cold
+start), and cold at its own best learning rate. With --long the sources get supernets of their own
+first, the warm start is from the nearest of them, and a third search is cold with the head solved
+in closed form as the warm start has it.
 """
 
 import argparse
@@ -31,32 +31,36 @@ COLD_RATES, WARM_RATES, PRETRAIN_RATE, RETRAIN_RATE = (0.1, 0.2), (0.01,), 0.1, 
 ALPHA_RATE = 0.02
 ARMS: Mapping[str, Json] = {
     "cold": {"policy": "cold", "head": "random", "learning_rates": COLD_RATES},
+    "warm": {"policy": "race", "head": "closed_form", "learning_rates": WARM_RATES},
+}
+LONG_ARMS: Mapping[str, Json] = {
+    "cold": ARMS["cold"],
     "cold_closed_form_head": {
         "policy": "cold",
         "head": "closed_form",
         "learning_rates": COLD_RATES[:1],
     },
-    "warm": {"policy": "race", "head": "closed_form", "learning_rates": WARM_RATES},
+    "warm": ARMS["warm"] | {"policy": "nearest"},
 }
 FILES = {"onnx": "model.onnx", "safetensors": "model.safetensors", "model_card": "README.md",
          "report": "report.html"}  # fmt: skip
 
 
 class Demo:
-    """One run: the service, the screen, the seed, and whether sources are pretrained."""
+    """One run: the service, the screen, the seed, and whether it is the long form."""
 
     def __init__(
-        self, service: Service, progress: Progress, *, folder: Path, seed: int, pretrain: bool
+        self, service: Service, progress: Progress, *, folder: Path, seed: int, long: bool
     ) -> None:
         self.service, self.progress = service, progress
-        self.folder, self.seed, self.pretrain = folder, seed, pretrain
+        self.folder, self.seed, self.long = folder, seed, long
 
     def run(self) -> Json:
         """Everything, in the order a user would do it."""
         archives = images.build(self.folder / "data")
         with ThreadPoolExecutor(1) as meanwhile:
             sources = self._upload({name: archives[name] for name in SOURCES})
-            wanted = sources if self.pretrain else {}
+            wanted = sources if self.long else {}
             pretraining_job = meanwhile.submit(self._pretrain, wanted)
             targets = self._upload({name: archives[name] for name in TARGETS})
             pretraining = pretraining_job.result()
@@ -120,7 +124,7 @@ class Demo:
                 },
             )
             for target, dataset in targets.items()
-            for arm, start in self._arms().items()
+            for arm, start in (LONG_ARMS if self.long else ARMS).items()
         }
         self._wait_all({f"search {t}: {a}": s["job"] for (t, a), s in searches.items()})
         models: dict[str, dict[str, tuple[Json, Json]]] = {target: {} for target in targets}
@@ -128,9 +132,6 @@ class Demo:
             search = self.service.get(f"/v1/searches/{submitted['id']}")
             models[target][arm] = (search, self.service.get(f"/v1/models/{search['model_id']}"))
         return models
-
-    def _arms(self) -> Mapping[str, Json]:
-        return {**ARMS, "warm": {**ARMS["warm"], "policy": "nearest"}} if self.pretrain else ARMS
 
     def _target(self, name: str, ranking: Json, arms: Mapping[str, tuple[Json, Json]]) -> Json:
         cold_best = results.best_validation(arms["cold"][1])
@@ -183,7 +184,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("var/demo"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pretrain", action="store_true", help="train a supernet on each source")
+    parser.add_argument(
+        "--long", action="store_true", help="train a supernet on each source; one control more"
+    )
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     console, began = Console(), time.monotonic()
@@ -204,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     progress,
                     folder=options.folder,
                     seed=options.seed,
-                    pretrain=options.pretrain,
+                    long=options.long,
                 )
                 result = demo.run()
     except DemoFailed as error:

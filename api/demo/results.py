@@ -92,9 +92,13 @@ def _ranking(name: str, target: Json, seconds: float) -> Table:
 
 def _arms(target: Json) -> Table:
     columns = {
-        "cold": target["cold"],
-        "cold, closed-form head": target["cold_closed_form_head"],
-        "warm": target["warm"],
+        title: target[arm]
+        for arm, title in {
+            "cold": "cold",
+            "cold_closed_form_head": "cold, closed-form head",
+            "warm": "warm",
+        }.items()
+        if arm in target
     }
     table = Table(show_edge=True)
     table.add_column("")
