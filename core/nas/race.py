@@ -34,6 +34,8 @@ _ENTRY, _MEASURING = 0.35, 0.25
 DRAWS = 5  # of a cold start's weights in the first rung; the first is the one that searches
 _TRAIN_STREAM, _VALID_STREAM, _DRAW_STREAM = 40, 41, 42  # of `epoch_generator`
 _BATCH = 256
+# Untrained nets were seen to differ by two to four points (docs/adr/0015): several times that.
+_LUCK = 0.15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +135,8 @@ class _Field:
     def first(self, contestants: Sequence[Contestant], budget: float) -> Rung:
         """Everyone loaded and compared before any step."""
         share = budget / (_ENTRY * max(1, sum(DRAWS if each.cold else 1 for each in contestants)))
-        trials, sizes = [], (0, 0)
+        trials: list[Trial] = []
+        sizes = (0, 0)
         for each in contestants:
             started, trial = self.clock(), Trial(each.name, each.cold)
             cost = 0.0
@@ -141,7 +144,7 @@ class _Field:
                 entry = each.enter()
                 train, valid = self._sampled(entry, share)
                 trial.hits = _answers(entry, train, valid, self.method)
-                if each.cold:
+                if each.cold and not _far_behind(trial, trials):
                     trial.draws = self._draws(trial.hits, entry, train, valid)
             except ValueError as error:
                 trial.failed = str(error)
@@ -229,6 +232,11 @@ class _Runner:
                 break
         # The epoch was measured last: its running statistics are still there.
         return _right(self.state.supernet, self.entry.valid)
+
+
+def _far_behind(trial: Trial, others: Sequence[Trial]) -> bool:
+    """Whether another is ahead by more than the luck of a draw, so that more need not be made."""
+    return any(other.accuracy > trial.accuracy + _LUCK for other in others)
 
 
 def _answers(

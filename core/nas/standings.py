@@ -77,6 +77,11 @@ class Trial:
     failed: str | None = None
     draws: tuple[float, ...] = ()  # accuracies of the same start with other random weights
 
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers; below all others where it could not run."""
+        return -math.inf if self.hits is None else float(self.hits.double().mean())
+
 
 def judge(trials: Sequence[Trial]) -> tuple[Standing, ...]:
     """Who goes on: nobody clearly worse than another, and no more than the better half.
@@ -84,7 +89,11 @@ def judge(trials: Sequence[Trial]) -> tuple[Standing, ...]:
     Two may always go on, or nothing could be decided in a longer rung; cold, as long as it is
     not clearly worse, is one of them.
     """
-    ran = sorted((each for each in trials if each.hits is not None), key=_accuracy, reverse=True)
+    ran = sorted(
+        (each for each in trials if each.hits is not None),
+        key=lambda each: each.accuracy,
+        reverse=True,
+    )
     out = {each.name: each.failed for each in trials if each.failed is not None}
     for place, each in enumerate(ran):
         if (better := _clearly_better(ran[:place], each)) is not None:
@@ -102,7 +111,7 @@ def _clearly_better(others: Sequence[Trial], trial: Trial) -> str | None:
     for other in others:
         difference, error = _difference(other, trial)
         least = bound(trial.draws)
-        if difference > _CLEAR * error and (least is None or _accuracy(other) > least):
+        if difference > _CLEAR * error and (least is None or other.accuracy > least):
             points, noise = 100 * difference, 100 * error
             return f"{points:.1f} \N{PLUS-MINUS SIGN} {noise:.1f} points behind {other.name}"
     return None
@@ -111,7 +120,7 @@ def _clearly_better(others: Sequence[Trial], trial: Trial) -> str | None:
 def _standing(trial: Trial, leader: Trial, out: str | None) -> Standing:
     if trial.hits is None:
         return Standing(trial.name, trial.cold, None, None, None, None, trial.seconds, out)
-    accuracy = _accuracy(trial)
+    accuracy = trial.accuracy
     error = math.sqrt(accuracy * (1 - accuracy) / len(trial.hits))
     behind, behind_error = _difference(leader, trial)
     return Standing(
@@ -132,10 +141,6 @@ def _difference(first: Trial, second: Trial) -> tuple[float, float]:
     if first.hits is None or second.hits is None:
         raise ValueError("a contestant without answers cannot be compared")
     return paired(first.hits, second.hits)
-
-
-def _accuracy(trial: Trial) -> float:
-    return -math.inf if trial.hits is None else float(trial.hits.double().mean())
 
 
 def verdict(rungs: Sequence[Rung]) -> Verdict:

@@ -239,6 +239,25 @@ def test_a_cold_start_is_drawn_several_times(space: Space, halves: Halves) -> No
     assert paid == pytest.approx([race.DRAWS * race._ENTRY] * 2)  # all images, by each draw
 
 
+def test_a_cold_start_far_behind_is_drawn_once(
+    space: Space, halves: Halves, pretrained: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the luck of a draw cannot decide, it is not paid for."""
+    field = [
+        contestant("pretrained", pretrained, halves),
+        contestant("cold", space, halves),
+    ]
+    leader, cold = run(field)[0].standings
+    assert leader.accuracy is not None
+    assert cold.accuracy is not None
+    lead = leader.accuracy - cold.accuracy
+    for luck, draws in ((lead - 1e-6, 0), (lead + 1e-6, race.DRAWS)):
+        monkeypatch.setattr(race, "_LUCK", luck)
+        rungs = run(field)
+        assert len(rungs[0].standings[1].draws) == draws
+        assert verdict(rungs).name == "pretrained"
+
+
 def test_no_more_than_half_go_on_and_cold_has_a_seat() -> None:
     assert alive(trials(right, 92, 93, 91, cold=90)) == ["warm 1", "cold"]
     assert alive(trials(right, 93, 93, 93, 80, cold=70)) == ["warm 0", "warm 1", "warm 2"]
