@@ -140,7 +140,7 @@ class PretrainSpec:
     """Train a supernet on one dataset, or on it and `others` at once, and register it.
 
     With others an epoch is a round of `steps` batches, each of one of the datasets
-    (`core.nas.several_datasets`).
+    (`core.nas.multi_dataset`).
     """
 
     dataset_id: DatasetId

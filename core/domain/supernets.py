@@ -17,7 +17,7 @@ class LineageKind(StrEnum):
     """Where a supernet's knowledge comes from."""
 
     DATASET = "dataset"
-    SEVERAL_DATASETS = "several-datasets"
+    MULTI_DATASET = "multi-dataset"
     IMPORT = "import"  # from a file: its datasets need not be registered here
 
 
@@ -53,7 +53,7 @@ def lineage(
     continued from, and a free record of how."""
     one = len(datasets) == 1
     return {
-        "kind": (LineageKind.DATASET if one else LineageKind.SEVERAL_DATASETS).value,
+        "kind": (LineageKind.DATASET if one else LineageKind.MULTI_DATASET).value,
         "datasets": [
             {
                 "name": each.name,

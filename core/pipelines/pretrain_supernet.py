@@ -13,9 +13,9 @@ from core.pipelines import (
     checkpoint_file,
     dataset_images,
     embed_dataset,
+    pretrain_multi_dataset,
     supernet_file,
 )
-from core.pipelines import pretrain_on_several as several
 from core.pipelines.bilevel import Course
 from core.pipelines.context import Context
 from core.pipelines.meter import Meter
@@ -27,7 +27,7 @@ STAGE = "pretrain"
 def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
     """The pretrain job."""
     if inputs.others:
-        return several.run(inputs, context)
+        return pretrain_multi_dataset.run(inputs, context)
     spec, started = inputs.spec, time.perf_counter()
     _, embedding = embed_dataset.ensure(
         inputs.dataset, inputs.embedding, spec.embedder, context, trunk=inputs.trunk

@@ -8,13 +8,13 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from core.nas import multi_dataset as shared
 from core.nas import search
-from core.nas import several_datasets as shared
-from core.nas.several_datasets import Part, SharedConfig, SharedState
+from core.nas.multi_dataset import MultiDatasetConfig, MultiDatasetState, Part
 from core.nas.supernet import Supernet
 from core.nas.warm_start import Source
 from core.pipelines import bilevel
-from core.pipelines.pretrain_on_several import TRAIN_SHARE
+from core.pipelines.pretrain_multi_dataset import TRAIN_SHARE
 from tests.benchmarks.transfer.settings import Bench
 from tests.benchmarks.transfer.tasks import outside
 
@@ -44,7 +44,7 @@ def together(bench: Bench, fold: int) -> dict[str, Any]:
     started = bench.clock()
     scale, names = bench.scale, outside(bench.domains, bench.scale.folds, fold)
     parts = [Part(*bench.source_images(name).split(TRAIN_SHARE, SEED)) for name in names]
-    config = SharedConfig(
+    config = MultiDatasetConfig(
         epochs=scale.rounds,
         steps=scale.steps,
         paths=scale.paths,
@@ -54,7 +54,7 @@ def together(bench: Bench, fold: int) -> dict[str, Any]:
         seed=SEED,
     )
     supernet = Supernet(bench.space, 1, bilevel.generator(SEED)).to(bench.device)
-    state = SharedState(supernet, [part.train.classes for part in parts], seed=SEED)
+    state = MultiDatasetState(supernet, [part.train.classes for part in parts], seed=SEED)
     accuracies = [each.valid_accuracy for each in shared.run(state, parts, config)]
     _save(bench, f"shared/fold-{fold}", supernet.state_dict())
     return {

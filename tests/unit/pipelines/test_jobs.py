@@ -108,7 +108,7 @@ def several(world: World, *datasets: Dataset, **changes: Any) -> PretrainOutcome
     return pretrain_supernet.run(inputs, world)
 
 
-def test_a_supernet_of_several_datasets_is_a_start_for_another(
+def test_a_multi_dataset_supernet_is_a_start_for_another(
     world: World, registered: Register
 ) -> None:
     datasets = registered("stripes", seed=1), registered("fewer", classes=2, seed=2)
@@ -128,9 +128,7 @@ def test_a_supernet_of_several_datasets_is_a_start_for_another(
     assert found.start["supernet_id"] == str(source.supernet.id)
 
 
-def test_a_training_on_several_datasets_resumes_to_the_bit(
-    world: World, registered: Register
-) -> None:
+def test_a_multi_dataset_training_resumes_to_the_bit(world: World, registered: Register) -> None:
     datasets = registered("stripes", seed=1), registered("fewer", classes=2, seed=2)
     undisturbed = several(apart(world, "whole"), *datasets)
     with pytest.raises(Stopped):

@@ -77,7 +77,7 @@ def test_a_warm_search_names_its_source(render: Any) -> None:
 
 
 @pytest.mark.parametrize("render", [report.html, report.card])
-def test_a_supernet_of_several_datasets_is_named(render: Any) -> None:
+def test_a_multi_dataset_supernet_is_named(render: Any) -> None:
     start = {"supernet_id": "x", "supernet_name": "zoo-1", "head": "closed_form"}
     assert "from the supernet zoo-1, with its classifier solved" in render(findings(**start))
 

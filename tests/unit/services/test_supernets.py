@@ -80,7 +80,7 @@ def test_lineage_counts_datasets(sessions: Sessions) -> None:
         {"name": "one", "sha256": one.sha256, "classes": 2, "images": one.n_train}
     ]
     both = lineage([one, two], parents=["f" * 64], training={"steps": 7})
-    assert both["kind"] == LineageKind.SEVERAL_DATASETS
+    assert both["kind"] == LineageKind.MULTI_DATASET
     assert [each["name"] for each in both["datasets"]] == ["one", "two"]
     assert (both["parents"], both["training"]) == (["f" * 64], {"steps": 7})
 

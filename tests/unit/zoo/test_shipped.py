@@ -113,7 +113,7 @@ def test_what_the_package_ships_is_sound_small_and_licensed() -> None:
         with each.file() as path:
             manifest = bundle.read(path).manifest  # every check that a stranger's file gets
             total += path.stat().st_size
-        assert manifest.lineage["kind"] == LineageKind.SEVERAL_DATASETS
+        assert manifest.lineage["kind"] == LineageKind.MULTI_DATASET
         for dataset in manifest.lineage["datasets"]:
             assert dataset["licence"]
             assert dataset["source"]

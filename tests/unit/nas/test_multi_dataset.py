@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from core.nas.images import LabelledImages
-from core.nas.several_datasets import Part, SharedConfig, SharedState, run
+from core.nas.multi_dataset import MultiDatasetConfig, MultiDatasetState, Part, run
 from core.nas.space import Space
 from core.nas.supernet import Supernet
 
-CONFIG = SharedConfig(
+CONFIG = MultiDatasetConfig(
     epochs=2, steps=5, batch_size=16, learning_rate=0.05, paths=1, alpha_every=2,
     measured_images=32,
 )  # fmt: skip
@@ -25,9 +25,9 @@ def parts(digits: LabelledImages) -> list[Part]:
     return [Part(*each.split(0.75, 0)) for each in (few, turned)]
 
 
-def begun(space: Space) -> SharedState:
+def begun(space: Space) -> MultiDatasetState:
     supernet = Supernet(space, 1, torch.Generator().manual_seed(0))
-    return SharedState(supernet, [10, 5], seed=0)
+    return MultiDatasetState(supernet, [10, 5], seed=0)
 
 
 def test_a_resumed_training_repeats_to_the_bit(space: Space, parts: list[Part]) -> None:
@@ -45,7 +45,7 @@ def test_a_resumed_training_repeats_to_the_bit(space: Space, parts: list[Part]) 
 
 
 def test_larger_datasets_are_drawn_more_often(space: Space, parts: list[Part]) -> None:
-    config = SharedConfig(
+    config = MultiDatasetConfig(
         epochs=1, steps=40, batch_size=2, paths=0, alpha_every=0, measured_images=2
     )
     (record,) = run(begun(space), parts, config)
@@ -54,7 +54,7 @@ def test_larger_datasets_are_drawn_more_often(space: Space, parts: list[Part]) -
 
 
 def test_every_dataset_is_learned(space: Space, parts: list[Part]) -> None:
-    config = SharedConfig(
+    config = MultiDatasetConfig(
         epochs=2, steps=45, batch_size=32, learning_rate=0.1, paths=1, measured_images=64
     )
     state = begun(space)
@@ -68,13 +68,13 @@ def test_every_dataset_is_learned(space: Space, parts: list[Part]) -> None:
 
 def test_no_dataset_decides_the_alphas_by_its_scale(space: Space, parts: list[Part]) -> None:
     """Adam sees gradients of norm one, also where a loss is a thousand times steeper."""
-    config = SharedConfig(
+    config = MultiDatasetConfig(
         epochs=1, steps=2, batch_size=8, paths=0, alpha_every=1, learning_rate=1e-9,
         learning_rate_min=0.0, measured_images=2,
     )  # fmt: skip
     moments = []
     for scale in (1.0, 1000.0):
-        state = SharedState(begun(space).supernet, [10], seed=0)
+        state = MultiDatasetState(begun(space).supernet, [10], seed=0)
         with torch.no_grad():
             for head in state.heads:
                 head.weight.mul_(scale)  # type: ignore[operator]
@@ -92,4 +92,4 @@ def test_heads_and_datasets_must_agree(space: Space, parts: list[Part]) -> None:
 @pytest.mark.parametrize(("field", "value"), [("steps", 0), ("paths", -1), ("alpha_every", 1.5)])
 def test_impossible_settings_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
-        SharedConfig(epochs=1, **{field: value})
+        MultiDatasetConfig(epochs=1, **{field: value})

@@ -36,7 +36,7 @@ _ORDER, _GENOTYPES, _HEADS, _SHUFFLES = 32, 33, 34, 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharedConfig(TrainingConfig):
+class MultiDatasetConfig(TrainingConfig):
     """Settings of a training on several datasets; an epoch is a round of `steps`.
 
     Args:
@@ -59,7 +59,7 @@ class SharedConfig(TrainingConfig):
     alpha_weight_decay: float = 1e-3
     measured_images: int = 128
 
-    LIMITS_SHARED: ClassVar[dict[str, tuple[float, float]]] = {
+    MORE_LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
         "steps": (1, 1_000_000),
         "paths": (0, 64),
         "alpha_every": (0, 1_000_000),
@@ -70,7 +70,7 @@ class SharedConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         TrainingConfig.__post_init__(self)
-        check_limits(self, self.LIMITS_SHARED)
+        check_limits(self, self.MORE_LIMITS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +84,7 @@ class Part:
     valid: LabelledImages
 
 
-class SharedState(TrainingState):
+class MultiDatasetState(TrainingState):
     """A supernet, a head for each dataset, optimisers, completed rounds.
 
     The supernet's own head is not trained. Statistics of normalisation are those of a batch,
@@ -151,7 +151,9 @@ class RoundRecord:
     seconds: float
 
 
-def run(state: SharedState, parts: Sequence[Part], config: SharedConfig) -> Iterator[RoundRecord]:
+def run(
+    state: MultiDatasetState, parts: Sequence[Part], config: MultiDatasetConfig
+) -> Iterator[RoundRecord]:
     """Interleave batches of all datasets, drawn in proportion to the root of their sizes.
 
     In every step the mixture learns from the labels and some paths, drawn uniformly, from the
@@ -190,7 +192,7 @@ def run(state: SharedState, parts: Sequence[Part], config: SharedConfig) -> Iter
 
 
 def _round(
-    state: SharedState, parts: Sequence[Part], config: SharedConfig
+    state: MultiDatasetState, parts: Sequence[Part], config: MultiDatasetConfig
 ) -> tuple[Score, tuple[int, ...]]:
     chances = torch.tensor([math.sqrt(len(each.train)) for each in parts])
     order = torch.multinomial(
@@ -216,11 +218,11 @@ def _round(
 
 
 def _weight_step(
-    state: SharedState,
+    state: MultiDatasetState,
     images: Tensor,
     labels: Tensor,
     genotypes: Sequence[Genotype],
-    config: SharedConfig,
+    config: MultiDatasetConfig,
     meter: Meter,
 ) -> None:
     loss, logits = sandwich_loss(state.supernet, images, labels, genotypes)
@@ -234,7 +236,9 @@ def _weight_step(
     meter.add(nn.functional.cross_entropy(logits.detach(), labels), logits, labels)
 
 
-def _alpha_step(state: SharedState, images: Tensor, labels: Tensor, config: SharedConfig) -> None:
+def _alpha_step(
+    state: MultiDatasetState, images: Tensor, labels: Tensor, config: MultiDatasetConfig
+) -> None:
     loss = nn.functional.cross_entropy(state.supernet(images), labels)
     found = [g for g in gradients(loss, state.adam.parameters) if g is not None]
     norm = torch.stack([g.norm() for g in found]).norm().clamp_min(1e-12)
@@ -248,7 +252,7 @@ def _alpha_step(state: SharedState, images: Tensor, labels: Tensor, config: Shar
 class _Feed:
     """Batches of one dataset in one round; both halves without end."""
 
-    def __init__(self, part: Part, at: int, epoch: int, config: SharedConfig) -> None:
+    def __init__(self, part: Part, at: int, epoch: int, config: MultiDatasetConfig) -> None:
         def endless(images: LabelledImages, stream: int) -> Iterator[tuple[Tensor, Tensor]]:
             generator = epoch_generator(config.seed, epoch, stream)
             while True:
@@ -258,7 +262,7 @@ class _Feed:
         self.valid = endless(part.valid, _SHUFFLES + 2 * at + 1)
 
 
-def _measured(state: SharedState, at: int, part: Part, config: SharedConfig) -> float:
+def _measured(state: MultiDatasetState, at: int, part: Part, config: MultiDatasetConfig) -> float:
     generator = epoch_generator(config.seed, at, STATISTICS)
     train = part.train.sample(config.measured_images, generator)
     valid = part.valid.sample(config.measured_images, generator)

@@ -7,9 +7,8 @@ from core.domain.datasets import Dataset
 from core.domain.jobs import JobRecord
 from core.domain.work import PretrainInputs, PretrainOutcome
 from core.errors import Diverged, InvalidInput
-from core.nas import loop
-from core.nas import several_datasets as shared
-from core.nas.several_datasets import Part, SharedConfig, SharedState
+from core.nas import loop, multi_dataset
+from core.nas.multi_dataset import MultiDatasetConfig, MultiDatasetState, Part
 from core.nas.supernet import Supernet
 from core.pipelines import bilevel, checkpoint_file, dataset_images, supernet_file
 from core.pipelines.context import Context
@@ -24,9 +23,9 @@ TRAIN_SHARE = 0.8  # the rest moves the alphas, and is measured on
 class Course:
     """One training on its way: what to train, on what, and its history so far."""
 
-    state: SharedState
+    state: MultiDatasetState
     parts: list[Part]
-    config: SharedConfig
+    config: MultiDatasetConfig
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -38,7 +37,7 @@ def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
     meter.skip(len(course.history))
     meter.begin(STAGE)
     try:
-        for record in shared.run(course.state, course.parts, course.config):
+        for record in multi_dataset.run(course.state, course.parts, course.config):
             course.seconds += record.seconds
             row = asdict(record) | {"elapsed": course.seconds}
             course.history.append(row)
@@ -65,10 +64,10 @@ def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
     )
 
 
-def configure(inputs: PretrainInputs) -> SharedConfig:
+def configure(inputs: PretrainInputs) -> MultiDatasetConfig:
     """The loop's settings. Raises ValueError naming what is out of range."""
     spec = inputs.spec
-    return SharedConfig(
+    return MultiDatasetConfig(
         epochs=spec.training.epochs,
         steps=spec.steps,
         paths=spec.training.paths,
@@ -87,7 +86,7 @@ def _begin(inputs: PretrainInputs, context: Context) -> Course:
     space = specs.space_of(spec.space, spec.training.method, input_channels=channels)
     supernet = Supernet(space, 1, bilevel.generator(spec.training.seed)).to(context.device)
     classes = [part.train.classes for part in parts]
-    state = SharedState(supernet, classes, seed=spec.training.seed)
+    state = MultiDatasetState(supernet, classes, seed=spec.training.seed)
     course = Course(state, parts, configure(inputs))
     restored = context.restore()
     if restored is not None:
