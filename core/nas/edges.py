@@ -36,8 +36,10 @@ class PackedEdges(nn.Module):
         stride: 2 for the inputs of a reduction cell.
         convolutions: See `core.nas.operations.PackedConvolution`.
         generator: Draws the initial weights (CPU).
+
+    Attributes:
         recompute: Keep only the state's maps for the backward pass and compute the operations'
-            again: less memory, more time, the same gradients.
+            again (Chen et al. 2016, arXiv 1604.06174): less memory, more time, the same gradients.
     """
 
     def __init__(
@@ -49,11 +51,10 @@ class PackedEdges(nn.Module):
         stride: int,
         convolutions: Convolutions,
         generator: torch.Generator,
-        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.edges, self.stride = channels, edges, stride
-        self.recompute = recompute
+        self.recompute = False
         self.column = {operation: at for at, operation in enumerate(cell.operations)}
         self.convolutions = nn.ModuleDict(
             {

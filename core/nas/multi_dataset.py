@@ -28,6 +28,7 @@ from core.nas.loop import (
 from core.nas.normalisation import reestimate
 from core.nas.optimisers import Adam, Optimiser
 from core.nas.paths import sandwich_loss
+from core.nas.precision import autocast, deterministic, require, widened
 from core.nas.selection.variation import uniform_sample
 from core.nas.supernet import Supernet
 
@@ -45,8 +46,9 @@ class MultiDatasetConfig(TrainingConfig):
         alpha_every: Weight steps from one architecture step to the next; 0 leaves the alphas be.
         alpha_learning_rate: Of Adam on the architecture parameters.
         alpha_weight_decay: On the architecture parameters.
-        measured_images: Of each dataset after a round: at most so many for the statistics, and
-            at most so many to measure on.
+        statistics_images: Of each dataset after a round, to re-estimate running statistics by.
+        measured_images: Of each dataset after a round, at most, to measure on.
+        recompute: Compute maps again in backward passes instead of keeping them.
 
     Raises:
         ValueError: a value that is not finite or out of range.
@@ -57,7 +59,9 @@ class MultiDatasetConfig(TrainingConfig):
     alpha_every: int = 4
     alpha_learning_rate: float = 3e-3
     alpha_weight_decay: float = 1e-3
+    statistics_images: int = 128
     measured_images: int = 128
+    recompute: bool = False
 
     MORE_LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
         "steps": (1, 1_000_000),
@@ -170,15 +174,20 @@ def run(
 
     Raises:
         Diverged: a loss is not finite.
-        ValueError: another number of datasets than heads.
+        ValueError: another number of datasets than heads, or a device that cannot compute in the
+            precision asked for.
     """
     if len(parts) != len(state.heads):
         raise ValueError(f"parts: {len(parts)} datasets for {len(state.heads)} heads")
+    require(config.precision, state.supernet.stem.device)
+    state.supernet.recompute(config.recompute)
     while state.epoch < config.epochs:
         started = time.perf_counter()
-        score, steps_of = _round(state, parts, config)
-        state.epoch += 1
-        accuracies = tuple(_measured(state, at, each, config) for at, each in enumerate(parts))
+        # Never across a yield: the setting is the process's, also while others compute.
+        with deterministic(config.deterministic):
+            score, steps_of = _round(state, parts, config)
+            state.epoch += 1
+            accuracies = tuple(_measured(state, at, each, config) for at, each in enumerate(parts))
         yield RoundRecord(
             epoch=state.epoch,
             train_loss=score.loss,
@@ -225,7 +234,8 @@ def _weight_step(
     config: MultiDatasetConfig,
     meter: Meter,
 ) -> None:
-    loss, logits = sandwich_loss(state.supernet, images, labels, genotypes)
+    with autocast(config.precision, images.device):
+        loss, logits = sandwich_loss(state.supernet, images, labels, genotypes)
     state.descent.step(
         gradients(loss, state.descent.parameters),
         rate=config.rate(state.epoch),
@@ -239,7 +249,8 @@ def _weight_step(
 def _alpha_step(
     state: MultiDatasetState, images: Tensor, labels: Tensor, config: MultiDatasetConfig
 ) -> None:
-    loss = nn.functional.cross_entropy(state.supernet(images), labels)
+    with autocast(config.precision, images.device):
+        loss = nn.functional.cross_entropy(widened(state.supernet(images)), labels)
     found = [g for g in gradients(loss, state.adam.parameters) if g is not None]
     norm = torch.stack([g.norm() for g in found]).norm().clamp_min(1e-12)
     state.adam.step(
@@ -264,7 +275,7 @@ class _Feed:
 
 def _measured(state: MultiDatasetState, at: int, part: Part, config: MultiDatasetConfig) -> float:
     generator = epoch_generator(config.seed, at, STATISTICS)
-    train = part.train.sample(config.measured_images, generator)
+    train = part.train.sample(config.statistics_images, generator)
     valid = part.valid.sample(config.measured_images, generator)
     with state.wearing(at) as supernet:
         reestimate(supernet, train.batches(config.batch_size))

@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from core.nas.genotype import Genotype
 from core.nas.network import Network, inherited
+from core.nas.precision import widened
 from core.nas.supernet import Supernet
 
 
@@ -64,11 +65,16 @@ def sandwich_loss(
     Returns:
         The scalar to descend, cross-entropy plus the paths' mean distillation, and the mixture's
         logits.
+
+    Raises:
+        ValueError: as `Path`.
     """
-    logits: Tensor = supernet(images)
+    logits = widened(supernet(images))
     loss = F.cross_entropy(logits, labels)
     if genotypes:
         answers = logits.detach().softmax(dim=1)
-        told = [F.cross_entropy(Path(supernet, each)(images), answers) for each in genotypes]
+        told = [
+            F.cross_entropy(widened(Path(supernet, each)(images)), answers) for each in genotypes
+        ]
         loss = loss + torch.stack(told).mean()
     return loss, logits

@@ -50,7 +50,8 @@ class SearchConfig(TrainingConfig):
             descend (UNAS, Vahdat et al. 2020; the paper's 0.5); 0 leaves it out.
         paths: Sub-networks, drawn by the alphas, that learn from the mixture in every weight step
             (`core.nas.paths.sandwich_loss`), so that what is derived inherits weights of its own
-            worth; none with partial channels.
+            worth; not with partial channels.
+        recompute: Compute maps again in backward passes instead of keeping them.
         guard: Watches for collapse and convergence, and ends the search early; None to not.
 
     Raises:
@@ -61,6 +62,7 @@ class SearchConfig(TrainingConfig):
     alpha_weight_decay: float = 1e-3
     generalisation_gap: float = 0.0
     paths: int = 0
+    recompute: bool = False
     guard: GuardConfig | None = None
 
     def __post_init__(self) -> None:
@@ -169,14 +171,18 @@ def run(
 
     Raises:
         Diverged: a loss is not finite.
-        ValueError: a generalisation gap for a method with gradients of its own.
+        ValueError: a generalisation gap for a method with gradients of its own, or paths for a
+            supernet of partial channels.
     """
     if state.guard.stopped:
         return
     method = state.method
     if config.generalisation_gap and type(method).gradients is not Method.gradients:
         raise ValueError(f"generalisation_gap: not for {method.name}, which looks a step ahead")
-    method.gap = config.generalisation_gap
+    if config.paths and state.supernet.space.partial > 1:
+        raise ValueError("paths: not with partial channels, whose cells inherit no weights")
+    method.gap, method.precision = config.generalisation_gap, config.precision
+    state.supernet.recompute(config.recompute)
     state.supernet.relaxation = method.relax
     for epoch in run_epochs(
         state,
@@ -227,7 +233,7 @@ def _step(
     def after() -> None:
         supernet.relaxation = method.relax
 
-    if not config.paths or supernet.space.partial > 1:
+    if not config.paths:
         return Step(before=before, after=after)
     drawing = epoch_generator(config.seed, epoch, _GENOTYPES)
 

@@ -40,7 +40,6 @@ class Cell(nn.Module):
         after_reduction: Whether the cell before did.
         convolutions: See `core.nas.operations.PackedConvolution`.
         generator: Draws the initial weights (CPU).
-        recompute: See `core.nas.edges.PackedEdges`.
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class Cell(nn.Module):
         after_reduction: bool,
         convolutions: Convolutions,
         generator: torch.Generator,
-        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.reduction, self.space = channels, reduction, space
@@ -71,7 +69,6 @@ class Cell(nn.Module):
                 stride=2 if reduction and source < space.cell.inputs else 1,
                 convolutions=convolutions,
                 generator=generator,
-                recompute=recompute,
             )
             for source, rows in enumerate(outgoing_rows(space))
         )
@@ -155,7 +152,6 @@ class Supernet(CellNetwork):
         generator: Draws the initial weights and alphas (CPU); equal seeds, equal networks.
         convolutions: ``dense`` folds each depthwise-pointwise pair into one kernel,
             ``depthwise`` does not, ``auto`` takes the measured faster one per width.
-        recompute: See `core.nas.edges.PackedEdges`.
 
     Attributes:
         relaxation: How alphas become the weights of operations; the softmax unless a method of
@@ -171,7 +167,6 @@ class Supernet(CellNetwork):
         generator: torch.Generator,
         *,
         convolutions: Convolutions = "auto",
-        recompute: bool = False,
     ) -> None:
         super().__init__(space, classes, generator, norm=ScaledBatchNorm)
         kind = Cell if space.partial == 1 else PartialCell
@@ -190,7 +185,6 @@ class Supernet(CellNetwork):
                 after_reduction=after_reduction,
                 convolutions=convolutions,
                 generator=generator,
-                recompute=recompute,
             )
 
         self.add_cells(build)
@@ -227,6 +221,12 @@ class Supernet(CellNetwork):
             for name, parameter in self.named_parameters()
             if not name.startswith(("alphas_", "betas_"))
         ]
+
+    def recompute(self, wanted: bool) -> None:
+        """Whether backward passes compute maps again, see `core.nas.edges.PackedEdges`."""
+        for module in self.modules():
+            if isinstance(module, PackedEdges):
+                module.recompute = wanted
 
     def strengths(self, relaxation: Relaxation = softmax) -> dict[str, Tensor]:
         """Operations' weights ``[edges, O]`` by kind of cell, without gradient.

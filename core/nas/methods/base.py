@@ -10,6 +10,7 @@ from core.nas.images import LabelledImages, epoch_generator
 from core.nas.loop import TrainingConfig, gradients
 from core.nas.objectives import generalisation_gap
 from core.nas.optimisers import Momentum
+from core.nas.precision import Precision, autocast, widened
 from core.nas.supernet import Supernet, softmax
 
 Batch = tuple[Tensor, Tensor]
@@ -34,6 +35,7 @@ class Method:
     Attributes:
         frozen: Share of the epochs, from the first, in which the alphas rest.
         progress: Share of the epochs that are over.
+        precision: Of the passes that the alphas' gradients are taken of.
         gap: Coefficient of the generalisation gap in what the alphas descend
             (`core.nas.objectives.generalisation_gap`); 0 leaves it out.
         generator: Of this epoch, on the supernet's device: all that a method draws.
@@ -45,6 +47,7 @@ class Method:
     def __init__(self, supernet: Supernet) -> None:
         self.supernet = supernet
         self.progress = 0.0
+        self.precision: Precision = "fp32"
         self.gap = 0.0
         self.generator = torch.Generator()
 
@@ -82,8 +85,13 @@ class Method:
 
     def loss(self, batch: Batch) -> Tensor:
         """What the alphas descend, of a batch of the validation half."""
+        return self.cross_entropy(batch)
+
+    def cross_entropy(self, batch: Batch) -> Tensor:
+        """Of the supernet's answers to a batch, in the method's precision."""
         images, labels = batch
-        return F.cross_entropy(self.supernet(images), labels)
+        with autocast(self.precision, images.device):
+            return F.cross_entropy(widened(self.supernet(images)), labels)
 
     def gradients(
         self,

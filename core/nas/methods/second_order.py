@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from core.nas.loop import TrainingConfig, gradients
@@ -49,7 +48,7 @@ class SecondOrder(Method):
         start = [weight.detach().clone() for weight in weights]
         with statistics_kept(self.supernet):
             try:
-                slope = _filled(gradients(self._train_loss(train), descent.parameters), weights)
+                slope = _filled(gradients(self.cross_entropy(train), descent.parameters), weights)
                 _step_ahead(weights, slope, descent, config, rate)
                 ahead = gradients(self.loss(valid), [*alphas, *descent.parameters])
                 direction = _filled(ahead[len(alphas) :], weights)
@@ -62,17 +61,13 @@ class SecondOrder(Method):
                     with torch.no_grad():
                         torch._foreach_copy_(weights, start)
                         torch._foreach_add_(weights, moves, alpha=sign)
-                    sides.append(_filled(gradients(self._train_loss(train), alphas), alphas))
+                    sides.append(_filled(gradients(self.cross_entropy(train), alphas), alphas))
             finally:
                 with torch.no_grad():
                     torch._foreach_copy_(weights, start)
         direct = _filled(ahead[: len(alphas)], alphas)
         curved = torch._foreach_mul(torch._foreach_sub(sides[0], sides[1]), rate / (2 * reach))
         return tuple(torch._foreach_sub(direct, curved))
-
-    def _train_loss(self, batch: Batch) -> Tensor:
-        images, labels = batch
-        return F.cross_entropy(self.supernet(images), labels)
 
 
 @torch.no_grad()

@@ -327,14 +327,13 @@ def packed_gradients(plain: PlainDarts) -> dict[str, Tensor]:
     return gradients
 
 
-def pack(plain: PlainDarts, *, convolutions: str = "auto", recompute: bool = False) -> Supernet:
+def pack(plain: PlainDarts, *, convolutions: str = "auto") -> Supernet:
     """The packed supernet with the plain network's weights, statistics and type."""
     packed = Supernet(
         plain.space,
         plain.classifier.out_features,
         torch.Generator().manual_seed(0),
         convolutions=convolutions,
-        recompute=recompute,
     )
     packed.to(plain.alphas_normal.dtype).load_state_dict(packed_state(plain))
     return packed.train(plain.training)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from core.nas.supernet import Supernet
 
 CONFIG = MultiDatasetConfig(
     epochs=2, steps=5, batch_size=16, learning_rate=0.05, paths=1, alpha_every=2,
-    measured_images=32,
+    statistics_images=32, measured_images=32,
 )  # fmt: skip
 
 
@@ -82,6 +84,25 @@ def test_no_dataset_decides_the_alphas_by_its_scale(space: Space, parts: list[Pa
         norm = torch.stack([m.norm() for m in state.adam.moments()["mean"]]).norm()
         moments.append(float(norm))
     assert all(0.1 < norm <= 1 for norm in moments)
+
+
+def test_its_steps_too_are_in_the_precision_asked_for_and_may_compute_maps_again(
+    space: Space, parts: list[Part]
+) -> None:
+    seen: set[tuple[bool, torch.dtype]] = set()
+    ends = []
+    for recompute in (False, True):
+        state = begun(space)
+        state.supernet.register_forward_hook(
+            lambda _module, _inputs, logits: (
+                seen.add((torch.is_grad_enabled(), logits.dtype)) or None
+            )
+        )
+        config = replace(CONFIG, epochs=1, steps=2, precision="bf16", recompute=recompute)
+        list(run(state, parts, config))
+        ends.append(state.tensors())
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
 def test_heads_and_datasets_must_agree(space: Space, parts: list[Part]) -> None:

@@ -199,3 +199,37 @@ def test_paths_change_the_weights_and_a_resume_repeats_them(space: Space, halves
     alone = fresh(space)
     list(run(alone, *halves, replace(config, paths=0)))
     assert not same(whole.tensors(), alone.tensors())
+
+
+@pytest.mark.parametrize("name", ["darts", "darts-second-order", "drnas"])
+def test_all_steps_and_no_measuring_are_in_the_precision_asked_for(
+    space: Space, halves: Halves, name: str
+) -> None:
+    supernet = fresh(space).supernet
+    state = SearchState(supernet, methods.create(name, supernet))
+    seen: set[tuple[bool, torch.dtype]] = set()
+    supernet.register_forward_hook(
+        lambda _module, _inputs, logits: seen.add((torch.is_grad_enabled(), logits.dtype)) or None
+    )
+    config = SearchConfig(epochs=1, batch_size=60, paths=1, precision="bf16")
+    few = [half.sample(70, torch.Generator().manual_seed(0)) for half in halves]
+    records = list(run(state, few[0], few[1], config))
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+    assert math.isfinite(records[-1].valid_loss)
+    assert all(p.dtype == torch.float32 for p in supernet.parameters())
+
+
+def test_maps_computed_again_give_the_same_search(space: Space, halves: Halves) -> None:
+    ends = []
+    for recompute in (False, True):
+        state = fresh(space)
+        config = SearchConfig(epochs=1, batch_size=60, recompute=recompute)
+        list(run(state, *halves, config))
+        ends.append(state.tensors())
+    assert same(*ends)
+
+
+def test_partial_channels_refuse_paths(halves: Halves) -> None:
+    space = Space(channels=8, layers=3, nodes=2, input_channels=1, partial=4)
+    with pytest.raises(ValueError, match="paths: not with partial channels"):
+        next(run(fresh(space), *halves, SearchConfig(epochs=1, paths=1)))

@@ -100,7 +100,8 @@ def test_maps_computed_again_change_no_bit(
     labels = torch.arange(batch) % 6
     kept, found = [], []
     for recompute in (False, True):
-        packed = pack(plain, convolutions=convolutions, recompute=recompute)
+        packed = pack(plain, convolutions=convolutions)
+        packed.recompute(recompute)
         sizes: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor,
