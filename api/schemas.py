@@ -90,21 +90,13 @@ class TrainingBody(Body):
     max_skips: Annotated[Whole, Field(ge=0, le=64)] = TRAINING.max_skips
     paths: Annotated[Whole, Field(ge=0, le=64)] = TRAINING.paths
     generalisation_gap: Annotated[Real, Field(ge=0, le=10)] = TRAINING.generalisation_gap
+    fit_batch: Flag = TRAINING.fit_batch
+    recompute: Flag = TRAINING.recompute
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     def to_spec(self) -> Training:
         """As the domain says it."""
-        return Training(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            alpha_learning_rate=self.alpha_learning_rate,
-            weight_decay=self.weight_decay,
-            seed=self.seed,
-            method=self.method,
-            guard=self.guard,
-            max_skips=self.max_skips,
-            paths=self.paths,
-            generalisation_gap=self.generalisation_gap,
-        )
+        return Training(**self.model_dump())
 
 
 class RetrainingBody(Body):

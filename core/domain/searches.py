@@ -86,6 +86,8 @@ class Training:
     With the `guard` a search that collapses ends early, and a derived normal cell has at most
     `max_skips` skip connections. `paths` sub-networks learn beside the mixture in every step;
     `generalisation_gap` weighs the difference between both halves in what the alphas descend.
+    With `fit_batch` the batch is the largest power of two, up to `batch_size`, that the machine's
+    free memory allows; `recompute` trades time for memory.
     """
 
     epochs: int = 20
@@ -98,6 +100,9 @@ class Training:
     max_skips: int = 2
     paths: int = 0
     generalisation_gap: float = 0.0
+    fit_batch: bool = False
+    recompute: bool = False
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,7 @@ class PretrainSpec:
     """Train a supernet on one dataset, or on it and `others` at once, and register it.
 
     With others an epoch is a round of `steps` batches, each of one of the datasets
-    (`core.nas.multi_dataset`).
+    (`core.nas.multi_dataset`), and nothing is derived: guard and skips have no say.
     """
 
     dataset_id: DatasetId

@@ -13,6 +13,18 @@ Precision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
+def named(name: str) -> Precision:
+    """The precision of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for precision in PRECISIONS:
+        if precision == name:
+            return precision
+    raise ValueError(f"precision: {name!r} is not one of {', '.join(PRECISIONS)}")
+
+
 def require(precision: Precision, device: torch.device) -> None:
     """Refuse a precision that `device` does not have, before a run begins.
 
@@ -22,9 +34,7 @@ def require(precision: Precision, device: torch.device) -> None:
     Raises:
         ValueError: an unknown precision, or one that the device cannot compute with.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
-    if precision == "fp32" or device.type == "cpu":
+    if named(precision) == "fp32" or device.type == "cpu":
         return
     if device.type != "cuda" or not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ValueError(

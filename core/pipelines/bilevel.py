@@ -9,7 +9,7 @@ import torch
 from core.domain.jobs import JobRecord
 from core.domain.searches import Training
 from core.errors import Diverged, InvalidInput
-from core.nas import methods, search, warm_start
+from core.nas import methods, precision, search, warm_start
 from core.nas.guard import GuardConfig
 from core.nas.images import LabelledImages
 from core.nas.search import EpochRecord, SearchConfig, SearchState
@@ -47,6 +47,8 @@ def configure(training: Training, learning_rate: float) -> SearchConfig:
         seed=training.seed,
         paths=training.paths,
         generalisation_gap=training.generalisation_gap,
+        recompute=training.recompute,
+        precision=precision.named(training.precision),
         guard=guard if training.guard else None,
     )
 

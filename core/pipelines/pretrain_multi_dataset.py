@@ -1,16 +1,17 @@
 """Train one supernet on several datasets at once; resumable after every round."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from core.domain.datasets import Dataset
 from core.domain.jobs import JobRecord
+from core.domain.searches import PretrainSpec, Training
 from core.domain.work import PretrainInputs, PretrainOutcome
 from core.errors import Diverged, InvalidInput
-from core.nas import loop, multi_dataset
+from core.nas import loop, multi_dataset, precision
 from core.nas.multi_dataset import MultiDatasetConfig, MultiDatasetState, Part
 from core.nas.supernet import Supernet
-from core.pipelines import bilevel, checkpoint_file, dataset_images, supernet_file
+from core.pipelines import bilevel, checkpoint_file, dataset_images, machine, supernet_file
 from core.pipelines.context import Context
 from core.pipelines.meter import Meter
 from core.services import specs
@@ -64,19 +65,20 @@ def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
     )
 
 
-def configure(inputs: PretrainInputs) -> MultiDatasetConfig:
+def configure(spec: PretrainSpec, training: Training) -> MultiDatasetConfig:
     """The loop's settings. Raises ValueError naming what is out of range."""
-    spec = inputs.spec
     return MultiDatasetConfig(
-        epochs=spec.training.epochs,
+        epochs=training.epochs,
         steps=spec.steps,
-        paths=spec.training.paths,
-        batch_size=spec.training.batch_size,
+        paths=training.paths,
+        batch_size=training.batch_size,
         learning_rate=spec.learning_rate,
         learning_rate_min=min(1e-3, spec.learning_rate),
-        weight_decay=spec.training.weight_decay,
-        alpha_learning_rate=spec.training.alpha_learning_rate,
-        seed=spec.training.seed,
+        weight_decay=training.weight_decay,
+        alpha_learning_rate=training.alpha_learning_rate,
+        recompute=training.recompute,
+        precision=precision.named(training.precision),
+        seed=training.seed,
     )
 
 
@@ -87,13 +89,20 @@ def _begin(inputs: PretrainInputs, context: Context) -> Course:
     supernet = Supernet(space, 1, bilevel.generator(spec.training.seed)).to(context.device)
     classes = [part.train.classes for part in parts]
     state = MultiDatasetState(supernet, classes, seed=spec.training.seed)
-    course = Course(state, parts, configure(inputs))
     restored = context.restore()
-    if restored is not None:
-        tensors, saved = checkpoint_file.read(restored.path)
-        state.load(tensors)
-        course.seconds, course.history = saved["seconds"], saved["history"]
-    return course
+    if restored is None:
+        training = machine.fitted(
+            spec.training,
+            space,
+            max(classes),
+            resolution=spec.space.resolution,
+            device=context.device,
+        )
+        return Course(state, parts, configure(spec, training))
+    tensors, saved = checkpoint_file.read(restored.path)
+    state.load(tensors)
+    training = replace(spec.training, batch_size=saved.get("batch_size", spec.training.batch_size))
+    return Course(state, parts, configure(spec, training), saved["seconds"], saved["history"])
 
 
 def _part(dataset: Dataset, inputs: PretrainInputs, context: Context) -> Part:
@@ -109,7 +118,11 @@ def _part(dataset: Dataset, inputs: PretrainInputs, context: Context) -> Part:
 
 def _save(course: Course, context: Context) -> None:
     path = context.scratch / "checkpoint.safetensors"
-    state = {"history": course.history, "seconds": course.seconds}
+    state = {
+        "history": course.history,
+        "seconds": course.seconds,
+        "batch_size": course.config.batch_size,
+    }
     checkpoint_file.write(path, course.state.tensors(), state)
     context.checkpoint(len(course.history), path)
 

@@ -1,6 +1,7 @@
 """Train a supernet from scratch, on one dataset or several, to be registered as a source."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from core.domain.work import PretrainInputs, PretrainOutcome
@@ -13,6 +14,7 @@ from core.pipelines import (
     checkpoint_file,
     dataset_images,
     embed_dataset,
+    machine,
     pretrain_multi_dataset,
     supernet_file,
 )
@@ -45,6 +47,7 @@ def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
     def save() -> None:
         state = {
             "history": course.history,
+            "batch_size": course.config.batch_size,
             "seconds": course.seconds,
             "wall": earlier + time.perf_counter() - started,
         }
@@ -74,13 +77,22 @@ def _begin(
     method = spec.training.method
     space = specs.space_of(spec.space, method, input_channels=bilevel.INPUT_CHANNELS)
     train, valid = images.halves(spec.training.seed)
-    config = bilevel.configure(spec.training, spec.learning_rate)
     restored = context.restore()
     if restored is None:
+        training = machine.fitted(
+            spec.training,
+            space,
+            images.classes,
+            resolution=spec.space.resolution,
+            device=context.device,
+        )
+        config = bilevel.configure(training, spec.learning_rate)
         began = time.perf_counter()
         state = bilevel.start(space, train, valid, config, head="random", method=method)
         return Course(state, train, valid, config, STAGE, time.perf_counter() - began), 0.0
     tensors, saved = checkpoint_file.read(restored.path)
+    training = replace(spec.training, batch_size=saved.get("batch_size", spec.training.batch_size))
+    config = bilevel.configure(training, spec.learning_rate)
     state = bilevel.blank(space, images.classes, device=context.device, method=method)
     state.load(tensors)
     course = Course(state, train, valid, config, STAGE, saved["seconds"], saved["history"])

@@ -13,7 +13,7 @@ from core.nas import race, standings
 from core.nas.images import LabelledImages
 from core.nas.race import Contestant, Entry
 from core.nas.standings import Rung, Standing
-from core.pipelines import bilevel, dataset_images, origins
+from core.pipelines import bilevel, dataset_images, machine, origins
 from core.pipelines.context import Context
 from core.pipelines.meter import Meter
 from core.pipelines.origins import Origin
@@ -123,8 +123,15 @@ class _Loader:
         space = origins.space(origin, spec)
         warm = origins.load(origin.supernet, space, self.context)
         train, valid = self._halves(origins.resolution(origin, spec), space.input_channels)
+        training = machine.fitted(
+            spec.training,
+            space,
+            train.classes,
+            resolution=origins.resolution(origin, spec),
+            device=self.context.device,
+        )
         rate = spec.rates(warm=origin.supernet is not None)[0]
-        return Entry(warm, train, valid, bilevel.configure(spec.training, rate))
+        return Entry(warm, train, valid, bilevel.configure(training, rate))
 
     def _halves(self, resolution: int, channels: int) -> tuple[LabelledImages, LabelledImages]:
         key = resolution, channels

@@ -1,7 +1,7 @@
 """The main job: start, search, derive, retrain, evaluate, export; resumable after every epoch."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.domain.work import SearchInputs, SearchOutcome
 from core.errors import Diverged, InvalidInput
@@ -15,6 +15,7 @@ from core.pipelines import (
     choosing,
     dataset_images,
     derivation,
+    machine,
     model_files,
     notes,
     racing,
@@ -75,17 +76,31 @@ def _open(inputs: SearchInputs, context: Context) -> Desk:
         written.seconds["start"] = spent - written.seconds.get("race", 0.0)
     else:
         written = notes.read(restored.path)
+    space, resolution = Space.from_dict(written.start["space"]), written.start["resolution"]
     images, test = dataset_images.load(
-        context,
-        inputs.dataset,
-        resolution=written.start["resolution"],
-        channels=Space.from_dict(written.start["space"]).input_channels,
+        context, inputs.dataset, resolution=resolution, channels=space.input_channels
     )
+    machine.require(inputs.spec.retraining.precision, context.device)
+    if "batch_size" not in written.start:
+        training = machine.fitted(
+            inputs.spec.training,
+            space,
+            images.classes,
+            resolution=resolution,
+            device=context.device,
+        )
+        written.start["batch_size"] = training.batch_size
+    inputs = _with_batch(inputs, written.start["batch_size"])
     meter = Meter(context, total=total)
     meter.skip(_units_done(inputs, written))
     return Desk(
         inputs, context, written, meter, images.to(context.device), test.to(context.device)
     )
+
+
+def _with_batch(inputs: SearchInputs, size: int) -> SearchInputs:
+    training = replace(inputs.spec.training, batch_size=size)
+    return replace(inputs, spec=replace(inputs.spec, training=training))
 
 
 def _total_units(inputs: SearchInputs) -> float:

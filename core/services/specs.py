@@ -139,7 +139,9 @@ def _several(spec: PretrainSpec) -> Iterator[Detail]:
     if len(spec.others) >= MOST_DATASETS:
         yield _wrong("others", f"Name at most {MOST_DATASETS - 1} other datasets.")
     if spec.others and spec.training.method is not Method.DARTS:
-        yield _wrong("training.method", "Several datasets are trained on by 'darts' only.")
+        yield _wrong("training.method", "Give 'darts': others do not train on several datasets.")
+    if spec.others and spec.training.generalisation_gap:
+        yield _wrong("training.generalisation_gap", "Give 0: several datasets have no such term.")
 
 
 def space_of(space: SpaceSpec, method: Method, *, input_channels: int = 3) -> Space:
@@ -166,8 +168,12 @@ def _loop(space: SpaceSpec, training: Training) -> Iterator[Detail]:
     yield from _whole(training, "training.", *wholes)
     reals = ("alpha_learning_rate", "weight_decay", "generalisation_gap")
     yield from _real(training, "training.", *reals)
+    if training.precision not in PRECISIONS:
+        yield _wrong("training.precision", f"Give one of {', '.join(PRECISIONS)}.")
     if training.generalisation_gap and training.method is Method.DARTS_SECOND_ORDER:
-        yield _wrong("training.generalisation_gap", "It does not go with second order: give 0.")
+        yield _wrong("training.generalisation_gap", "Give 0: it does not go with second order.")
+    if training.paths and training.method is Method.PC_DARTS:
+        yield _wrong("training.paths", "Give 0: cells of partial channels inherit no weights.")
 
 
 def _retraining(retraining: Retraining) -> Iterator[Detail]:

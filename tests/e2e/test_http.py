@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from core.data import bundle
 from tests.e2e import shapes
 from tests.e2e.conftest import Service
 
@@ -177,3 +178,40 @@ def test_what_the_service_writes_is_its_owners_alone(service: Service) -> None:
     written = [path for path in service.home.rglob("*") if path.is_file()]
     assert service.home / "headstart.db" in written
     assert [path for path in written if path.stat().st_mode & 0o077] == []
+
+
+def test_a_zoo_is_built_from_a_folder_and_started_from(
+    http: httpx.Client, service: Service, tmp_path: Path
+) -> None:
+    folder, out, about = tmp_path / "zoo", tmp_path / "made.safetensors", tmp_path / "about.json"
+    folder.mkdir()
+    for seed, name in enumerate(("first", "second"), start=11):
+        shapes.archive(folder / f"{name}.zip", images=12, seed=seed)
+    about.write_text('{"first": {"licence": "CC0", "source": "drawn here"}}')
+    options = "--rounds 2 --steps 2 --paths 1 --channels 2 --layers 3 --resolution 16 --seed 3"
+    command = ("zoo", "build", folder, "--out", out, "--name", "tiny", "--about", about)
+    built = headstart(service, *command, *options.split())
+    assert built.returncode == 0, built.stdout + built.stderr
+
+    manifest = bundle.read(out).manifest
+    assert manifest.lineage["kind"] == "multi-dataset"
+    first, second = manifest.lineage["datasets"]
+    assert (first["name"], first["licence"], first["source"]) == ("first", "CC0", "drawn here")
+    assert "licence" not in second
+    settings = manifest.lineage["training"]["settings"]
+    assert (settings["epochs"], settings["steps"], settings["paths"]) == (2, 2, 1)
+    assert set(manifest.metrics["valid_accuracies"]) == {"first", "second"}
+
+    supernet = next(each for each in http.get("/v1/supernets").json()["items"])
+    assert (supernet["name"], supernet["dataset_id"]) == ("tiny", None)
+    target = uploaded(http, shapes.archive(tmp_path / "t.zip", images=24, seed=13), "zoo target")
+    body = {
+        "dataset_id": target["id"],
+        "policy": "multi-dataset",
+        "training": TRAINING,
+        "retrain_epochs": 1,
+    }
+    search = http.post("/v1/searches", json=body).json()
+    ended(http, search["job"])
+    start = http.get(f"/v1/searches/{search['id']}").json()["start"]
+    assert start["supernet_id"] == supernet["id"]

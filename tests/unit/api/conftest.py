@@ -4,7 +4,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from api import cli
 from api.app import create_app
 from core import bootstrap
 from core.bootstrap import Container
@@ -87,6 +88,31 @@ def client(served: Served, container: Container) -> Iterator[httpx.Client]:
     served.app.state.container = container
     with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as opened:
         yield opened
+
+
+Say = Callable[..., str]
+
+
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a command prints, run as the installed command would be."""
+    monkeypatch.setattr("sys.argv", ["headstart", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    return f"{ended.value.code}\n{out}{err}"
+
+
+@pytest.fixture
+def say(
+    client: httpx.Client,
+    served: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Say:
+    """A person at the command line of this service."""
+    assert client.get("/healthz").status_code == 200
+    monkeypatch.setenv("HEADSTART_URL", served.url)
+    return lambda *typed: said(monkeypatch, capsys, *typed)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from sqlalchemy import update
 
-from api import cli
 from api.routes import bundles
 from core.bootstrap import Container
 from core.data import bundle as files
@@ -22,7 +21,7 @@ from core.pipelines import objects
 from core.services import jobs, supernets
 from core.zoo import shipped
 from tests.unit.api import archives, scenes
-from tests.unit.api.conftest import Bell, Served
+from tests.unit.api.conftest import Bell, Say
 from tests.unit.data.bundle_files import DATASETS, LINEAGE, TENSORS, encoded
 
 BINARY = {"Content-Type": "application/octet-stream"}
@@ -179,53 +178,44 @@ def test_the_page_says_what_it_was_trained_on(client: httpx.Client, browser: htt
 
 def test_the_commands(
     client: httpx.Client,
-    served: Served,
+    say: Say,
     container: Container,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def said(*words: str) -> str:
-        monkeypatch.setattr("sys.argv", ["headstart", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return f"{ended.value.code}\n{out}{err}"
-
-    monkeypatch.setenv("HEADSTART_URL", served.url)
     package = tmp_path / "package"
     package.mkdir()
     monkeypatch.setattr(shipped, "folder", lambda: package)
-    assert "No supernet comes with this package." in said("zoo", "list")
-    assert said("zoo", "install").startswith("1\n")
+    assert "No supernet comes with this package." in say("zoo", "list")
+    assert say("zoo", "install").startswith("1\n")
     (package / "one.safetensors").write_bytes(encoded())
     (package / "two.safetensors").write_bytes(encoded(name="second"))
-    listed = said("zoo", "list").splitlines()
+    listed = say("zoo", "list").splitlines()
     assert [line.split()[0] for line in listed[2:]] == ["one", "two"]
     assert all(line.rstrip().endswith(" no") for line in listed[2:])
     assert (
         "the package has no supernet 'three'; it has: one, two"
-        in said("zoo", "install", "three").lower()
+        in say("zoo", "install", "three").lower()
     )
-    installed = said("zoo", "install", "one")
+    installed = say("zoo", "install", "one")
     assert installed.startswith("0\nsupernet ")
     assert "tiny: digits (imported)" in installed
     (made,) = client.get("/v1/supernets").json()["items"]
-    assert said("zoo", "list").splitlines()[2].rstrip().endswith(made["id"])
-    assert said("zoo", "install").startswith("0\n")  # all of them; the first is there
+    assert say("zoo", "list").splitlines()[2].rstrip().endswith(made["id"])
+    assert say("zoo", "install").startswith("0\n")  # all of them; the first is there
     assert len(client.get("/v1/supernets").json()["items"]) == 2
-    registered = said("supernets")
+    registered = say("supernets")
     assert made["id"] in registered
     assert "digits (imported)" in registered
     file = tmp_path / "exported.safetensors"
-    assert said("zoo", "export", made["id"], str(file)) == f"0\n{file}\n"
+    assert say("zoo", "export", made["id"], str(file)) == f"0\n{file}\n"
     assert file.read_bytes() == encoded()
-    assert f"supernet {made['id']}" in said("zoo", "import", str(file))
+    assert f"supernet {made['id']}" in say("zoo", "import", str(file))
     file.write_bytes(b"damaged")
-    refused = said("zoo", "import", str(file))
+    refused = say("zoo", "import", str(file))
     assert refused.startswith("1\n")
     assert "bad_bundle" in refused
-    absent = said("zoo", "export", str(uuid4()), str(tmp_path / "absent"))
+    absent = say("zoo", "export", str(uuid4()), str(tmp_path / "absent"))
     assert absent.startswith("1\n")
     assert not (tmp_path / "absent").exists()
     with container.sessions.read() as session:

@@ -7,28 +7,19 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from api import cli, serving, terminal
+from api import serving, terminal
 from api.remote import Refused, Remote
 from core.bootstrap import Container
 from core.config import Settings
 from core.domain.searches import StartPolicy
 from core.services import datasets, jobs
 from tests.unit.api import archives, scenes
-from tests.unit.api.conftest import Served
+from tests.unit.api.conftest import Served, said
 
 
 @pytest.fixture
 def remote(client: httpx.Client) -> Remote:
     return Remote(client)
-
-
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """What a command prints, run as the installed command would be."""
-    monkeypatch.setattr("sys.argv", ["headstart", *words])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    out, err = capsys.readouterr()
-    return f"{ended.value.code}\n{out}{err}"
 
 
 @pytest.fixture

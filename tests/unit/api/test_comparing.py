@@ -1,7 +1,6 @@
 """`headstart rank` and `headstart explain`: they claim no more than the service does."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 
 import httpx
@@ -13,10 +12,8 @@ from core.domain.jobs import QUEUE_OF, JobKind
 from core.domain.searches import RankSpec
 from core.services import datasets, jobs, wire
 from tests.unit.api import scenes
-from tests.unit.api.conftest import Bell, Served
-from tests.unit.api.test_command_line import said
+from tests.unit.api.conftest import Bell, Say
 
-Say = Callable[..., str]
 NAMES = ("first", "second", "third", "fourth")
 
 
@@ -53,18 +50,6 @@ def worker(container: Container, bell: Bell, monkeypatch: pytest.MonkeyPatch) ->
     ring = bell.announce
     monkeypatch.setattr(bell, "announce", lambda *about: (ring(*about), made.work()))
     return made
-
-
-@pytest.fixture
-def say(
-    client: httpx.Client,
-    served: Served,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Say:
-    assert client.get("/healthz").status_code == 200
-    monkeypatch.setenv("HEADSTART_URL", served.url)
-    return lambda *typed: said(monkeypatch, capsys, *typed)
 
 
 def test_a_ranking_in_the_terminal(worker: Worker, say: Say) -> None:

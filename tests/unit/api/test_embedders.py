@@ -10,8 +10,7 @@ from core.domain.datasets import Dataset, Embedding
 from core.domain.jobs import QUEUE_OF, JobKind
 from core.services import datasets, jobs
 from tests.unit.api import archives, scenes
-from tests.unit.api.conftest import Bell, Served
-from tests.unit.api.test_command_line import said
+from tests.unit.api.conftest import Bell, Served, said
 
 DEFAULT = "oriented-energy@1"
 

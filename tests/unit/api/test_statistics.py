@@ -6,12 +6,11 @@ import httpx
 import numpy as np
 import pytest
 
-from api import cli
 from core.bootstrap import Container
 from core.data.class_statistics import LARGEST_FILE
 from core.services import datasets
 from tests.unit.api import archives
-from tests.unit.api.conftest import Bell, Served
+from tests.unit.api.conftest import Bell, Say
 from tests.unit.data.statistics_files import EMBEDDER, about, encoded
 
 BINARY = {"Content-Type": "application/octet-stream"}
@@ -100,31 +99,22 @@ def test_a_body_that_grows_too_large_is_cut_off(client: httpx.Client) -> None:
 
 def test_the_commands(
     client: httpx.Client,
-    served: Served,
+    say: Say,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def said(*words: str) -> str:
-        monkeypatch.setattr("sys.argv", ["headstart", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return f"{ended.value.code}\n{out}{err}"
-
-    monkeypatch.setenv("HEADSTART_URL", served.url)
     monkeypatch.setenv("HEADSTART_DEVICE", "cpu")
     images, file = tmp_path / "images.zip", tmp_path / "statistics.safetensors"
     images.write_bytes(archives.zipped(archives.class_folders()))
     options = ("--embedder", EMBEDDER, "--anonymous")
-    written = said("statistics", str(images), "--out", str(file), *options)
+    written = say("statistics", str(images), "--out", str(file), *options)
     assert written.startswith(f"0\n{file}\n2 classes, ")
-    registered = said("register-statistics", str(file), "--name", "kept at home")
+    registered = say("register-statistics", str(file), "--name", "kept at home")
     assert registered.startswith("0\ndataset ")
     (made,) = client.get("/v1/datasets").json()["items"]
     assert (made["name"], made["classes"]) == ("kept at home", ["class 1", "class 2"])
-    assert said("embed", "--all") == "0\n"
+    assert say("embed", "--all") == "0\n"
     file.write_bytes(b"damaged")
-    refused = said("register-statistics", str(file), "--name", "n")
+    refused = say("register-statistics", str(file), "--name", "n")
     assert refused.startswith("1\n")
     assert "bad_statistics" in refused

@@ -57,6 +57,15 @@ class World:
         return Restored(*self.checkpoints[-1]) if self.checkpoints else None
 
 
+def apart(world: World, name: str, stop_after: int | None = None) -> World:
+    """Another job in the same store: its own scratch folder, its own checkpoints."""
+    scratch = world.scratch.parent / f"scratch-{name}"
+    scratch.mkdir()
+    return World(
+        world.store, scratch, world.kept, world.cache, attempt=name, stop_after=stop_after
+    )
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """A fresh context over a fresh local store."""

@@ -48,7 +48,7 @@ from core.pipelines import (
     search_architecture,
 )
 from core.pipelines.context import Stopped
-from tests.unit.pipelines.conftest import World
+from tests.unit.pipelines.conftest import World, apart
 
 EMBEDDER = "oriented-energy@1"
 SPACE = SpaceSpec(channels=2, layers=3, nodes=2, resolution=16)
@@ -59,15 +59,6 @@ Register = Callable[..., Dataset]
 def pretrain(world: World, dataset: Dataset) -> PretrainOutcome:
     spec = PretrainSpec(dataset.id, "net", EMBEDDER, SPACE, TRAINING)
     return pretrain_supernet.run(PretrainInputs(spec, dataset, None), world)
-
-
-def apart(world: World, name: str, stop_after: int | None = None) -> World:
-    """Another job in the same store: its own scratch folder, its own checkpoints."""
-    scratch = world.scratch.parent / f"scratch-{name}"
-    scratch.mkdir()
-    return World(
-        world.store, scratch, world.kept, world.cache, attempt=name, stop_after=stop_after
-    )
 
 
 def source_of(dataset: Dataset, outcome: PretrainOutcome) -> Source:

@@ -22,22 +22,13 @@ from core.domain.supernets import SupernetId
 from core.domain.work import PretrainInputs, SearchInputs, SearchOutcome, Source, StartingPoint
 from core.pipelines import objects, pretrain_supernet, search_architecture
 from core.pipelines.context import Stopped
-from tests.unit.pipelines.conftest import World
+from tests.unit.pipelines.conftest import World, apart
 
 EMBEDDER = "oriented-energy@1"
 SPACE = SpaceSpec(channels=2, layers=3, nodes=2, resolution=16)
 # At 8 pixels the finest stripes are gone: a cold start can hardly see what is to be told apart.
 BLIND = SpaceSpec(channels=2, layers=3, nodes=1, resolution=8, cells="s2")
 Register = Callable[..., Dataset]
-
-
-def apart(world: World, name: str, stop_after: int | None = None) -> World:
-    """Another job in the same store: its own scratch folder, its own checkpoints."""
-    scratch = world.scratch.parent / f"scratch-{name}"
-    scratch.mkdir()
-    return World(
-        world.store, scratch, world.kept, world.cache, attempt=name, stop_after=stop_after
-    )
 
 
 @pytest.fixture

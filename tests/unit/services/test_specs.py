@@ -107,6 +107,14 @@ def test_an_embedders_name_is_safe_in_a_key(embedder: str) -> None:
             "space.channels",
         ),
         ({"training": Training(max_skips=-1)}, "training.max_skips"),
+        ({"training": Training(paths=65)}, "training.paths"),
+        ({"training": Training(paths=1, method=Method.PC_DARTS)}, "training.paths"),
+        ({"training": Training(generalisation_gap=-0.1)}, "training.generalisation_gap"),
+        (
+            {"training": Training(generalisation_gap=1, method=Method.DARTS_SECOND_ORDER)},
+            "training.generalisation_gap",
+        ),
+        ({"training": Training(precision="fp16")}, "training.precision"),
         ({"retraining": Retraining(augment="blur")}, "retraining.augment"),
         ({"retraining": Retraining(precision="fp8")}, "retraining.precision"),
         ({"retraining": Retraining(ema=1.0)}, "retraining.ema"),
@@ -122,6 +130,32 @@ def test_a_bad_setting_is_named(change: dict[str, Any], place: str) -> None:
 @pytest.mark.parametrize("name", ["", " ", "n" * 201, "a\x00"])
 def test_a_supernets_name_is_for_people(name: str) -> None:
     assert places(replace(PRETRAIN, name=name)) == ["name"]
+
+
+OTHERS = tuple(DatasetId(uuid4()) for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"others": OTHERS}, []),
+        ({"others": (*OTHERS, HERE)}, ["others"]),
+        ({"others": OTHERS * 2}, ["others"]),
+        ({"others": tuple(DatasetId(uuid4()) for _ in range(1000))}, ["others"]),
+        ({"others": OTHERS, "steps": 0}, ["steps"]),
+        ({"others": OTHERS, "training": Training(method=Method.DRNAS)}, ["training.method"]),
+        (
+            {"others": OTHERS, "training": Training(generalisation_gap=0.5)},
+            ["training.generalisation_gap"],
+        ),
+    ],
+)
+def test_what_may_be_asked_of_several_datasets(change: dict[str, Any], found: list[str]) -> None:
+    spec = replace(PRETRAIN, **change)
+    if found:
+        assert places(spec) == found
+    else:
+        specs.check(spec)
 
 
 def test_everything_wrong_is_told_at_once() -> None:

@@ -98,6 +98,9 @@ def test_nothing_is_computed_from_images_that_are_not_here(
         (searches.submit_search, SearchSpec(made.id, EMBEDDER)),
     ]
     with sessions.begin() as session:
+        here = dataset(session)
+        several = PretrainSpec(here.id, "net", EMBEDDER, others=(made.id,))
+        asked.append((searches.submit_pretrain, several))
         for submit, spec in asked:
             with pytest.raises(Conflict) as refused:
                 submit(session, spec)

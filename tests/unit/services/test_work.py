@@ -16,7 +16,7 @@ from core.domain.searches import (
     SearchSpec,
     StartPolicy,
 )
-from core.domain.supernets import Supernet, SupernetId
+from core.domain.supernets import LineageKind, Supernet, SupernetId
 from core.domain.work import (
     EmbedInputs,
     EmbedOutcome,
@@ -77,6 +77,33 @@ def pretrained(sessions: Sessions, name: str) -> tuple[Dataset, Supernet]:
     with sessions.read() as session:
         supernet = supernets.get(session, UUID(result["supernet_id"]))
     return source, supernet
+
+
+def test_a_supernet_of_several_datasets_belongs_to_none_of_them(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        first, second = dataset(session, "first"), dataset(session, "second")
+        spec = PretrainSpec(first.id, "both", EMBEDDER, others=(second.id,), steps=7)
+        searches.submit_pretrain(session, spec)
+    job = take(sessions, JobKind.PRETRAIN)
+    with sessions.read() as session:
+        assert work.inputs(session, job) == PretrainInputs(spec, first, None, others=(second,))
+    outcome = PretrainOutcome(
+        space={"channels": 8},
+        resolution=32,
+        key="supernets/both",
+        sha256=sha256_of("both"),
+        metrics={},
+        seconds=3.0,
+        embedding=None,
+    )
+    result = record(sessions, job, outcome)
+    with sessions.read() as session:
+        supernet = supernets.get(session, UUID(result["supernet_id"]))
+        assert [each.id for each in supernets.shared(session)] == [supernet.id]
+    assert (supernet.dataset_id, supernet.job_id) == (None, job.id)
+    assert supernet.lineage["kind"] == LineageKind.MULTI_DATASET
+    assert [each["name"] for each in supernet.lineage["datasets"]] == ["first", "second"]
+    assert supernet.lineage["training"]["settings"]["steps"] == 7
 
 
 def test_an_embed_job(sessions: Sessions) -> None:
@@ -293,6 +320,7 @@ def dataset_free_specs() -> list[Any]:
         (searches.submit_embed, EmbedSpec(nowhere, EMBEDDER)),
         (searches.submit_rank, RankSpec(nowhere, EMBEDDER)),
         (searches.submit_pretrain, PretrainSpec(nowhere, "n", EMBEDDER)),
+        (searches.submit_pretrain, PretrainSpec(nowhere, "n", EMBEDDER, others=(uuid4(),))),
         (searches.submit_search, SearchSpec(nowhere, EMBEDDER)),
     ]
 
