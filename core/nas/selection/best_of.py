@@ -55,20 +55,6 @@ class Candidate:
     parameters: int
 
 
-def magnitude(supernet: Supernet, *, max_skips: int, preference: Relaxation = softmax) -> Genotype:
-    """`core.nas.derive.derive` with at most `max_skips` skip connections in the normal cell.
-
-    Args:
-        supernet: Its architecture parameters are read.
-        max_skips: Most skip connections.
-        preference: As for `derive`.
-
-    Raises:
-        ValueError: `max_skips` is negative, or the alphas are not finite.
-    """
-    return derive(supernet, preference, max_skips=max_skips)
-
-
 def proposals(
     supernet: Supernet,
     *,
@@ -92,7 +78,7 @@ def proposals(
         Each genotype once, under its first origin.
     """
     found: dict[Genotype, str] = {derive(supernet, preference): "magnitude"}
-    constrained = magnitude(supernet, max_skips=max_skips, preference=preference)
+    constrained = derive(supernet, preference, max_skips=max_skips)
     found.setdefault(constrained, f"magnitude, {max_skips} skips")
     for proposal in given:
         found.setdefault(proposal.genotype, proposal.origin)

@@ -14,6 +14,7 @@ import torch
 from core.domain.searches import COLD_RATES, WARM_RATES
 from core.nas import search
 from core.nas.classifier import ImageClassifier
+from core.nas.derive import derive
 from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
 from core.nas.head import fit_head
@@ -24,7 +25,7 @@ from core.nas.normalisation import reestimate
 from core.nas.retrain import RetrainConfig, RetrainState, retrain
 from core.nas.search import SearchState
 from core.nas.selection import best_of
-from core.nas.selection.best_of import Scorer, magnitude
+from core.nas.selection.best_of import Scorer
 from core.nas.space import Space
 from core.nas.warm_start import Head, Source
 from core.pipelines import bilevel, derivation
@@ -179,7 +180,7 @@ def chosen(bench: Bench, on: Target, state: SearchState) -> Genotype:
     """The best of a few scored candidates, or the strongest by alphas, as the scale says."""
     scale, limit = bench.scale, bench.spec(on.seed).training.max_skips
     if scale.selection == "magnitude":
-        return magnitude(state.supernet, max_skips=limit, preference=state.method.preference)
+        return derive(state.supernet, state.method.preference, max_skips=limit)
     train, valid = on.images.halves(on.seed)
     score = Scorer(state.supernet, train, valid, seed=on.seed, batch_size=scale.batch_size)
     proposed = best_of.proposals(

@@ -19,7 +19,6 @@ from core.nas.selection.best_of import (
     Scorer,
     best,
     evolve,
-    magnitude,
     proposals,
 )
 from core.nas.selection.variation import uniform_sample
@@ -56,22 +55,22 @@ def test_magnitude_with_few_skips(cells: str) -> None:
             alphas[:, column] += torch.linspace(2, 3, len(alphas))
     plain = derive(supernet)
     assert plain.skip_count > 2
-    assert magnitude(supernet, max_skips=plain.skip_count) == plain
+    assert derive(supernet, max_skips=plain.skip_count) == plain
     for most in (0, 1, 2):
-        found = magnitude(supernet, max_skips=most)
+        found = derive(supernet, max_skips=most)
         assert found.skip_count <= most
         assert found.reduction == plain.reduction
     assert derive(supernet) == plain
     # The strongest skip outlives the others.
     (kept,) = [
         supernet.space.edge(node, edge.source)
-        for node, edges in enumerate(magnitude(supernet, max_skips=1).normal)
+        for node, edges in enumerate(derive(supernet, max_skips=1).normal)
         for edge in edges
         if edge.operation == "skip_connect"
     ]
     assert kept == supernet.space.edges - 1
     with pytest.raises(ValueError, match="max_skips"):
-        magnitude(supernet, max_skips=-1)
+        derive(supernet, max_skips=-1)
 
 
 def test_proposals_are_different_and_repeat() -> None:
