@@ -46,6 +46,7 @@ def arm(search: Json, model: Json, *, cold_best: float, artifacts: Json) -> dict
         "retrained_accuracy": metrics["retrained"]["test_accuracy"],
         "seconds": chosen["seconds"],
         "seconds_all_learning_rates": sum(item["seconds"] for item in metrics["arms"]),
+        "seconds_race": metrics["seconds"].get("race", 0.0),
         "seconds_retraining": metrics["seconds"]["retrain"],
         "learning_rate": chosen["learning_rate"],
         "head": search["spec"]["head"],
@@ -127,6 +128,7 @@ _ROWS = (
     ("test: supernet", _number("supernet_accuracy", ".1%")),
     ("test: discretised", _number("discretised_accuracy", ".1%")),
     ("test: retrained", _number("retrained_accuracy", ".1%")),
+    ("race seconds, before the search", _number("seconds_race", ".1f")),
     ("search seconds", _number("seconds", ".1f")),
     ("search seconds, all rates", _number("seconds_all_learning_rates", ".1f")),
 )

@@ -30,7 +30,7 @@ def model(*accuracies: float) -> dict[str, Any]:
             "supernet": {"test_accuracy": 0.1},
             "discretised": {"test_accuracy": 0.2},
             "retrained": {"test_accuracy": 0.3},
-            "seconds": {"retrain": 3.0},
+            "seconds": {"race": 1.5, "retrain": 3.0},
         },
     }
 
@@ -52,6 +52,7 @@ def test_an_arm_is_measured_against_colds_best() -> None:
     assert (warm["epochs_to_95"], warm["seconds_to_95"]) == (0, 1.0)
     assert (warm["epochs_to_100"], warm["seconds_to_100"]) == (None, None)
     assert warm["seconds_all_learning_rates"] == 16.0
+    assert warm["seconds_race"] == 1.5
     assert warm["retrained_accuracy"] == 0.3
 
 
