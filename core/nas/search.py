@@ -171,13 +171,13 @@ def run(
 
     Raises:
         Diverged: a loss is not finite.
-        ValueError: a generalisation gap for a method with gradients of its own, or paths for a
+        ValueError: a generalisation gap for a method that takes none, or paths for a
             supernet of partial channels.
     """
     if state.guard.stopped:
         return
     method = state.method
-    if config.generalisation_gap and type(method).gradients is not Method.gradients:
+    if config.generalisation_gap and not method.takes_gap:
         raise ValueError(f"generalisation_gap: not for {method.name}, which looks a step ahead")
     if config.paths and state.supernet.space.partial > 1:
         raise ValueError("paths: not with partial channels, whose cells inherit no weights")

@@ -36,6 +36,7 @@ class Method:
         frozen: Share of the epochs, from the first, in which the alphas rest.
         progress: Share of the epochs that are over.
         precision: Of the passes that the alphas' gradients are taken of.
+        takes_gap: Whether the method's gradients can include the generalisation gap.
         gap: Coefficient of the generalisation gap in what the alphas descend
             (`core.nas.objectives.generalisation_gap`); 0 leaves it out.
         generator: Of this epoch, on the supernet's device: all that a method draws.
@@ -43,6 +44,7 @@ class Method:
 
     name = "darts"
     frozen = 0.0
+    takes_gap = True
 
     def __init__(self, supernet: Supernet) -> None:
         self.supernet = supernet

@@ -32,6 +32,7 @@ class SecondOrder(Method):
     """
 
     name = "darts-second-order"
+    takes_gap = False
 
     def gradients(
         self,
