@@ -6,7 +6,8 @@ arXiv 1603.06560) bound the cost of the whole. Here the first rung takes no grad
 what is compared are answers to the same images: a paired difference has a far smaller standard
 error than two accuracies. A warm contestant only wins if it is better than cold beyond noise, and
 noise is more than which images were drawn: random weights are a draw too, and untrained nets
-differ by more than images explain. So cold enters in several draws, see `standings.bound`.
+differ by more than images explain. So where the images alone would decide against cold, it is
+drawn several times, see `standings.bound`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from core.nas.head import collect_features, solve_head
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.search import SearchConfig, SearchState
 from core.nas.space import Space
-from core.nas.standings import Rung, Standing, Trial, judge
+from core.nas.standings import Rung, Standing, Trial, judge, luck_decides
 from core.nas.warm_start import Head, Source, begin
 
 FEWEST, MOST = 256, 4096  # images of a half that the first rung looks at, where there are so many
@@ -34,8 +35,6 @@ _ENTRY, _MEASURING = 0.35, 0.25
 DRAWS = 5  # of a cold start's weights in the first rung; the first is the one that searches
 _TRAIN_STREAM, _VALID_STREAM, _DRAW_STREAM = 40, 41, 42  # of `epoch_generator`
 _BATCH = 256
-# Untrained nets were seen to differ by two to four points (docs/adr/0015): several times that.
-_LUCK = 0.15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,18 +143,18 @@ class _Field:
                 entry = each.enter()
                 train, valid = self._sampled(entry, share)
                 trial.hits = _answers(entry, train, valid, self.method)
-                if each.cold and not _far_behind(trial, trials):
-                    trial.draws = self._draws(trial.hits, entry, train, valid)
             except ValueError as error:
                 trial.failed = str(error)
             else:
                 self._accept(each.name, entry)
                 sizes = len(train), len(valid)
-                cost = _ENTRY * sum(sizes) / (len(entry.train) + len(entry.valid))
-                cost *= max(1, len(trial.draws))
+                cost = self._share(entry, sizes)
             trial.seconds = self.clock() - started
             trials.append(trial)
             self._pay(cost)
+        for trial in trials:
+            if trial.cold and luck_decides(trial, trials):
+                self._draw(trial, share)
         return Rung(0, *sizes, judge(trials))
 
     def next(self, alive: Sequence[Standing], epochs: int, cost: float) -> Rung:
@@ -173,13 +172,21 @@ class _Field:
         entry = self.entries[alive[0].name]
         return Rung(epochs, len(entry.train), len(entry.valid), judge(trials))
 
-    def _draws(
-        self, first: Tensor, entry: Entry, train: LabelledImages, valid: LabelledImages
-    ) -> tuple[float, ...]:
+    def _draw(self, trial: Trial, share: float) -> None:
+        """Let a cold contestant answer with other random weights, too."""
+        started, entry = self.clock(), self.entries[trial.name]
+        train, valid = self._sampled(entry, share)
         others = (
             _answers(entry, train, valid, self.method, draw=draw) for draw in range(1, DRAWS)
         )
-        return tuple(float(hits.double().mean()) for hits in (first, *others))
+        trial.draws = trial.accuracy, *(float(hits.double().mean()) for hits in others)
+        trial.seconds += self.clock() - started
+        self._pay((DRAWS - 1) * self._share(entry, (len(train), len(valid))))
+
+    @staticmethod
+    def _share(entry: Entry, sizes: tuple[int, int]) -> float:
+        """What one look at so many images costs, in epochs of search."""
+        return _ENTRY * sum(sizes) / (len(entry.train) + len(entry.valid))
 
     def _runner(self, name: str) -> _Runner:
         if name not in self._runners:
@@ -232,11 +239,6 @@ class _Runner:
                 break
         # The epoch was measured last: its running statistics are still there.
         return _right(self.state.supernet, self.entry.valid)
-
-
-def _far_behind(trial: Trial, others: Sequence[Trial]) -> bool:
-    """Whether another is ahead by more than the luck of a draw, so that more need not be made."""
-    return any(other.accuracy > trial.accuracy + _LUCK for other in others)
 
 
 def _answers(

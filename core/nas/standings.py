@@ -10,6 +10,8 @@ from statistics import fmean, stdev
 from torch import Tensor
 
 _CLEAR = 2.0  # standard errors of a paired difference that are more than noise
+# Untrained nets were seen to differ by two to four points (docs/adr/0015): several times that.
+_LUCK = 0.15
 # Student's t that is exceeded once in forty, as two standard errors are, by degrees of freedom.
 _STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365}
 
@@ -105,6 +107,17 @@ def judge(trials: Sequence[Trial]) -> tuple[Standing, ...]:
         if each not in kept:
             out[each.name] = f"not among the best {places}"
     return tuple(_standing(each, ran[0] if ran else each, out.get(each.name)) for each in trials)
+
+
+def luck_decides(trial: Trial, others: Sequence[Trial]) -> bool:
+    """Whether images tell that another is better, but the luck of `trial`'s draw may explain it:
+    nobody leads by so much that no draw would."""
+    if trial.hits is None:
+        return False
+    rivals = [each for each in others if each is not trial and each.hits is not None]
+    if any(each.accuracy > trial.accuracy + _LUCK for each in rivals):
+        return False
+    return _clearly_better(rivals, trial) is not None
 
 
 def _clearly_better(others: Sequence[Trial], trial: Trial) -> str | None:

@@ -37,7 +37,7 @@ from core.ot.embedders import Embedder
 from core.ot.oriented_energy import OrientedEnergy
 from core.ot.resnet_embedder import ResNet18
 from core.ot.source_block import concatenate, summarise
-from core.pipelines.compare_datasets import CONFIG, SEARCH_K
+from core.pipelines.compare_datasets import CONFIG, SEARCH_BUDGET, SEARCH_K
 from tests.benchmarks.embedders.models import (
     RECIPES,
     Gridless,
@@ -95,7 +95,13 @@ def by_rank(embedded: Sequence[EmbeddedDataset]) -> Orders:
     for row, target in enumerate(embedded):
         others = np.delete(np.arange(len(embedded)), row)
         found = ranking.rank(
-            target, block, embedded.__getitem__, CONFIG, k=SEARCH_K, allowed=others
+            target,
+            block,
+            embedded.__getitem__,
+            CONFIG,
+            k=SEARCH_K,
+            budget=SEARCH_BUDGET,
+            allowed=others,
         )
         orders.append([each.row for each in found.neighbours])
     return orders

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from core.ot import embedded_dataset, embedders, ranking
 from core.ot.embedded_dataset import EmbeddedDataset
 from core.ot.source_block import concatenate, summarise
-from core.pipelines.compare_datasets import CONFIG, SEARCH_K
+from core.pipelines.compare_datasets import CONFIG, SEARCH_BUDGET, SEARCH_K
 from core.pipelines.embed_dataset import BATCH
 from tests.benchmarks.suite import read_parts
 from tests.benchmarks.transfer.settings import Bench
@@ -34,7 +34,7 @@ def rank(bench: Bench, target: str) -> dict[str, Any]:
     own, sources = _load(bench, target), [_load(bench, name) for name in others]
     block = concatenate([summarise(each, samples=CONFIG.samples) for each in sources])
     started = bench.clock()
-    ranking.rank(own, block, sources.__getitem__, CONFIG, k=SEARCH_K)
+    ranking.rank(own, block, sources.__getitem__, CONFIG, k=SEARCH_K, budget=SEARCH_BUDGET)
     ranked = bench.clock() - started
     # A search measures the nearest only: here all are, for the farthest to be one.
     order = ranking.rank(own, block, sources.__getitem__, CONFIG, k=len(others)).neighbours

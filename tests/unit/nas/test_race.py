@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.nas import race, search
+from core.nas import race, search, standings
 from core.nas.images import LabelledImages
 from core.nas.race import Contestant, Entry
 from core.nas.search import SearchConfig, SearchState
 from core.nas.space import Space
-from core.nas.standings import Rung, Trial, bound, judge, paired, verdict
+from core.nas.standings import Rung, Trial, bound, judge, luck_decides, paired, verdict
 from core.nas.supernet import Supernet
 from core.nas.warm_start import Source, begin
 
@@ -228,21 +228,9 @@ def test_cold_is_beaten_only_above_what_another_draw_might_reach() -> None:
     assert alive(found) == ["cold"]
 
 
-def test_a_cold_start_is_drawn_several_times(space: Space, halves: Halves) -> None:
-    paid: list[float] = []
-    field = [contestant("cold", space, halves)]
-    ((standing,), (again,)) = (run(field, heard=paid.append)[0].standings for _ in range(2))
-    assert len(set(standing.draws)) > 1
-    assert len(standing.draws) == race.DRAWS
-    assert standing.draws[0] == standing.accuracy
-    assert standing == again
-    assert paid == pytest.approx([race.DRAWS * race._ENTRY] * 2)  # all images, by each draw
-
-
-def test_a_cold_start_far_behind_is_drawn_once(
+def test_a_cold_start_is_drawn_again_only_where_luck_may_decide(
     space: Space, halves: Halves, pretrained: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the luck of a draw cannot decide, it is not paid for."""
     field = [
         contestant("pretrained", pretrained, halves),
         contestant("cold", space, halves),
@@ -252,10 +240,31 @@ def test_a_cold_start_far_behind_is_drawn_once(
     assert cold.accuracy is not None
     lead = leader.accuracy - cold.accuracy
     for luck, draws in ((lead - 1e-6, 0), (lead + 1e-6, race.DRAWS)):
-        monkeypatch.setattr(race, "_LUCK", luck)
-        rungs = run(field)
-        assert len(rungs[0].standings[1].draws) == draws
+        monkeypatch.setattr(standings, "_LUCK", luck)
+        paid: list[float] = []
+        rungs, again = run(field, heard=paid.append), run(field)
+        standing = rungs[0].standings[1]
+        assert len(standing.draws) == draws
+        assert rungs == again
         assert verdict(rungs).name == "pretrained"
+        # All images, by each contestant and each further draw.
+        assert sum(paid) == pytest.approx((2 + max(0, draws - 1)) * race._ENTRY)
+    assert len(set(standing.draws)) > 1
+    assert standing.draws[0] == standing.accuracy
+
+
+@pytest.mark.parametrize(("rival", "drawn"), [(80, False), (82, False), (90, True), (96, False)])
+def test_luck_decides_between_noise_and_a_lead_that_no_draw_makes(rival: int, drawn: bool) -> None:
+    warm, cold = trials(lambda count: right(count, 100), rival, cold=80)
+    assert luck_decides(cold, [warm, cold]) is drawn
+
+
+def test_nothing_is_drawn_for_one_that_cannot_run() -> None:
+    warm, cold = trials(right, 90, cold=80)
+    cold.hits = None
+    assert not luck_decides(cold, [warm, cold])
+    cold = Trial("cold", True, hits=torch.zeros(100, dtype=torch.bool))
+    assert not luck_decides(cold, [Trial("warm", False, failed="broken"), cold])
 
 
 def test_no_more_than_half_go_on_and_cold_has_a_seat() -> None:
