@@ -14,21 +14,19 @@ from torch import Tensor, nn
 
 from core.nas.augmentation import Augmentation, Augmenter
 from core.nas.classifier import ImageClassifier
+from core.nas.head import fit_head
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.normalisation import reestimate
 from core.nas.optimisers import Momentum, Optimiser
 from core.nas.precision import Precision, autocast, deterministic, require, widened
 from core.nas.ranks import ALONE, Ranks
+from core.nas.scores import Meter, Score, measure
 
 # Streams of `epoch_generator`: independent randomness within one epoch.
 TRAIN, VALID, STATISTICS, PATHS = 2, 3, 4, 5
 
 # Without a backward pass larger batches fit, and small networks spend less on each call.
 _MEASURING_BATCH = 256
-
-
-class Diverged(ValueError):
-    """The loss stopped being a number; smaller learning rates usually cure it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +45,8 @@ class TrainingConfig:
         augment: Policy of the training images' augmentation, see `Augmenter`.
         flip: Mirror training images at random; wrong for letters and digits.
         cutout: Side of the square that the policy ``cutout`` erases, as a share of the image's.
+        solve_head: Solve the classifier in closed form (`core.nas.head`) when an epoch's steps are
+            over, so that it does not lag behind the features that they moved.
         statistics_images: Training images that re-estimate running statistics before measuring.
         precision: Of the weight steps' forward and backward passes; measuring is in fp32.
         deterministic: Whether an operation that may not repeat to the bit is an error.
@@ -67,6 +67,7 @@ class TrainingConfig:
     augment: Augmentation = "shift"
     flip: bool = False
     cutout: float = 0.5
+    solve_head: bool = False
     statistics_images: int = 1024
     precision: Precision = "fp32"
     deterministic: bool = False
@@ -199,14 +200,6 @@ class TrainingState:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """Mean loss and share of right answers over some images."""
-
-    loss: float
-    accuracy: float
-
-
-@dataclass(frozen=True, slots=True)
 class Epoch:
     """One finished epoch; index 0 is the start, measured before any step."""
 
@@ -216,38 +209,6 @@ class Epoch:
     valid: Score
     steps: int
     seconds: float
-
-
-class Meter:
-    """Sums losses and hits on the device; reads them back once."""
-
-    def __init__(self) -> None:
-        self._loss: Tensor | float = 0.0
-        self._hits: Tensor | int = 0
-        self._count = 0
-
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch whose mean loss is `loss`."""
-        self._loss = self._loss + loss.detach().double() * len(labels)
-        self._hits = self._hits + (logits.detach().argmax(dim=1) == labels).sum()
-        self._count += len(labels)
-
-    def score(self, ranks: Ranks = ALONE) -> Score:
-        """The means so far, over all processes.
-
-        Raises:
-            Diverged: the loss is not finite.
-        """
-        values = [self._loss, self._hits, self._count]
-        if ranks.size > 1:
-            device = self._loss.device if isinstance(self._loss, Tensor) else None
-            sums = torch.tensor([float(v) for v in values], dtype=torch.float64, device=device)
-            values = ranks.total(sums).tolist()
-        total, hits, count = values
-        loss = float(total) / max(1, int(count))
-        if not math.isfinite(loss):
-            raise Diverged(f"loss: {loss} after {int(count)} images")
-        return Score(loss, int(hits) / max(1, int(count)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +260,7 @@ def run_epochs(
     if state.epoch == 0:
         started, model = clock(), state.result()
         with deterministic(config.deterministic):
-            valid_score = measure_fresh(model, train, valid, config)
+            valid_score = _measure_fresh(model, train, valid, config)
             score = measure(model, _statistics_sample(train, config), _MEASURING_BATCH)
         yield Epoch(
             index=0,
@@ -317,7 +278,9 @@ def run_epochs(
             step = prepare(state.epoch)
             score, steps = _train_epoch(state, train, config, step, ranks, rate=rate)
             state.epoch += 1
-            valid_score = measure_fresh(state.result(), train, valid, config)
+            valid_score = _measure_fresh(
+                state.result(), train, valid, config, solve=config.solve_head
+            )
         yield Epoch(
             index=state.epoch,
             learning_rate=rate,
@@ -372,29 +335,24 @@ def gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor 
     return found
 
 
-def measure_fresh(
-    model: ImageClassifier, train: LabelledImages, valid: LabelledImages, config: TrainingConfig
+def _measure_fresh(
+    model: ImageClassifier,
+    train: LabelledImages,
+    valid: LabelledImages,
+    config: TrainingConfig,
+    *,
+    solve: bool = False,
 ) -> Score:
     """Score on all of `valid`, running statistics first re-estimated on a sample of `train`.
 
-    The running average that training leaves makes a young network look like chance.
+    The running average that training leaves makes a young network look like chance. With `solve`
+    the head is solved for those statistics before anything is measured.
     """
     reestimate(model, _statistics_sample(train, config).batches(_MEASURING_BATCH))
+    if solve:
+        fit_head(model, train, valid, batch_size=_MEASURING_BATCH)
     return measure(model, valid, _MEASURING_BATCH)
 
 
 def _statistics_sample(train: LabelledImages, config: TrainingConfig) -> LabelledImages:
     return train.sample(config.statistics_images, epoch_generator(config.seed, 0, STATISTICS))
-
-
-@torch.no_grad()
-def measure(model: ImageClassifier, images: LabelledImages, batch_size: int) -> Score:
-    """Score of `model` in evaluation mode; its mode is restored."""
-    training = model.training
-    model.eval()
-    meter = Meter()
-    for batch, labels in images.batches(batch_size):
-        logits = model(batch)
-        meter.add(F.cross_entropy(logits, labels), logits, labels)
-    model.train(training)
-    return meter.score()

@@ -17,18 +17,16 @@ from core.nas.genotype import Genotype
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.loop import (
     STATISTICS,
-    Meter,
-    Score,
     TrainingConfig,
     TrainingState,
     check_limits,
     gradients,
-    measure,
 )
 from core.nas.normalisation import reestimate
 from core.nas.optimisers import Adam, Optimiser
 from core.nas.paths import sandwich_loss
 from core.nas.precision import autocast, deterministic, require, widened
+from core.nas.scores import Meter, Score, measure
 from core.nas.selection.variation import uniform_sample
 from core.nas.supernet import Supernet
 

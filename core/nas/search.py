@@ -13,7 +13,6 @@ from core.nas.guard import Guard, GuardConfig
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.loop import (
     VALID,
-    Diverged,
     Epoch,
     Step,
     TrainingConfig,
@@ -25,6 +24,7 @@ from core.nas.methods.base import Method
 from core.nas.optimisers import Adam, Optimiser
 from core.nas.paths import sandwich_loss
 from core.nas.ranks import ALONE, Ranks
+from core.nas.scores import Diverged
 from core.nas.selection.variation import sample
 from core.nas.supernet import Supernet
 

@@ -8,7 +8,7 @@ from typing import Any
 from core.domain.jobs import JobRecord
 from core.domain.searches import SearchSpec
 from core.errors import Diverged
-from core.nas import loop
+from core.nas import scores
 from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
 from core.nas.head import fit_head, remove_temperature
@@ -115,7 +115,7 @@ def follow_retraining(
                 meter.advance(STAGE, _units(record.epoch), JobRecord(STAGE, record.epoch, row))
             finally:
                 save()
-    except loop.Diverged as error:
+    except scores.Diverged as error:
         raise Diverged(
             f"Retraining's loss stopped being a number at learning rate "
             f"{spec.retrain_learning_rate:g} ({error}); try a smaller one."

@@ -8,7 +8,7 @@ from core.domain.jobs import JobRecord
 from core.domain.searches import PretrainSpec, Training
 from core.domain.work import PretrainInputs, PretrainOutcome
 from core.errors import Diverged, InvalidInput
-from core.nas import loop, multi_dataset, precision
+from core.nas import multi_dataset, precision, scores
 from core.nas.multi_dataset import MultiDatasetConfig, MultiDatasetState, Part
 from core.nas.supernet import Supernet
 from core.pipelines import bilevel, checkpoint_file, dataset_images, machine, supernet_file
@@ -46,7 +46,7 @@ def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
                 meter.advance(STAGE, 1.0, JobRecord(STAGE, record.epoch, row))
             finally:
                 _save(course, context)
-    except loop.Diverged as error:
+    except scores.Diverged as error:
         raise Diverged(
             f"The pretraining's loss stopped being a number at learning rate "
             f"{inputs.spec.learning_rate:g} ({error}); try a smaller one."

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from core.nas.derive import strongest
 from core.nas.genotype import Genotype
 from core.nas.images import LabelledImages, epoch_generator
-from core.nas.loop import Meter, Score, TrainingConfig, TrainingState, run_epochs
+from core.nas.loop import TrainingConfig, TrainingState, run_epochs
 from core.nas.normalisation import ScaledBatchNorm
+from core.nas.scores import Meter, Score
 from core.nas.selection.variation import choices
 from core.nas.space import Space
 from core.nas.supernet import Supernet

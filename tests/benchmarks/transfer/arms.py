@@ -19,10 +19,10 @@ from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
 from core.nas.head import fit_head
 from core.nas.images import LabelledImages
-from core.nas.loop import Diverged
 from core.nas.network import inherit, parameter_count
 from core.nas.normalisation import reestimate
 from core.nas.retrain import RetrainConfig, RetrainState, retrain
+from core.nas.scores import Diverged
 from core.nas.search import SearchState
 from core.nas.selection import best_of
 from core.nas.selection.best_of import Scorer
