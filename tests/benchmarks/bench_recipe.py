@@ -351,10 +351,9 @@ def main() -> None:
     recipes = list(dict.fromkeys([BASELINE, *given.recipes]))
     plan.work(bench, list(units(bench, given.start, targets, recipes, given.seeds)), given.jobs)
     found = summary(bench, given.start, targets, recipes, given.seeds)
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(
-        json.dumps({"start": given.start, "targets": list(targets), "recipes": found}, indent=1)
-    )
+    result = Path(f"var/bench/recipe-{given.start}.json")
+    result.parent.mkdir(parents=True, exist_ok=True)
+    result.write_text(json.dumps({"targets": list(targets), "recipes": found}, indent=1))
     print(table(found))
 
 
