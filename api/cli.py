@@ -191,6 +191,12 @@ def search(
     retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of the retraining.")] = None,
     method: Annotated[Method | None, typer.Option(help="How alphas are fitted.")] = None,
     cells: Annotated[str | None, typer.Option(help="Cell space of a cold start.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Width of its first cell.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Its cells.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side of its images in pixels.")] = None,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Adapt a warm start's source to that space, too.")
+    ] = False,
     selection: Annotated[
         Selection | None, typer.Option(help="How cells are chosen in the end.")
     ] = None,
@@ -214,7 +220,8 @@ def search(
             selection=selection,
             objectives=objective or None,
             training=_given(epochs=epochs, seed=seed, method=method),
-            space=_given(cells=cells),
+            space=_given(cells=cells, channels=channels, layers=layers, resolution=resolution),
+            adapt=adapt,
         )
         asked = server.post(path_of("searches"), body)
         terminal.out.print(f"search {asked['id']}")

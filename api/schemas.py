@@ -64,7 +64,8 @@ class Body(BaseModel):
 
 
 class SpaceBody(Body):
-    """The search space of a start from nothing; a warm start takes its source's."""
+    """The search space of a start from nothing; a warm start takes its source's, or with `adapt`
+    this one."""
 
     channels: Annotated[Whole, Field(ge=2, le=128, multiple_of=2)] = SPACE.channels
     layers: Annotated[Whole, Field(ge=3, le=40)] = SPACE.layers
@@ -185,6 +186,7 @@ class SearchBody(Body):
     supernet_id: UUID | None = None
     head: HeadInit = HeadInit.CLOSED_FORM
     space: SpaceBody = SpaceBody()
+    adapt: Flag = False
     training: TrainingBody = TrainingBody()
     learning_rates: (
         Annotated[tuple[LearningRate, ...], Field(min_length=1, max_length=8)] | None
@@ -210,6 +212,7 @@ class SearchBody(Body):
             supernet_id=None if self.supernet_id is None else SupernetId(self.supernet_id),
             head=self.head,
             space=self.space.to_spec(),
+            adapt=self.adapt,
             training=self.training.to_spec(),
             learning_rates=self.learning_rates,
             retrain_epochs=self.retrain_epochs,

@@ -34,10 +34,12 @@ class StartPolicy(StrEnum):
 
 
 class HeadInit(StrEnum):
-    """How the new classifier begins: at random, or solved in closed form (ridge regression)."""
+    """How the new classifier begins: at random, or solved in closed form (ridge regression), at
+    the start only or again after every epoch."""
 
     RANDOM = "random"
     CLOSED_FORM = "closed_form"
+    EVERY_EPOCH = "closed_form_every_epoch"
 
 
 class Method(StrEnum):
@@ -70,7 +72,8 @@ class Objective(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SpaceSpec:
-    """The search space of a cold start; a warm start takes its source's."""
+    """The search space of a cold start, and of a warm one that adapts its source; any other warm
+    start takes its source's."""
 
     channels: int = 8
     layers: int = 4
@@ -163,7 +166,8 @@ class SearchSpec:
     """Search on one dataset. With several learning rates each is searched in full and the best
     by validation accuracy is kept; every one of them is paid for and recorded; None leaves them to
     the start. With objectives the cells that no other beats in all of them are listed, and the
-    most accurate is retrained."""
+    most accurate is retrained. With `adapt` sources are adapted to `space` instead of bringing
+    their own."""
 
     dataset_id: DatasetId
     embedder: str
@@ -171,6 +175,7 @@ class SearchSpec:
     supernet_id: SupernetId | None = None
     head: HeadInit = HeadInit.CLOSED_FORM
     space: SpaceSpec = field(default_factory=SpaceSpec)
+    adapt: bool = False
     training: Training = field(default_factory=Training)
     learning_rates: tuple[float, ...] | None = None
     retrain_epochs: int = 20

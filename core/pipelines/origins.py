@@ -1,15 +1,17 @@
-"""What a search may begin from: nothing, or a supernet with its own space and resolution."""
+"""What a search may begin from: nothing, or a supernet, in its own space or adapted to another."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from core.domain.searches import SearchSpec
 from core.domain.work import SearchInputs, Source, StartingPoint
 from core.errors import CorruptObject, InvalidInput, NotFound
 from core.nas import warm_start
+from core.nas.adaptation import adapt
 from core.nas.space import Space
 from core.pipelines import bilevel, objects
 from core.pipelines.context import Context
@@ -31,6 +33,9 @@ class Origin:
 
 COLD = Origin()
 
+# In a tensor's own deviation: copies of a channel would learn the same thing for ever without it.
+NOISE = 0.1
+
 
 def of_source(source: Source, distance: float | None = None) -> Origin:
     """The start from a source's supernet. Raises NotFound."""
@@ -51,9 +56,10 @@ def find(inputs: SearchInputs, supernet_id: str) -> Origin:
 
 
 def space(origin: Origin, spec: SearchSpec) -> Space:
-    """The space that is searched: the supernet's, or the one asked for. Raises InvalidInput."""
+    """The space that is searched: the supernet's, or the one asked for, to which a supernet is
+    adapted where the request says so. Raises InvalidInput."""
     try:
-        if origin.supernet is not None:
+        if origin.supernet is not None and not spec.adapt:
             return Space.from_dict(origin.supernet.space)
         return specs.space_of(
             spec.space, spec.training.method, input_channels=bilevel.INPUT_CHANNELS
@@ -64,22 +70,52 @@ def space(origin: Origin, spec: SearchSpec) -> Space:
 
 def resolution(origin: Origin, spec: SearchSpec) -> int:
     """The side of the images that the start works on."""
-    return spec.space.resolution if origin.supernet is None else origin.supernet.resolution
+    if origin.supernet is None or spec.adapt:
+        return spec.space.resolution
+    return origin.supernet.resolution
 
 
 def load(
-    supernet: StartingPoint | None, space: Space, context: Context
+    supernet: StartingPoint | None, space: Space, context: Context, *, seed: int
 ) -> Space | warm_start.Source:
-    """What the supernet is built from. Raises NotFound, CorruptObject."""
+    """What the supernet is built from, adapted where `space` is not its own.
+
+    The seed draws what an adaptation draws, so that every attempt begins alike. Raises NotFound,
+    CorruptObject, and InvalidInput, saying what cannot be adapted.
+    """
     if supernet is None:
         return space
+    own, state = _own_space(supernet), _tensors(supernet, context)
+    if own == space:
+        return warm_start.Source(space, state)
+    # Bundles are of bfloat16: half of what the noise adds would be rounded away.
+    exact = {
+        name: each.float() if each.is_floating_point() else each for name, each in state.items()
+    }
+    source = warm_start.Source(own, exact)
+    try:
+        return adapt(source, space, generator=bilevel.generator(seed), noise=NOISE)
+    except ValueError as error:
+        raise InvalidInput(
+            f"The supernet '{supernet.name}' cannot be adapted to the space asked for: {error}."
+        ) from error
+
+
+def _own_space(supernet: StartingPoint) -> Space:
+    try:
+        return Space.from_dict(supernet.space)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from error
+
+
+def _tensors(supernet: StartingPoint, context: Context) -> dict[str, Tensor]:
     path = context.scratch / f"supernet-{supernet.id}.safetensors"
     if not path.exists():
         partial = path.with_suffix(".partial")  # a broken file must not be taken for a good one
         objects.fetch(context.store, supernet.key, partial, sha256=supernet.sha256)
         partial.replace(path)
     try:
-        return warm_start.Source(space, load_file(path))
+        return load_file(path)
     except SafetensorError as error:
         raise CorruptObject(f"the file of supernet '{supernet.name}' cannot be read") from error
 
@@ -95,7 +131,20 @@ def described(origin: Origin, spec: SearchSpec, *, reason: str | None) -> dict[s
         "dataset_name": origin.dataset_name,
         "space": space(origin, spec).to_dict(),
         "resolution": resolution(origin, spec),
+        "adapted": _adapted(origin, spec),
         "learning_rates": list(spec.rates(warm=supernet is not None)),
         "reason": reason,
         "race": None,
     }
+
+
+def _adapted(origin: Origin, spec: SearchSpec) -> dict[str, dict[str, Any]] | None:
+    """What of the supernet's own space was changed, from what and to what; None: nothing."""
+    if origin.supernet is None:
+        return None
+    own = {**_own_space(origin.supernet).to_dict(), "resolution": origin.supernet.resolution}
+    new = {**space(origin, spec).to_dict(), "resolution": resolution(origin, spec)}
+    changed = [name for name in own if own[name] != new[name]]
+    if not changed:
+        return None
+    return {"from": {n: own[n] for n in changed}, "to": {n: new[n] for n in changed}}

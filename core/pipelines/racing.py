@@ -64,7 +64,7 @@ def run(
         [Contestant(name, loader.entering(each), each == origins.COLD) for name, each in named],
         budget=units(spec),
         method=spec.training.method,
-        head=spec.head.value,
+        head=bilevel.initial(spec.head),
         seed=spec.training.seed,
         heard=heard,
     ):
@@ -121,7 +121,7 @@ class _Loader:
     def _entry(self, origin: Origin) -> Entry:
         spec = self.inputs.spec
         space = origins.space(origin, spec)
-        warm = origins.load(origin.supernet, space, self.context)
+        warm = origins.load(origin.supernet, space, self.context, seed=spec.training.seed)
         train, valid = self._halves(origins.resolution(origin, spec), space.input_channels)
         training = machine.fitted(
             spec.training,
@@ -131,7 +131,7 @@ class _Loader:
             device=self.context.device,
         )
         rate = spec.rates(warm=origin.supernet is not None)[0]
-        return Entry(warm, train, valid, bilevel.configure(training, rate))
+        return Entry(warm, train, valid, bilevel.configure(training, rate, head=spec.head))
 
     def _halves(self, resolution: int, channels: int) -> tuple[LabelledImages, LabelledImages]:
         key = resolution, channels

@@ -43,7 +43,7 @@ def decide(inputs: SearchInputs, context: Context, *, total: float) -> Notes:
 def origin(inputs: SearchInputs, notes: Notes, context: Context) -> Space | warm_start.Source:
     """What the supernet is built from: a space, or a source with its weights and alphas."""
     space = Space.from_dict(notes.start["space"])
-    return origins.load(_chosen(inputs, notes), space, context)
+    return origins.load(_chosen(inputs, notes), space, context, seed=inputs.spec.training.seed)
 
 
 def _chosen(inputs: SearchInputs, notes: Notes) -> StartingPoint | None:

@@ -40,6 +40,7 @@ def test_upload_then_search_by_name(
     assert uploaded.startswith("0\ndataset ")
     assert "2 classes" in uploaded
     options = "--policy cold --epochs 2 --seed 5 --learning-rate 0.1 --learning-rate 0.05"
+    options += " --adapt --channels 6"
     asked = said(monkeypatch, capsys, "search", "animals", *options.split())
     assert asked.startswith("0\nsearch ")
     with container.sessions.read() as session:
@@ -47,6 +48,7 @@ def test_upload_then_search_by_name(
     assert job.spec["policy"] == StartPolicy.COLD
     assert job.spec["training"]["epochs"] == 2
     assert list(job.spec["learning_rates"]) == [0.1, 0.05]
+    assert (job.spec["adapt"], job.spec["space"]["channels"]) == (True, 6)
     assert str(job.id) in said(monkeypatch, capsys, "jobs")
     cancelled = said(monkeypatch, capsys, "jobs", str(job.id), "--cancel")
     assert "cancelled" in cancelled

@@ -50,6 +50,7 @@ WRONG_SEARCH = [
     ({"policy": "cold", "supernet_id": str(NOBODY)}, "supernet_id"),
     ({"policy": "supernet", "supernet_id": "../x"}, "supernet_id"),
     ({"head": "pretrained"}, "head"),
+    ({"adapt": 1}, "adapt"),
     ({"retrain_epochs": 0}, "retrain_epochs"),
     ({"retrain_learning_rate": 1e999}, "retrain_learning_rate"),
     ({"dataset_id": "7"}, "dataset_id"),

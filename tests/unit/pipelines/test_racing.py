@@ -20,7 +20,15 @@ from core.domain.searches import (
 )
 from core.domain.supernets import SupernetId
 from core.domain.work import PretrainInputs, SearchInputs, SearchOutcome, Source, StartingPoint
-from core.pipelines import objects, pretrain_supernet, search_architecture
+from core.nas.space import Space
+from core.nas.supernet import Supernet
+from core.pipelines import (
+    bilevel,
+    objects,
+    pretrain_supernet,
+    search_architecture,
+    supernet_file,
+)
 from core.pipelines.context import Stopped
 from tests.unit.pipelines.conftest import World, apart
 
@@ -194,3 +202,25 @@ def test_other_policies_start_without_a_race(
     outcome = search_architecture.run(shared, apart(world, "shared"))
     assert outcome.ranking is None
     assert (outcome.start["supernet_id"], outcome.start["dataset_name"]) == (str(newest.id), None)
+
+
+@pytest.mark.slow
+def test_sources_are_adapted_to_a_space_of_the_searchs_own(
+    world: World, registered: Register, source: Source
+) -> None:
+    wider = replace(SPACE, channels=4)
+    inputs = inputs_of(registered("target", classes=6), source, space=wider, adapt=True)
+    other = Supernet(Space(channels=2, layers=3, nodes=2, cells="s2"), 1, bilevel.generator(0))
+    key, sha256 = supernet_file.keep(apart(world, "other"), other.state_dict())
+    cells = StartingPoint(SupernetId(uuid4()), "cells", other.space.to_dict(), 16, key, sha256)
+    outcome = search_architecture.run(replace(inputs, shared=(cells,)), apart(world, "race"))
+    contestants = raced(outcome)
+    assert contestants["cells"]["out"] == (
+        "The supernet 'cells' cannot be adapted to the space asked for: space.cells: 'darts' is "
+        "not the source's 's2'; only channels, layers, input_channels and stem_stride can be "
+        "adapted."
+    )
+    for name in ("net", "cold start"):  # whoever won, both ran in the space asked for
+        rung = contestants[name]["rungs"][0]  # type: ignore[index]
+        assert 0 < rung["valid_accuracy"] <= 1
+    assert outcome.start["space"]["channels"] == 4
