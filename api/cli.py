@@ -204,6 +204,9 @@ def search(
         list[Objective] | None,
         typer.Option(help="May be repeated: list the cells that trade it off with accuracy."),
     ] = None,
+    contribute: Annotated[
+        bool, typer.Option("--contribute", help="Let later searches start from its supernet.")
+    ] = False,
     wait: Wait = False,
 ) -> None:
     """Search an architecture for a dataset."""
@@ -219,6 +222,7 @@ def search(
             retrain_epochs=retrain_epochs,
             selection=selection,
             objectives=objective or None,
+            contribute=contribute or None,
             training=_given(epochs=epochs, seed=seed, method=method),
             space=_given(cells=cells, channels=channels, layers=layers, resolution=resolution),
             adapt=adapt,
@@ -227,10 +231,11 @@ def search(
         terminal.out.print(f"search {asked['id']}")
         _say_submitted(asked["job"])
         if wait:
-            terminal.watch(server, asked["job"])
+            job = terminal.watch(server, asked["job"])
             done = server.get(path_of("searches", asked["id"]))
             findings.show_start(done["start"] or {})
             terminal.show_model(server.get(path_of("models", done["model_id"])))
+            _say_made(job, "supernet_id")
 
 
 @app.command()

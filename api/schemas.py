@@ -196,6 +196,7 @@ class SearchBody(Body):
     retraining: RetrainingBody = RetrainingBody()
     selection: Selection = Selection.MAGNITUDE
     objectives: Annotated[tuple[Objective, ...], Field(max_length=3)] = ()
+    contribute: Flag = False
 
     @model_validator(mode="after")
     def _supernet_goes_with_its_policy(self) -> "SearchBody":
@@ -220,4 +221,5 @@ class SearchBody(Body):
             retraining=self.retraining.to_spec(),
             selection=self.selection,
             objectives=self.objectives,
+            contribute=self.contribute,
         )

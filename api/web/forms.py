@@ -31,6 +31,7 @@ def search(form: FormData, dataset_id: UUID) -> SearchBody:
         if chosen := _text(form, name):
             body[place] |= {name: chosen}
     body["objectives"] = [each for each in form.getlist("objectives") if isinstance(each, str)]
+    body["contribute"] = _text(form, "contribute") == "true"
     if rates := _text(form, "learning_rates"):
         body["learning_rates"] = [_number(rate.strip()) for rate in rates.split(",")]
     if epochs := _text(form, "retrain_epochs"):

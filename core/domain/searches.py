@@ -167,7 +167,8 @@ class SearchSpec:
     by validation accuracy is kept; every one of them is paid for and recorded; None leaves them to
     the start. With objectives the cells that no other beats in all of them are listed, and the
     most accurate is retrained. With `adapt` sources are adapted to `space` instead of bringing
-    their own."""
+    their own. Only with `contribute` is the searched supernet registered, as a source for
+    others."""
 
     dataset_id: DatasetId
     embedder: str
@@ -183,6 +184,7 @@ class SearchSpec:
     retraining: Retraining = field(default_factory=Retraining)
     selection: Selection = Selection.MAGNITUDE
     objectives: tuple[Objective, ...] = ()
+    contribute: bool = False
 
     def rates(self, *, warm: bool) -> tuple[float, ...]:
         """The learning rates of a search with this kind of start."""

@@ -18,6 +18,7 @@ class LineageKind(StrEnum):
 
     DATASET = "dataset"
     MULTI_DATASET = "multi-dataset"
+    SEARCH = "search"  # of its one dataset, whose owner agreed
     IMPORT = "import"  # from a file: its datasets need not be registered here
 
 
@@ -46,14 +47,15 @@ class Supernet:
 def lineage(
     datasets: Sequence[Dataset],
     *,
+    kind: LineageKind | None = None,
     parents: Sequence[str] = (),
     training: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a supernet was trained on here: datasets, the SHA-256 of each supernet it was
-    continued from, and a free record of how."""
-    one = len(datasets) == 1
+    continued from, and a free record of how. The kind goes by their number unless it is said."""
+    by_number = LineageKind.DATASET if len(datasets) == 1 else LineageKind.MULTI_DATASET
     return {
-        "kind": (LineageKind.DATASET if one else LineageKind.MULTI_DATASET).value,
+        "kind": (kind or by_number).value,
         "datasets": [
             {
                 "name": each.name,

@@ -141,7 +141,7 @@ class PretrainOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """What a search job hands back."""
+    """What a search job hands back; `contribution` is its supernet, where that was agreed to."""
 
     ranking: Ranking | None
     start: Mapping[str, Any]
@@ -151,6 +151,7 @@ class SearchOutcome:
     manifest_key: str
     manifest_sha256: str
     embedding: Embedding | None
+    contribution: PretrainOutcome | None = None
 
 
 Outcome = EmbedOutcome | RankOutcome | PretrainOutcome | SearchOutcome

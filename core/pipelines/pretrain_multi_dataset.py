@@ -52,8 +52,7 @@ def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
             f"{inputs.spec.learning_rate:g} ({error}); try a smaller one."
         ) from error
     supernet = course.state.supernet
-    trunk = {n: t for n, t in supernet.state_dict().items() if not n.startswith("classifier.")}
-    key, sha256 = supernet_file.keep(context, trunk)
+    key, sha256 = supernet_file.keep(context, supernet.state_dict())
     return PretrainOutcome(
         space=supernet.space.to_dict(),
         resolution=inputs.spec.space.resolution,

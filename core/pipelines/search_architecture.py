@@ -13,6 +13,7 @@ from core.nas.space import Space
 from core.pipelines import (
     bilevel,
     choosing,
+    contributing,
     dataset_images,
     derivation,
     machine,
@@ -253,6 +254,11 @@ def _export(desk: Desk, network: Network) -> SearchOutcome:
         test=desk.test,
         retrained=figures,
     )
+    given = None
+    if desk.inputs.spec.contribute:
+        given = contributing.hand_over(
+            _searched(desk).supernet, written, desk.images, desk.inputs.spec, desk.context
+        )
     desk.meter.advance("export", _EXPORT_UNITS)
     return SearchOutcome(
         ranking=written.ranking,
@@ -263,4 +269,5 @@ def _export(desk: Desk, network: Network) -> SearchOutcome:
         manifest_key=model.manifest.key,
         manifest_sha256=model.manifest.sha256,
         embedding=written.embedding,
+        contribution=given,
     )

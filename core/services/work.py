@@ -27,6 +27,7 @@ from core.domain.work import (
 )
 from core.errors import NotFound
 from core.services import (
+    contributions,
     datasets,
     embedders,
     jobs,
@@ -152,7 +153,9 @@ def _searched(session: Session, job: Job, outcome: SearchOutcome) -> Result:
         manifest_key=outcome.manifest_key,
         manifest_sha256=outcome.manifest_sha256,
     )
-    return {**result, "search_id": str(search.id), "model_id": str(model.id)}
+    result |= {"search_id": str(search.id), "model_id": str(model.id)}
+    given = contributions.register(session, search, outcome, spec=wire.load(SearchSpec, job.spec))
+    return result if given is None else {**result, "supernet_id": str(given.id)}
 
 
 def _target(

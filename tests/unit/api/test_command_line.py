@@ -49,9 +49,13 @@ def test_upload_then_search_by_name(
     assert job.spec["training"]["epochs"] == 2
     assert list(job.spec["learning_rates"]) == [0.1, 0.05]
     assert (job.spec["adapt"], job.spec["space"]["channels"]) == (True, 6)
+    assert job.spec["contribute"] is False
     assert str(job.id) in said(monkeypatch, capsys, "jobs")
     cancelled = said(monkeypatch, capsys, "jobs", str(job.id), "--cancel")
     assert "cancelled" in cancelled
+    said(monkeypatch, capsys, "search", "animals", "--contribute")
+    with container.sessions.read() as session:
+        assert jobs.listing(session, limit=1)[0][0].spec["contribute"] is True
 
 
 @pytest.mark.usefixtures("here")

@@ -99,9 +99,10 @@ def test_the_search_form_starts_a_search(
         "selection": "magnitude",
         "objectives": ["flops", "latency"],
         "cells": "s3",
+        "contribute": "true",
     }
     page = browser.get(f"/datasets/{target.id}").text
-    for name in ("method", "selection", "objectives", "cells"):
+    for name in ("method", "selection", "objectives", "cells", "contribute"):
         assert f'name="{name}"' in page
     answer = browser.post(f"/datasets/{target.id}/search", data=sent)
     assert answer.status_code == 303
@@ -116,6 +117,7 @@ def test_the_search_form_starts_a_search(
     assert (job.spec["space"]["channels"], job.spec["space"]["cells"]) == (4, "s3")
     assert (job.spec["training"]["method"], job.spec["selection"]) == ("drnas", "magnitude")
     assert list(job.spec["objectives"]) == ["flops", "latency"]
+    assert job.spec["contribute"] is True
     assert [job_id for job_id, _ in bell.rung] == [job.id]
 
 
@@ -129,6 +131,7 @@ def test_a_form_left_empty_races_for_the_start(
         (job,) = jobs.listing(session, limit=5)[0]
     assert job.spec["policy"] == StartPolicy.RACE
     assert job.spec["learning_rates"] is None
+    assert job.spec["contribute"] is False
 
 
 def test_the_pretrain_and_rank_forms(browser: httpx.Client, container: Container) -> None:

@@ -250,6 +250,9 @@ def test_a_cold_search_ranks_nothing(world: World, registered: Register) -> None
     assert outcome.ranking is None
     assert outcome.start["supernet_id"] is None
     assert len(outcome.metrics["arms"]) == 1
+    # Nobody agreed to more.
+    assert outcome.contribution is None
+    assert not world.store.exists(world.key("supernet.safetensors"))
 
 
 @pytest.mark.slow

@@ -193,6 +193,99 @@ def test_a_search_job_from_request_to_model(sessions: Sessions) -> None:
     assert model.artifact("other") is None
 
 
+def contribution(sha256: str = sha256_of("given")) -> PretrainOutcome:
+    return PretrainOutcome(
+        space={"channels": 8},
+        resolution=16,
+        key="jobs/1/supernet",
+        sha256=sha256,
+        metrics={"test_accuracy": 0.8},
+        seconds=7.0,
+        embedding=None,
+    )
+
+
+def searched(
+    sessions: Sessions, target: Dataset, source: Dataset | None, net: Supernet | None, **spec: Any
+) -> tuple[Job, SearchOutcome]:
+    """A search that a worker holds, and what it will hand back."""
+    with sessions.begin() as session:
+        searches.submit_search(session, SearchSpec(target.id, EMBEDDER, **spec))
+    ranked = ranking(target, *([] if source is None else [source]))
+    found = [replace(n, supernet_id=net and net.id, distance=2.5) for n in ranked.neighbours]
+    outcome = SearchOutcome(
+        ranking=replace(ranked, neighbours=tuple(found)),
+        start={"supernet_id": None if net is None else str(net.id)},
+        genotype={},
+        metrics={"arms": [{"learning_rate": 0.1}, {"learning_rate": 0.025}], "best_arm": 1},
+        artifacts=(),
+        manifest_key="m",
+        manifest_sha256=sha256_of("m"),
+        embedding=embedding(target),
+        contribution=contribution(),
+    )
+    return take(sessions, JobKind.SEARCH), outcome
+
+
+def test_a_contributed_supernet_is_a_source_for_others(sessions: Sessions) -> None:
+    source, net = pretrained(sessions, "source")
+    with sessions.begin() as session:
+        target, other = dataset(session, "target"), dataset(session, "other")
+    job, outcome = searched(sessions, target, source, net, contribute=True)
+    result = record(sessions, job, wire.load(SearchOutcome, wire.dump(outcome)))
+    with sessions.read() as session:
+        made = supernets.get(session, UUID(result["supernet_id"]))
+    assert (made.dataset_id, made.job_id) == (target.id, job.id)
+    assert made.name == f"target by search {result['search_id'][:8]}"
+    assert (made.key, made.resolution, made.space) == ("jobs/1/supernet", 16, {"channels": 8})
+    assert made.lineage["kind"] == LineageKind.SEARCH
+    assert [each["sha256"] for each in made.lineage["datasets"]] == [target.sha256]
+    assert made.lineage["parents"] == [net.sha256]
+    training = made.lineage["training"]
+    assert (training["search_id"], training["supernet_id"], training["distance"]) == (
+        result["search_id"], str(net.id), 2.5,
+    )  # fmt: skip
+    settings = training["settings"]
+    assert (settings["learning_rate"], settings["epochs"], settings["seed"]) == (0.025, 20, 0)
+    assert settings["method"] == "darts"
+    with sessions.begin() as session:
+        searches.submit_search(session, SearchSpec(other.id, EMBEDDER))
+    following = take(sessions, JobKind.SEARCH)
+    with sessions.read() as session:
+        assert set(starts(work.inputs(session, following))) == {net.id, made.id}
+
+
+def test_a_cold_search_contributes_without_a_parent(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        target = dataset(session)
+    job, outcome = searched(sessions, target, None, None, contribute=True)
+    with sessions.read() as session:
+        made = supernets.get(session, UUID(record(sessions, job, outcome)["supernet_id"]))
+    assert made.lineage["parents"] == []
+    training = made.lineage["training"]
+    assert (training["supernet_id"], training["distance"]) == (None, None)
+    # Another search that ends with the same bytes adds nothing.
+    again, same = searched(sessions, target, None, None, contribute=True)
+    assert record(sessions, again, same)["supernet_id"] == str(made.id)
+    with sessions.read() as session:
+        assert supernets.listing(session, limit=5)[0] == (made,)
+
+
+def test_without_consent_nothing_is_registered(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        target = dataset(session)
+    job, outcome = searched(sessions, target, None, None)
+    assert outcome.contribution is not None  # not even when a worker hands one over
+    assert "supernet_id" not in record(sessions, job, outcome)
+    lost, outcome = searched(sessions, target, None, None, contribute=True)
+    with sessions.begin() as session:
+        jobs.release(session, lost.id, lost.fence, reason="lost", delay_seconds=0, charge=True)
+    with pytest.raises(LeaseLost), sessions.begin() as session:
+        work.record(session, lost, outcome)
+    with sessions.read() as session:
+        assert supernets.listing(session, limit=5) == ((), None)
+
+
 @pytest.mark.parametrize("policy", list(StartPolicy))
 def test_each_policy_has_its_starts(sessions: Sessions, policy: StartPolicy) -> None:
     _, first = pretrained(sessions, "first")
