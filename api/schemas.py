@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from core.domain import embedders
 from core.domain.datasets import DatasetId, Hubness
 from core.domain.searches import (
+    RATE,
     HeadInit,
     Method,
     Objective,
@@ -111,6 +112,7 @@ class RetrainingBody(Body):
     ema: Annotated[Real, Field(ge=0, le=0.99999)] = RETRAINING.ema
     distillation: Annotated[Real, Field(ge=0, le=1)] = RETRAINING.distillation
     precision: Literal["fp32", "bf16"] = "fp32"
+    solve_head: Flag = RETRAINING.solve_head
     budget_seconds: Annotated[Real, Field(gt=0, le=1e7)] | None = None
 
     def to_spec(self) -> Retraining:
@@ -154,7 +156,8 @@ DEFAULT_RANK = RankBody()
 
 class PretrainBody(Body):
     """Train a supernet on one dataset and register it as a source; with `others` on all of them
-    at once, in `training.epochs` rounds of `steps` batches."""
+    at once, in `training.epochs` rounds of `steps` batches. With `continue_from` a supernet of
+    several datasets goes on learning, on these and on all of its own that are here."""
 
     dataset_id: UUID
     name: Name
@@ -163,6 +166,7 @@ class PretrainBody(Body):
     learning_rate: LearningRate = 0.05
     others: Annotated[tuple[UUID, ...], Field(max_length=MOST_DATASETS - 1)] = ()
     steps: Annotated[Whole, Field(ge=1, le=1_000_000)] = 100
+    continue_from: UUID | None = None
 
     def to_spec(self, embedder: str) -> PretrainSpec:
         """As the domain says it."""
@@ -175,6 +179,7 @@ class PretrainBody(Body):
             learning_rate=self.learning_rate,
             others=tuple(DatasetId(each) for each in self.others),
             steps=self.steps,
+            continue_from=None if self.continue_from is None else SupernetId(self.continue_from),
         )
 
 
@@ -184,7 +189,7 @@ class SearchBody(Body):
     dataset_id: UUID
     policy: StartPolicy = StartPolicy.RACE
     supernet_id: UUID | None = None
-    head: HeadInit = HeadInit.CLOSED_FORM
+    head: HeadInit = HeadInit.EVERY_EPOCH
     space: SpaceBody = SpaceBody()
     adapt: Flag = False
     training: TrainingBody = TrainingBody()
@@ -192,7 +197,7 @@ class SearchBody(Body):
         Annotated[tuple[LearningRate, ...], Field(min_length=1, max_length=8)] | None
     ) = None
     retrain_epochs: Annotated[Whole, Field(ge=1, le=10_000)] = 20
-    retrain_learning_rate: LearningRate = 0.025
+    retrain_learning_rate: LearningRate = RATE
     retraining: RetrainingBody = RetrainingBody()
     selection: Selection = Selection.MAGNITUDE
     objectives: Annotated[tuple[Objective, ...], Field(max_length=3)] = ()

@@ -14,9 +14,9 @@ from core.domain.supernets import SupernetId
 SearchId = NewType("SearchId", UUID)
 ModelId = NewType("ModelId", UUID)
 
-# A start that carries weights is spoilt by the rate that random weights want.
-WARM_RATES = (0.025,)
-COLD_RATES = (0.1,)
+# Of searches and retraining; measured in docs/adr/0021. A warm start whose head is not solved
+# again loses what it carries at that rate.
+RATE, CAREFUL_RATE = 0.1, 0.025
 
 
 class StartPolicy(StrEnum):
@@ -120,6 +120,7 @@ class Retraining:
     ema: float = 0.0
     distillation: float = 0.0
     precision: str = "fp32"
+    solve_head: bool = True
     budget_seconds: float | None = None
 
 
@@ -148,7 +149,9 @@ class PretrainSpec:
     """Train a supernet on one dataset, or on it and `others` at once, and register it.
 
     With others an epoch is a round of `steps` batches, each of one of the datasets
-    (`core.nas.multi_dataset`), and nothing is derived: guard and skips have no say.
+    (`core.nas.multi_dataset`), and nothing is derived: guard and skips have no say. It may
+    `continue_from` a supernet of several datasets: those of them that are here are among the
+    others then, so that they are not forgotten.
     """
 
     dataset_id: DatasetId
@@ -159,6 +162,12 @@ class PretrainSpec:
     learning_rate: float = 0.05
     others: tuple[DatasetId, ...] = ()
     steps: int = 100
+    continue_from: SupernetId | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether the supernet belongs to no single dataset."""
+        return bool(self.others) or self.continue_from is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +183,13 @@ class SearchSpec:
     embedder: str
     policy: StartPolicy = StartPolicy.RACE
     supernet_id: SupernetId | None = None
-    head: HeadInit = HeadInit.CLOSED_FORM
+    head: HeadInit = HeadInit.EVERY_EPOCH
     space: SpaceSpec = field(default_factory=SpaceSpec)
     adapt: bool = False
     training: Training = field(default_factory=Training)
     learning_rates: tuple[float, ...] | None = None
     retrain_epochs: int = 20
-    retrain_learning_rate: float = 0.025
+    retrain_learning_rate: float = RATE
     retraining: Retraining = field(default_factory=Retraining)
     selection: Selection = Selection.MAGNITUDE
     objectives: tuple[Objective, ...] = ()
@@ -190,7 +199,8 @@ class SearchSpec:
         """The learning rates of a search with this kind of start."""
         if self.learning_rates is not None:
             return self.learning_rates
-        return WARM_RATES if warm else COLD_RATES
+        careful = warm and self.head is not HeadInit.EVERY_EPOCH
+        return (CAREFUL_RATE if careful else RATE,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from core.domain.jobs import JobRecord
-from core.domain.searches import Training
+from core.domain.searches import HeadInit, Training
 from core.errors import Diverged, InvalidInput
 from core.nas import methods, precision, search, warm_start
 from core.nas.guard import GuardConfig
@@ -34,7 +34,9 @@ class Course:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def configure(training: Training, learning_rate: float) -> SearchConfig:
+def configure(
+    training: Training, learning_rate: float, *, head: HeadInit = HeadInit.RANDOM
+) -> SearchConfig:
     """The loop's settings. Raises ValueError naming what is out of range."""
     guard = GuardConfig(max_skips=training.max_skips).within(training.epochs)
     return SearchConfig(
@@ -47,6 +49,7 @@ def configure(training: Training, learning_rate: float) -> SearchConfig:
         seed=training.seed,
         paths=training.paths,
         generalisation_gap=training.generalisation_gap,
+        solve_head=head is HeadInit.EVERY_EPOCH,
         recompute=training.recompute,
         precision=precision.named(training.precision),
         guard=guard if training.guard else None,
@@ -56,6 +59,11 @@ def configure(training: Training, learning_rate: float) -> SearchConfig:
 def generator(seed: int) -> torch.Generator:
     """The generator of every weight that is not a source's."""
     return torch.Generator().manual_seed(seed)
+
+
+def initial(head: HeadInit) -> warm_start.Head:
+    """How the head begins that may be solved again later."""
+    return "random" if head is HeadInit.RANDOM else "closed_form"
 
 
 def blank(space: Space, classes: int, *, device: str, method: str = "darts") -> SearchState:
@@ -76,7 +84,7 @@ def start(
     valid: LabelledImages,
     config: SearchConfig,
     *,
-    head: warm_start.Head,
+    head: HeadInit,
     method: str = "darts",
 ) -> SearchState:
     """The supernet a search begins with, cold or warm."""
@@ -85,7 +93,7 @@ def start(
         train.classes,
         train,
         valid,
-        head=head,
+        head=initial(head),
         generator=generator(config.seed),
         batch_size=config.batch_size,
     )

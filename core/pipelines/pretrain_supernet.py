@@ -1,9 +1,10 @@
-"""Train a supernet from scratch, on one dataset or several, to be registered as a source."""
+"""Train a supernet, on one dataset or several, to be registered as a source."""
 
 import time
 from dataclasses import replace
 from typing import Any
 
+from core.domain.searches import HeadInit
 from core.domain.work import PretrainInputs, PretrainOutcome
 from core.nas.evaluate import evaluate
 from core.nas.images import LabelledImages
@@ -28,7 +29,7 @@ STAGE = "pretrain"
 
 def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
     """The pretrain job."""
-    if inputs.others:
+    if inputs.spec.shared:
         return pretrain_multi_dataset.run(inputs, context)
     spec, started = inputs.spec, time.perf_counter()
     _, embedding = embed_dataset.ensure(
@@ -88,7 +89,7 @@ def _begin(
         )
         config = bilevel.configure(training, spec.learning_rate)
         began = time.perf_counter()
-        state = bilevel.start(space, train, valid, config, head="random", method=method)
+        state = bilevel.start(space, train, valid, config, head=HeadInit.RANDOM, method=method)
         return Course(state, train, valid, config, STAGE, time.perf_counter() - began), 0.0
     tensors, saved = checkpoint_file.read(restored.path)
     training = replace(spec.training, batch_size=saved.get("batch_size", spec.training.batch_size))

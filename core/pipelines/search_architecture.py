@@ -145,7 +145,7 @@ def _search_arms(desk: Desk) -> None:
 
 def _course(desk: Desk, index: int, train: LabelledImages, valid: LabelledImages) -> Course:
     spec, written = desk.inputs.spec, desk.notes
-    config = bilevel.configure(spec.training, desk.rates[index])
+    config = bilevel.configure(spec.training, desk.rates[index], head=spec.head)
     stage = f"search:{index}"
     if written.live:
         method = spec.training.method
@@ -156,7 +156,7 @@ def _course(desk: Desk, index: int, train: LabelledImages, valid: LabelledImages
     began = time.perf_counter()
     origin = starts.origin(desk.inputs, written, desk.context)
     state = bilevel.start(
-        origin, train, valid, config, head=spec.head.value, method=spec.training.method
+        origin, train, valid, config, head=spec.head, method=spec.training.method
     )
     return Course(state, train, valid, config, stage, time.perf_counter() - began)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from core.domain.searches import COLD_RATES, WARM_RATES
+from core.domain.searches import HeadInit
 from core.nas import search
 from core.nas.classifier import ImageClassifier
 from core.nas.derive import derive
@@ -27,7 +27,7 @@ from core.nas.search import SearchState
 from core.nas.selection import best_of
 from core.nas.selection.best_of import Scorer
 from core.nas.space import Space
-from core.nas.warm_start import Head, Source
+from core.nas.warm_start import Source
 from core.pipelines import bilevel, derivation
 from tests.benchmarks.bench_robust import random_cells
 from tests.benchmarks.transfer import pretraining
@@ -39,15 +39,13 @@ _MOST = 256  # images per forward pass where nothing is learned
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How an arm begins: from which unit's supernet (None: cold), and whether it searches."""
+    """How an arm begins: from which unit's supernet (None: cold), with which head and rates (none:
+    the product's), and whether it searches."""
 
     unit: str | None = None
-    head: Head = "closed_form"
-    rates: tuple[float, ...] = WARM_RATES
+    head: HeadInit | None = None
+    rates: tuple[float, ...] = ()
     searches: bool = True
-
-
-COLD = Start(head="closed_form", rates=COLD_RATES)
 
 
 @dataclass(slots=True)
@@ -99,10 +97,11 @@ def run(bench: Bench, name: str, seed: int, start: Start) -> dict[str, Any]:
     are counted: that flatters the cold start, which all others are compared with.
     """
     on = target(bench, name, seed)
-    tried = [searched(bench, on, start, rate) for rate in start.rates]
+    rates = start.rates or bench.spec(seed).rates(warm=start.unit is not None)
+    tried = [searched(bench, on, start, rate) for rate in rates]
     best = max(tried, key=lambda each: each.best)
     if best.state is None:
-        raise Diverged(f"{name}: every search diverged, at rates {start.rates}")
+        raise Diverged(f"{name}: every search diverged, at rates {rates}")
     found = _modelled(bench, on, best.state, best.curve.seconds[-1])
     return found | {
         "source": start.unit,
@@ -119,8 +118,10 @@ def searched(bench: Bench, on: Target, start: Start, rate: float) -> Searched:
     origin: Space | Source = bench.space
     if start.unit is not None:
         origin = pretraining.load(bench, start.unit, on.name)
-    config = bilevel.configure(bench.spec(on.seed).training, rate)
-    state = bilevel.start(origin, train, valid, config, head=start.head)
+    spec = bench.spec(on.seed)
+    head = start.head or spec.head
+    config = bilevel.configure(spec.training, rate, head=head)
+    state = bilevel.start(origin, train, valid, config, head=head)
     spent, curve = clock() - began, Curve([], [], [])
     if not start.searches:
         curve.seconds.append(spent)
@@ -153,7 +154,7 @@ def _modelled(bench: Bench, on: Target, state: SearchState, spent: float) -> dic
     """From the searched supernet to a model; `spent` are the seconds of the search."""
     clock, spec = bench.clock, bench.spec(on.seed)
     began = clock()
-    genotype = chosen(bench, on, state)
+    genotype = derive(state.supernet, state.method.preference, max_skips=spec.training.max_skips)
     selected = clock()
     derived = derivation.derive(state.supernet, genotype, on.images, on.test, spec)
     ready = clock()
@@ -167,7 +168,17 @@ def _modelled(bench: Bench, on: Target, state: SearchState, spent: float) -> dic
     return {
         "supernet": derived.figures["supernet"],
         "discretised": derived.figures["discretised"],
-        "random_inherited": inheriting(bench, on, state, genotype),
+        "scored": inheriting(bench, on, state, scored(bench, on, state)),
+        "random_inherited": [
+            inheriting(bench, on, state, each)
+            for each in random_cells(
+                bench.space,
+                on.images.classes,
+                genotype,
+                on.seed,
+                count=bench.scale.random_cells,
+            )
+        ],
         "genotype": genotype.to_json(),
         "parameters": parameter_count(derived.state.network),
         "retrain": curve,
@@ -176,11 +187,9 @@ def _modelled(bench: Bench, on: Target, state: SearchState, spent: float) -> dic
     }
 
 
-def chosen(bench: Bench, on: Target, state: SearchState) -> Genotype:
-    """The best of a few scored candidates, or the strongest by alphas, as the scale says."""
+def scored(bench: Bench, on: Target, state: SearchState) -> Genotype:
+    """The best by its score of a few candidates: the product's other way to choose, see ADR 17."""
     scale, limit = bench.scale, bench.spec(on.seed).training.max_skips
-    if scale.selection == "magnitude":
-        return derive(state.supernet, state.method.preference, max_skips=limit)
     train, valid = on.images.halves(on.seed)
     score = Scorer(state.supernet, train, valid, seed=on.seed, batch_size=scale.batch_size)
     proposed = best_of.proposals(
@@ -196,20 +205,13 @@ def chosen(bench: Bench, on: Target, state: SearchState) -> Genotype:
     return best_of.best(allowed or found).genotype
 
 
-def inheriting(bench: Bench, on: Target, state: SearchState, genotype: Genotype) -> list[float]:
-    """Test accuracies of random cells as large, derived as the chosen one was."""
-    supernet, size = state.supernet, bench.scale.batch_size
+def inheriting(bench: Bench, on: Target, state: SearchState, genotype: Genotype) -> float:
+    """Test accuracy of a cell that inherits as the chosen one does."""
     train, valid = on.images.halves(on.seed)
-    cells = random_cells(
-        supernet.space, on.images.classes, genotype, on.seed, count=bench.scale.random_cells
-    )
-    found = []
-    for cell in cells:
-        network = inherit(supernet, cell)
-        reestimate(network, train.batches(size))
-        fit_head(network, train, valid, batch_size=size)
-        found.append(evaluate(network, on.test, _MOST).accuracy)
-    return found
+    network, size = inherit(state.supernet, genotype), bench.scale.batch_size
+    reestimate(network, train.batches(size))
+    fit_head(network, train, valid, batch_size=size)
+    return evaluate(network, on.test, _MOST).accuracy
 
 
 def retrained(

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from core.domain.searches import COLD_RATES, WARM_RATES
 from core.nas import race, standings
 from core.nas.race import Contestant, Entry
 from core.pipelines import bilevel, racing
@@ -37,7 +36,7 @@ def run(
             ],
             budget=racing.SHARE * bench.scale.epochs,
             method=bench.spec(seed).training.method.value,
-            head="closed_form",
+            head=bilevel.initial(bench.spec(seed).head),
             seed=seed,
             clock=bench.clock,
         )
@@ -61,6 +60,7 @@ def runner_up(bench: Bench, name: str, seed: int, unit: str, race_unit: str) -> 
 
 def _entry(bench: Bench, on: Target, unit: str | None) -> Entry:
     train, valid = on.images.halves(on.seed)
-    rate = (COLD_RATES if unit is None else WARM_RATES)[0]
     origin = bench.space if unit is None else pretraining.load(bench, unit, on.name)
-    return Entry(origin, train, valid, bilevel.configure(bench.spec(on.seed).training, rate))
+    spec = bench.spec(on.seed)
+    (rate,) = spec.rates(warm=unit is not None)
+    return Entry(origin, train, valid, bilevel.configure(spec.training, rate, head=spec.head))

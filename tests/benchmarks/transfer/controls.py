@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from core.domain.searches import COLD_RATES
+from core.domain.searches import RATE
 from core.nas.classifier import ImageClassifier
 from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
@@ -40,7 +40,7 @@ def random_cell(bench: Bench, name: str, seed: int, cold_unit: str) -> dict[str,
     config = replace(
         derivation.configure(bench.spec(seed)),
         epochs=_EPOCHS,
-        learning_rate=COLD_RATES[0],
+        learning_rate=RATE,
         budget_seconds=sum(cold["seconds"].values()),
     )
     state = RetrainState(network.to(bench.device), config)

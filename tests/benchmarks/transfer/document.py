@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
+from tests.benchmarks.transfer import verdicts
+from tests.benchmarks.transfer.spelling import (
+    UNKNOWN,
+    bracket,
+    filled,
+    percent,
+    points,
+    signed,
+    table,
+    times,
+)
+
 NAMES: Mapping[str, str] = {
     "cold": "cold, random head, own best rate",
-    "cold_closed_form": "cold, closed-form head",
+    "cold_closed_form": "cold, solved head",
     "nearest": "nearest task's supernet",
     "farthest": "farthest task's supernet",
     "random": "random task's supernet",
@@ -22,8 +33,6 @@ NAMES: Mapping[str, str] = {
 }
 _STARTS = ("cold_closed_form", "nearest", "farthest", "random", "multi", "race")
 _SIDES = ("nearest", "multi", "race")
-NEVER, UNKNOWN = "never", "-"
-WIDTH = 160
 
 
 def write(found: Mapping[str, Any], *, picture: str) -> str:
@@ -31,9 +40,11 @@ def write(found: Mapping[str, Any], *, picture: str) -> str:
     parts = [
         _opening(found),
         "## In short\n\n" + "\n".join(f"- {line}" for line in conclusions(found)),
+        verdicts.section(found),
         f"![Accuracy of the supernets over time]({picture})",
         _searches(found),
         _models(found),
+        _gaps(found),
         _distance(found),
         _targets(found),
         _costs(found),
@@ -58,8 +69,9 @@ def _opening(found: Mapping[str, Any]) -> str:
         starts from the supernet trained on the other folds. Everything is compared with a **cold**
         start with a random head that had the best of the learning rates
         {_listed(own["cold_rates"])} by validation accuracy and paid for that one only; warm starts
-        had {own["warm_rate"]:g}, the cold one with a closed-form head
-        {own["cold_closed_form_rate"]:g}, as in the product. Seconds are {_clock(own)}; ranking and
+        had {own["warm_rate"]:g}, the cold one with a solved head
+        {own["cold_solved_rate"]:g}, as in the product: their heads are solved in closed form at
+        the start and after every epoch. Seconds are {_clock(own)}; ranking and
         racing are in them, pretraining is not (it is listed below).""",
         """Speed-ups are cold's seconds over the arm's until 95 % or 100 % of the best validation
         accuracy that the cold search ever has. An arm that never gets there counts as 0 in
@@ -185,25 +197,6 @@ def _models(found: Mapping[str, Any]) -> str:
         for policy in everyone
         for own in [found["overall"][policy]]
     ]
-    gaps = [
-        (
-            NAMES[policy],
-            f"{100 * own['mean_supernet_test']:.1f}",
-            f"{points(-own['mean_discretisation_gap'])} "
-            f"{bracket(_negated(own['discretisation_gap_interval']), points)}",
-            f"{points(own['mean_chosen_over_random'])} "
-            f"{bracket(own['chosen_over_random_interval'], points)}",
-        )
-        for policy in everyone
-        for own in [found["overall"][policy]]
-        if "mean_discretisation_gap" in own
-    ]
-    lost = (
-        "start",
-        "supernet, test",
-        "derived cells, inherited weights",
-        "chosen over random cells",
-    )
     absent = "" if "resnet18" in everyone else " No ResNet18 was run: its weights were not given."
     told = filled(
         f"""Test accuracies in per cent, differences in points. "Not clearly worse" allows two
@@ -212,12 +205,39 @@ def _models(found: Mapping[str, Any]) -> str:
         one as accurate on the test images, at whatever epoch of its retraining. The random cell
         has as many seconds as the cold start in all, for training alone.{absent}"""
     )
-    also = filled(
-        """What is lost when one cell is made of the mixture, before any retraining (its head is
-        solved anew, so it may gain), and what choosing gains over random cells of equal size with
-        weights of the same supernet:"""
+    return f"## The model\n\n{told}\n\n{table(head, body)}"
+
+
+def _gaps(found: Mapping[str, Any]) -> str:
+    head = ["start", "supernet, test"]
+    for cells in ("by alphas", "by score"):
+        head += [f"{cells}: difference", "median", "over random cells", "targets above random"]
+    body = []
+    for policy in _present(found, NAMES):
+        own = found["overall"][policy]
+        if "mean_discretisation_gap" not in own:
+            continue
+        row = [NAMES[policy], f"{100 * own['mean_supernet_test']:.1f}"]
+        for prefix in ("", "scored_"):
+            gap, gain = f"{prefix}discretisation_gap", f"{prefix}chosen_over_random"
+            row += [
+                f"{points(-own[f'mean_{gap}'])} "
+                f"{bracket(_negated(own[f'{gap}_interval']), points)}",
+                points(-own[f"median_{gap}"]),
+                f"{points(own[f'mean_{gain}'])} {bracket(own[f'{gain}_interval'], points)}",
+                percent(own[f"{prefix}over_random_targets"]),
+            ]
+        body.append(row)
+    settings = found["settings"]
+    told = filled(
+        f"""What is lost when one cell is made of the mixture, before any retraining (its head is
+        solved anew, so it may gain), and what choosing gains over {settings["random_cells"]}
+        random cells of equal size with weights of the same supernet. "By alphas" is how the
+        product chooses cells; "by score" is its other way, among {settings["samples"]} drawn and
+        {settings["children"]} evolved candidates and those of the alphas, whose seconds are in no
+        figure here."""
     )
-    return f"## The model\n\n{told}\n\n{table(head, body)}\n\n{also}\n\n{table(lost, gaps)}"
+    return f"## What discretisation loses\n\n{told}\n\n{table(head, body)}"
 
 
 def _distance(found: Mapping[str, Any]) -> str:
@@ -229,9 +249,18 @@ def _distance(found: Mapping[str, Any]) -> str:
         Spearman's correlation of OTDD with what the supernet was ahead of cold, by epochs: {whole}
         {bracket(own["interval"], signed)} over all, and {inner}
         {bracket(own["within_target_interval"], signed)} with each target's own means taken off.
-        Negative is what a ranking by distance hopes for."""
+        Negative is what a ranking by distance hopes for. {_ordered(found["order"])}"""
     )
     return f"## Distance and gain\n\n{told}"
+
+
+def _ordered(found: Mapping[str, Any]) -> str:
+    told = [
+        f"{name.replace('_', ' ')} {points(own['median'])} {bracket(own['interval'], points)}"
+        for name, own in found.items()
+        if own["median"] is not None
+    ]
+    return f"In points, medians of pairs: {', '.join(told)}." if told else ""
 
 
 def _targets(found: Mapping[str, Any]) -> str:
@@ -273,11 +302,9 @@ def _costs(found: Mapping[str, Any]) -> str:
 
 
 def _limits(found: Mapping[str, Any]) -> str:
-    settings = found["settings"]
     told = filled(
-        f"""Networks, tasks and trainings are of this scale; nothing here says what happens at
-        another. Cells are chosen by `{settings["selection"]}` from fewer candidates than the
-        product scores by default. The harness sets no learning rate by looking at these tasks, but
+        """Networks, tasks and trainings are of this scale; nothing here says what happens at
+        another. The harness sets no learning rate by looking at these tasks, but
         the product's defaults were found on some of them. Validation images move the alphas of
         every arm alike; test images decide nothing. The targets of one suite are no sample of what
         users have."""
@@ -295,43 +322,3 @@ def _negated(bounds: Sequence[float] | None) -> tuple[float, float] | None:
 
 def _seconds(value: float | None) -> str:
     return "no seconds" if value is None else f"{value:.0f} seconds"
-
-
-def times(value: float) -> str:
-    """A speed-up; 0 is never."""
-    return NEVER if value == 0 else f"x{value:.2f}"
-
-
-def points(value: float) -> str:
-    """A difference of shares."""
-    return f"{100 * value:+.1f}"
-
-
-def percent(value: float) -> str:
-    """A share."""
-    return f"{100 * value:.0f} %"
-
-
-def signed(value: float) -> str:
-    """A correlation."""
-    return f"{value:+.2f}"
-
-
-def bracket(bounds: Sequence[float] | None, spelled: Any) -> str:
-    """An interval, or that there is none."""
-    return "[no interval]" if bounds is None else f"[{spelled(bounds[0])}, {spelled(bounds[1])}]"
-
-
-def filled(*paragraphs: str) -> str:
-    """Paragraphs broken at the same width, whatever was put into them."""
-    whole = (" ".join(each.split()) for each in paragraphs)
-    return "\n\n".join(
-        textwrap.fill(each, WIDTH, break_long_words=False, break_on_hyphens=False)
-        for each in whole
-    )
-
-
-def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """In Markdown."""
-    rows = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -11,9 +12,9 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks.transfer.plan import arm_unit, supernets
+from tests.benchmarks.transfer.plan import arm_unit, distance_unit, supernets
 from tests.benchmarks.transfer.resampling import censored_median, interval, spearman
-from tests.benchmarks.transfer.rows import POLICIES, SINGLE, Row, rows
+from tests.benchmarks.transfer.rows import CONTROLS, POLICIES, SINGLE, Row, rows
 from tests.benchmarks.transfer.settings import Bench
 
 _CLEAR = 2.0  # standard errors of a paired difference
@@ -33,10 +34,13 @@ def gather(bench: Bench, targets: Sequence[str], seeds: int) -> dict[str, Any]:
             "torch": torch.__version__,
         },
         "overall": {policy: _overall(found, policy) for policy in ("cold", *policies)},
+        "with_kin": _overall_where(found, bench, targets, kin=True),
+        "without_kin": _overall_where(found, bench, targets, kin=False),
         "distance_gain_spearman": _distance_gain(found),
+        "order": _order(found),
         "race_winners": _winners(bench, targets, seeds),
         "pretraining": _pretraining(bench, targets, seeds),
-        "missing": _missing(found, targets, seeds, policies),
+        "missing": _missing(found, targets, seeds, policies, bench.scale.control_seeds),
         "targets": {
             target: {
                 "domain": bench.domains[target],
@@ -45,6 +49,49 @@ def gather(bench: Bench, targets: Sequence[str], seeds: int) -> dict[str, Any]:
             for target in targets
         },
     }
+
+
+def kin_at_hand(bench: Bench, target: str) -> bool:
+    """Whether the nearest source is of the target's own domain."""
+    nearest: str = bench.result(distance_unit(target))["order"][0]
+    return bench.domains[nearest] == bench.domains[target]
+
+
+def _overall_where(
+    found: Sequence[Row], bench: Bench, targets: Sequence[str], *, kin: bool
+) -> dict[str, Any]:
+    """The race alone, on the targets that have (or have not) a source of their own domain."""
+    chosen = {target for target in targets if kin_at_hand(bench, target) is kin}
+    own = [row for row in found if row.target in chosen]
+    return {
+        policy: _overall(own, policy)
+        for policy in ("race", "nearest", "multi")
+        if any(row.policy == policy for row in own)
+    }
+
+
+def _order(found: Sequence[Row]) -> dict[str, Any]:
+    """By how much a nearer source was further ahead, over the same epochs of the same target."""
+    ahead = {
+        (row.target, row.seed, row.policy): row.ahead_epochs
+        for row in found
+        if row.policy in SINGLE and row.ahead_epochs is not None
+    }
+    pairs = dict.fromkeys((target, seed) for target, seed, _ in ahead)
+    result: dict[str, Any] = {}
+    for better, worse in (("nearest", "random"), ("random", "farthest")):
+        groups: dict[str, list[float]] = {}
+        for target, seed in pairs:
+            first, second = (ahead.get((target, seed, arm)) for arm in (better, worse))
+            if first is not None and second is not None:
+                groups.setdefault(target, []).append(first - second)
+        everything = [value for group in groups.values() for value in group]
+        result[f"{better}_over_{worse}"] = {
+            "pairs": len(everything),
+            "median": median(everything) if everything else None,
+            "interval": interval(list(groups.values()), median),
+        }
+    return result
 
 
 def _overall(found: Sequence[Row], policy: str) -> dict[str, Any]:
@@ -59,6 +106,8 @@ def _overall(found: Sequence[Row], policy: str) -> dict[str, Any]:
         ),
         "at_least_fraction": fmean(row.retrained_difference >= 0 for row in own),
         "mean_retrained_test": fmean(row.retrained_test for row in own),
+        "better_targets": fmean(mean > 0 for mean, _ in _by_mean(own)),
+        "worse_targets": fmean(mean < -_CLEAR * error for mean, error in _by_mean(own)),
     }
     result |= _summary(own, "retrained_difference", "retrained_difference", (median, fmean))
     result |= _summary(own, "model_ratio", "model_speedup", (median,))
@@ -69,6 +118,10 @@ def _overall(found: Sequence[Row], policy: str) -> dict[str, Any]:
             result |= _summary(
                 searched, f"epoch_ratio_{share}", f"epoch_speedup_{share}", (median,)
             )
+            name = f"ratio_{share}_over_solved"
+            if all(getattr(row, name) is not None for row in searched):
+                spelled = f"speedup_{share}_over_solved"
+                result |= _summary(searched, name, spelled, (median,))
             for axis in ("seconds", "epochs"):
                 name = f"{axis}_{share}"
                 times = [getattr(row, name) for row in searched]
@@ -81,17 +134,36 @@ def _overall(found: Sequence[Row], policy: str) -> dict[str, Any]:
     if derived:
         result |= _summary(derived, "supernet_difference", "supernet_difference", (fmean,))
         result["mean_supernet_test"] = fmean(row.supernet_test or 0 for row in derived)
-        result |= _mean(derived, _gap, "discretisation_gap")
-        result |= _mean(derived, _over_random, "chosen_over_random")
+        for prefix, cell in (("", "discretised_test"), ("scored_", "scored_test")):
+            result |= _discretised(derived, cell, prefix)
     return result
 
 
-def _gap(row: Row) -> float:
-    return (row.supernet_test or 0) - (row.discretised_test or 0)
+def _by_mean(own: Sequence[Row]) -> list[tuple[float, float]]:
+    """Of every target the mean difference of its models, and the standard error of it."""
+    found = []
+    for name in dict.fromkeys(row.target for row in own):
+        rows = [row for row in own if row.target == name]
+        error = math.sqrt(sum(row.retrained_error**2 for row in rows)) / len(rows)
+        found.append((fmean(row.retrained_difference for row in rows), error))
+    return found
 
 
-def _over_random(row: Row) -> float:
-    return (row.discretised_test or 0) - (row.random_inherited_test or 0)
+def _discretised(own: Sequence[Row], cell: str, prefix: str) -> dict[str, Any]:
+    """What one cell loses against the supernet, and gains over random cells of the same size."""
+
+    def gap(row: Row) -> float:
+        return (row.supernet_test or 0) - float(getattr(row, cell))
+
+    def over_random(row: Row) -> float:
+        return float(getattr(row, cell)) - (row.random_inherited_test or 0)
+
+    found = _mean(own, gap, f"{prefix}discretisation_gap")
+    found[f"median_{prefix}discretisation_gap"] = median(map(gap, own))
+    found |= _mean(own, over_random, f"{prefix}chosen_over_random")
+    means = [fmean(group) for group in _by_target(own, over_random)]
+    found[f"{prefix}over_random_targets"] = fmean(mean > 0 for mean in means)
+    return found
 
 
 def _summary(
@@ -179,7 +251,11 @@ def _pretraining(bench: Bench, targets: Sequence[str], seeds: int) -> dict[str, 
 
 
 def _missing(
-    found: Sequence[Row], targets: Sequence[str], seeds: int, policies: Sequence[str]
+    found: Sequence[Row],
+    targets: Sequence[str],
+    seeds: int,
+    policies: Sequence[str],
+    controlled: int,
 ) -> list[str]:
     have = {(row.target, row.seed, row.policy) for row in found}
     return [
@@ -187,7 +263,7 @@ def _missing(
         for target in targets
         for seed in range(seeds)
         for policy in ("cold", *policies)
-        if (target, seed, policy) not in have
+        if (target, seed, policy) not in have and (seed < controlled or policy not in CONTROLS)
     ]
 
 

@@ -16,15 +16,15 @@ from typing import Any
 
 import torch
 
+from core.domain.searches import HeadInit
 from core.nas.supernet import Supernet
-from core.nas.warm_start import Head
 from core.pipelines import bilevel
 from tests.benchmarks.transfer import arms, contest, controls, distances, pretraining
-from tests.benchmarks.transfer.arms import COLD, Start
+from tests.benchmarks.transfer.arms import Start
 from tests.benchmarks.transfer.settings import Bench, checksum
 from tests.benchmarks.transfer.tasks import deal, single_sources
 
-_RANDOM_HEAD: Head = "random"
+_CHOSEN = ("nearest", "second", "multi")  # what the product itself would start from
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,9 @@ def of_targets(bench: Bench, targets: Sequence[str], seeds: int) -> list[Unit]:
     for seed in range(seeds):
         for target in targets:
             units = supernets(bench, target, seed)
-            for unit in units.values():
-                sources.setdefault(unit, _source(unit))
+            for arm, unit in units.items():
+                if seed < bench.scale.control_seeds or arm in _CHOSEN:
+                    sources.setdefault(unit, _source(unit))
             measured += _of_target(bench, target, seed, units)
     return [*sources.values(), *measured]
 
@@ -102,9 +103,10 @@ def _of_target(bench: Bench, target: str, seed: int, units: Mapping[str, str]) -
         needs = () if start.unit is None else (start.unit,)
         return Unit(at(arm), arm, partial(arms.run, start=start, **on), needs)
 
-    yield searching("cold", Start(head=_RANDOM_HEAD, rates=bench.scale.cold_rates))
-    yield searching(contest.COLD, COLD)
-    for arm in ("nearest", "farthest", "random", "multi"):
+    yield searching("cold", Start(head=HeadInit.RANDOM, rates=bench.scale.cold_rates))
+    yield searching(contest.COLD, Start())
+    controlled = seed < bench.scale.control_seeds
+    for arm in ("nearest", "multi", *(("farthest", "random") if controlled else ())):
         yield searching(arm, Start(units[arm]))
     for arm in ("nearest", "multi"):
         yield searching(f"{arm}_straight", Start(units[arm], searches=False))
@@ -118,6 +120,8 @@ def _of_target(bench: Bench, target: str, seed: int, units: Mapping[str, str]) -
     if "second" in units:
         chosen = partial(contest.runner_up, unit=units["second"], race_unit=at("race"), **on)
         yield Unit(at("second"), "second", chosen, (at("race"), units["second"]))
+    if not controlled:
+        return
     control = partial(controls.random_cell, cold_unit=at("cold"), **on)
     yield Unit(at("random_cell"), "random_cell", control, (at("cold"),))
     if (resnet := resnet_arm(bench)) is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from core.domain.searches import HeadInit
 from core.nas import multi_dataset as shared
 from core.nas import search
 from core.nas.multi_dataset import MultiDatasetConfig, MultiDatasetState, Part
@@ -29,7 +30,7 @@ def alone(bench: Bench, task: str) -> dict[str, Any]:
     train, valid = images.halves(SEED)
     training = replace(bench.spec(SEED).training, epochs=scale.source_epochs)
     config = bilevel.configure(training, RATE)
-    state = bilevel.start(bench.space, train, valid, config, head="random")
+    state = bilevel.start(bench.space, train, valid, config, head=HeadInit.RANDOM)
     accuracies = [each.valid_accuracy for each in search.run(state, train, valid, config)]
     _save(bench, f"sources/{task}", state.supernet.state_dict())
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -20,6 +20,7 @@ SINGLE = ("nearest", "farthest", "random")
 RANKED = ("nearest", "farthest", "nearest_straight", "race")  # their policies pay for a ranking
 STRAIGHT = ("nearest_straight", "multi_straight")
 POLICIES = (COLD, *SINGLE, "multi", "race", *STRAIGHT, "random_cell", "resnet18")
+CONTROLS = ("farthest", "random", "random_cell", "resnet18")  # on the first seeds only
 _START = 0.25  # of an epoch: what measuring the start counts as, in a job's progress too
 
 
@@ -33,7 +34,9 @@ class Row:
     validation accuracies over the seconds (epochs) of the cold search, each holding its latest;
     before its first an arm knows nothing. The model's seconds are until its test accuracy, after
     choosing, inheriting or any epoch of retraining, first is the cold start's last.
-    `lead_seconds` are those of ranking and racing; they are in all others.
+    `lead_seconds` are those of ranking and racing; they are in all others. Ratios "over solved"
+    have the cold start whose head is solved for a reference, up to its own best. `scored_test` is
+    of the cells that scoring candidates would choose from the same supernet.
     """
 
     target: str
@@ -49,11 +52,14 @@ class Row:
     ratio_100: float | None = None
     epoch_ratio_95: float | None = None
     epoch_ratio_100: float | None = None
+    ratio_95_over_solved: float | None = None
+    ratio_100_over_solved: float | None = None
     ahead_seconds: float | None = None
     ahead_epochs: float | None = None
     supernet_test: float | None = None
     supernet_difference: float | None = None
     discretised_test: float | None = None
+    scored_test: float | None = None
     random_inherited_test: float | None = None
     retrained_test: float
     retrained_difference: float
@@ -76,7 +82,17 @@ def rows(bench: Bench, targets: Sequence[str], seeds: int) -> Iterator[Row]:
             order = dict(zip(ranked["order"], ranked["distances"], strict=True))
             for policy, record in records.items():
                 lead = _lead(policy, record, ranked)
-                yield _row((target, seed, policy), record, cold, lead, order)
+                row = _row((target, seed, policy), record, cold, lead, order)
+                yield replace(row, **_over_solved(record, records.get(COLD), lead))
+
+
+def _over_solved(
+    record: Mapping[str, Any], solved: Mapping[str, Any] | None, lead: float
+) -> dict[str, float]:
+    if solved is None or "search" not in record:
+        return {}
+    found = _searched(record, solved, lead)
+    return {f"ratio_{share}_over_solved": found[f"ratio_{share}"] for share in (95, 100)}
 
 
 def _records(bench: Bench, target: str, seed: int) -> dict[str, dict[str, Any]]:
@@ -135,6 +151,7 @@ def _derived(record: Mapping[str, Any], cold: Mapping[str, Any]) -> dict[str, An
         "supernet_test": supernet,
         "supernet_difference": supernet - cold["supernet"]["test_accuracy"],
         "discretised_test": record["discretised"]["test_accuracy"],
+        "scored_test": record["scored"],
         "random_inherited_test": fmean(record["random_inherited"]),
     }
 

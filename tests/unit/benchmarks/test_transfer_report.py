@@ -33,6 +33,7 @@ def record(
         "supernet": {"valid_accuracy": valid[-1], "test_accuracy": valid[-1]},
         "discretised": {"valid_accuracy": 0.5, "test_accuracy": 0.5},
         "random_inherited": [0.3, 0.4, 0.5],
+        "scored": 0.6,
         "retrain": {"epochs": [0, 1], "seconds": [end, end + 1], "valid": [0, 0], "test": [0, 0]},
         "retrained": {"valid_accuracy": test, "test_accuracy": test, "right": right},
         "seconds": {"search": seconds[-1], "select": 1.0, "derive": 1.0, "retrain": 1.0},

@@ -96,9 +96,10 @@ def test_retraining_resumes_to_the_bit_and_learns(
     [
         EVERYTHING,
         replace(EVERYTHING, augment="auto", precision="bf16", budget_seconds=5.0),
+        replace(EVERYTHING, solve_head=True),
         RetrainConfig(epochs=3, batch_size=40, augment="cutout", ema=0.5),
     ],
-    ids=["everything", "bf16 within a budget", "averaged with cutout"],
+    ids=["everything", "bf16 within a budget", "solved heads", "averaged with cutout"],
 )
 def test_every_option_resumes_to_the_bit(
     small: Halves, space: Space, genotype: Genotype, teacher: Supernet, config: RetrainConfig

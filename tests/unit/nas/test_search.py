@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from core.nas import methods
 from core.nas.derive import derive
 from core.nas.evaluate import evaluate
+from core.nas.head import fit_head
 from core.nas.images import LabelledImages
 from core.nas.loop import gradients
 from core.nas.search import Diverged, SearchConfig, SearchState, run
@@ -199,6 +200,29 @@ def test_paths_change_the_weights_and_a_resume_repeats_them(space: Space, halves
     alone = fresh(space)
     list(run(alone, *halves, replace(config, paths=0)))
     assert not same(whole.tensors(), alone.tensors())
+
+
+def test_a_head_solved_every_epoch_fits_the_features_that_the_epoch_left(
+    space: Space, halves: Halves
+) -> None:
+    config = replace(CONFIG, epochs=2, solve_head=True)
+    whole, saved = fresh(space), b""
+    head = whole.supernet.classifier
+    for record in run(whole, *halves, config):
+        before = head.weight.clone(), head.bias.clone()
+        solution = fit_head(whole.supernet, *halves, batch_size=256)
+        solved = [torch.equal(a, b) for a, b in zip(before, (head.weight, head.bias), strict=True)]
+        assert solved == [record.epoch > 0] * 2  # a start is measured as it is
+        if record.epoch:
+            assert record.valid_accuracy == pytest.approx(solution.valid_accuracy, abs=0.01)
+            saved = saved or save(whole.tensors())
+        with torch.no_grad():
+            head.weight.copy_(before[0])
+            head.bias.copy_(before[1])
+    resumed = fresh(space)
+    resumed.load(load(saved))
+    list(run(resumed, *halves, config))
+    assert same(whole.tensors(), resumed.tensors())
 
 
 @pytest.mark.parametrize("name", ["darts", "darts-second-order", "drnas"])

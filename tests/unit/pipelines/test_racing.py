@@ -106,7 +106,7 @@ def test_the_winners_search_is_that_of_the_named_supernet(
 
     start = outcome.start
     assert start["supernet_id"] == str(point(inputs).id)
-    assert (start["resolution"], start["learning_rates"]) == (16, [0.025])
+    assert (start["resolution"], start["learning_rates"]) == (16, [0.1])
     race, contestants = start["race"], raced(outcome)
     assert race["winner"] == "net"
     assert list(contestants) == ["net", "gone", "cold start"]

@@ -9,6 +9,7 @@ import pytest
 from core.domain.datasets import DatasetId, Hubness
 from core.domain.searches import (
     EmbedSpec,
+    HeadInit,
     Method,
     Objective,
     PretrainSpec,
@@ -60,7 +61,9 @@ def test_sensible_requests_pass(spec: specs.Spec) -> None:
 
 def test_rates_left_out_suit_the_start() -> None:
     assert SEARCH.learning_rates is None
-    assert (SEARCH.rates(warm=True), SEARCH.rates(warm=False)) == ((0.025,), (0.1,))
+    assert SEARCH.rates(warm=True) == SEARCH.rates(warm=False) == (0.1,)
+    once = replace(SEARCH, head=HeadInit.CLOSED_FORM)
+    assert (once.rates(warm=True), once.rates(warm=False)) == ((0.025,), (0.1,))
     given = replace(SEARCH, learning_rates=(0.3, 0.2))
     assert given.rates(warm=True) == given.rates(warm=False) == (0.3, 0.2)
 
