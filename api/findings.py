@@ -60,7 +60,8 @@ def show_start(start: Json) -> None:
     rows = race_rows.decided(start)
     if rows:
         terminal.show_table(race_rows.HEADINGS, [each.cells for each in rows])
-        terminal.out.print(race_rows.summary(start), markup=False)
+        said = race_rows.summary(start), race_rows.expected(start)
+        terminal.out.print(" ".join(each for each in said if each), markup=False)
 
 
 def _row(place: int, each: Json, nearness: str | None, scaled: bool) -> list[object]:

@@ -60,6 +60,7 @@ def show(model_id: UUID, session: SessionDep) -> Response:
         told=neighbourhood.summary(ranking) if ranking else {},
         race=race_rows.decided(metrics.mapping(search.start)),
         raced=race_rows.summary(metrics.mapping(search.start)),
+        expected=race_rows.expected(metrics.mapping(search.start)),
         parameters=metrics.number(model.metrics.get("parameters")),
         flops=metrics.number(model.metrics.get("flops")),
         learning_rate=metrics.number(metrics.best_arm(model).get("learning_rate")),

@@ -62,6 +62,31 @@ def summary(start: Mapping[str, Any]) -> str:
     return f"{said} The race took {words.duration(seconds)}, {words.percent(share)} of the whole."
 
 
+def expected(start: Mapping[str, Any]) -> str:
+    """What earlier searches had led to expect of the start; empty where nobody asked."""
+    said = mapping(start.get("expected"))
+    if not said:
+        return ""
+    if not said.get("proven"):
+        return f"Expected head start: not enough history ({_history(said)})."
+    sources = [mapping(each) for each in sequence(said.get("sources"))]
+    chosen = [each for each in sources if each.get("supernet_id") == start.get("supernet_id")]
+    for each in chosen or sources[:1]:  # where cold won: what the likeliest should have given
+        low, high = (f"{end:.1f}" for end in sequence(each.get("interval")))
+        return (
+            f"Expected head start of {each.get('name')}: {each.get('lead'):+.1f} points "
+            f"[{low}, {high}], from {said.get('searches')} earlier searches."
+        )
+    return ""
+
+
+def _history(said: Mapping[str, Any]) -> str:
+    datasets, needed = said.get("datasets", 0), said.get("datasets_needed", 0)
+    if datasets < needed:
+        return f"{datasets} of {needed} datasets"
+    return f"{datasets} datasets, which tell no more than distance does"
+
+
 def _row(name: str, rungs: Sequence[Mapping[str, Any]], *, won: bool) -> RaceRow:
     last = rungs[-1] if rungs else {}
     measured = [rung for rung in rungs if number(rung.get("valid_accuracy")) is not None]

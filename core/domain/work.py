@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.domain.datasets import Dataset, DatasetId, Embedding, Ranking
+from core.domain.races import PastRace
 from core.domain.searches import Artifact, EmbedSpec, PretrainSpec, RankSpec, SearchSpec
 from core.domain.supernets import SupernetId
 
@@ -96,7 +97,8 @@ class PretrainInputs:
 class SearchInputs:
     """A search job's inputs; `sources` are those it may start from, each with its supernet: none
     when cold. `shared` are supernets of no single dataset that it may start from, newest first.
-    `considered` and `beyond` as in `RankInputs`."""
+    `considered` and `beyond` as in `RankInputs`. `history` has the races of earlier searches on
+    other datasets."""
 
     spec: SearchSpec
     dataset: Dataset
@@ -106,6 +108,7 @@ class SearchInputs:
     considered: int = 0
     beyond: float | None = None
     shared: tuple[StartingPoint, ...] = ()
+    history: tuple[PastRace, ...] = ()
 
 
 Inputs = EmbedInputs | RankInputs | PretrainInputs | SearchInputs

@@ -19,7 +19,7 @@ from core.pipelines.meter import Meter
 from core.pipelines.origins import Origin
 
 STAGE = "race"
-NEAREST = 2  # sources that run, by distance
+NEAREST = 2  # sources that run, by distance or by what is expected of them
 SHARE = 0.1  # of the search's epochs, at most, are for the race
 COLD = "cold start"
 

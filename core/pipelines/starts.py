@@ -5,7 +5,7 @@ from core.domain.searches import StartPolicy
 from core.domain.work import SearchInputs, StartingPoint
 from core.nas import warm_start
 from core.nas.space import Space
-from core.pipelines import compare_datasets, embed_dataset, origins, racing
+from core.pipelines import compare_datasets, embed_dataset, expectations, origins, racing
 from core.pipelines.context import Context
 from core.pipelines.meter import Meter
 from core.pipelines.notes import Notes
@@ -33,7 +33,7 @@ def decide(inputs: SearchInputs, context: Context, *, total: float) -> Notes:
             return _notes(inputs, newest, reason="the newest supernet of several datasets")
         case StartPolicy.NEAREST:
             ranking, new = _ranked(inputs, context)
-            near = _nearest(inputs, ranking, 1)
+            near = _near(inputs, ranking)
             chosen, reason = (near[0], "nearest by OTDD") if near else (COLD, _NONE_YET)
             return _notes(inputs, chosen, reason=reason, ranking=ranking, embedding=new)
         case StartPolicy.RACE:
@@ -54,12 +54,14 @@ def _chosen(inputs: SearchInputs, notes: Notes) -> StartingPoint | None:
 
 def _race(inputs: SearchInputs, context: Context, total: float) -> Notes:
     ranking, new = _ranked(inputs, context)
-    near = _nearest(inputs, ranking, racing.NEAREST)
+    expected = expectations.learned(inputs)
+    near = expected.likeliest(_near(inputs, ranking), racing.NEAREST)
     contestants = [*near, *(Origin(each) for each in inputs.shared)]
     if not contestants:
         return _notes(inputs, COLD, reason=_NONE_YET, ranking=ranking, embedding=new)
     raced = racing.run(contestants, inputs, context, meter=Meter(context, total=total))
     found = _notes(inputs, raced.winner, reason=raced.reason, ranking=ranking, embedding=new)
+    found.start["expected"] = expected.told(contestants)
     found.start["race"] = raced.record
     found.seconds["race"] = raced.seconds
     return found
@@ -72,11 +74,10 @@ def _ranked(inputs: SearchInputs, context: Context) -> tuple[Ranking, Embedding 
     return compare_datasets.rank(inputs, embedded, context), new
 
 
-def _nearest(inputs: SearchInputs, ranking: Ranking, count: int) -> list[Origin]:
+def _near(inputs: SearchInputs, ranking: Ranking) -> list[Origin]:
     sources = {each.dataset_id: each for each in inputs.sources}
     return [
-        origins.of_source(sources[each.dataset_id], each.distance)
-        for each in ranking.neighbours[:count]
+        origins.of_source(sources[each.dataset_id], each.distance) for each in ranking.neighbours
     ]
 
 
@@ -88,5 +89,5 @@ def _notes(
     ranking: Ranking | None = None,
     embedding: Embedding | None = None,
 ) -> Notes:
-    start = origins.described(chosen, inputs.spec, reason=reason)
+    start = {**origins.described(chosen, inputs.spec, reason=reason), "expected": None}
     return Notes(ranking, embedding, start, chosen.supernet)

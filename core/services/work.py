@@ -33,6 +33,7 @@ from core.services import (
     jobs,
     models,
     moves,
+    races,
     searches,
     sources,
     supernets,
@@ -71,8 +72,16 @@ def inputs(session: Session, job: Job) -> Inputs:
             target = _target(session, search.dataset_id, search.embedder)
             trunk = embedders.trunk(session, search.embedder)
             chosen, shared = _starts(session, search, target[1])
+            raced = search.policy is StartPolicy.RACE
             return SearchInputs(
-                search, *target, chosen.sources, trunk, chosen.considered, chosen.beyond, shared
+                search,
+                *target,
+                chosen.sources,
+                trunk,
+                chosen.considered,
+                chosen.beyond,
+                shared,
+                races.past(session, search) if raced else (),
             )
 
 

@@ -72,6 +72,30 @@ def test_contestants_as_their_last_rung_left_them() -> None:
     assert "4.0 % of the whole" in said
 
 
+def expectation(**changes: Any) -> dict[str, Any]:
+    sources = [
+        {"supernet_id": "y", "name": "zoo", "lead": -1.25, "interval": [-4.0, 2.5]},
+        {"supernet_id": "x", "name": "glyphs", "lead": 6.5, "interval": [2.06, 11.0]},
+    ]
+    told = {"proven": True, "datasets": 30, "datasets_needed": 12, "searches": 57}
+    return {**told, "sources": sources, **changes}
+
+
+def test_what_was_expected_of_the_start() -> None:
+    def said(supernet_id: str | None, **changes: Any) -> str:
+        start = {"supernet_id": supernet_id, "expected": expectation(**changes)}
+        return race_rows.expected(start)
+
+    history = "from 57 earlier searches."
+    assert said("x") == f"Expected head start of glyphs: +6.5 points [2.1, 11.0], {history}"
+    # Where cold won: what the likeliest should have given.
+    assert said(None) == f"Expected head start of zoo: -1.2 points [-4.0, 2.5], {history}"
+    little = said(None, proven=False, datasets=5, sources=[])
+    assert little == "Expected head start: not enough history (5 of 12 datasets)."
+    assert "30 datasets, which tell no more" in said(None, proven=False, sources=[])
+    assert race_rows.expected({"expected": None}) == race_rows.expected({}) == ""
+
+
 @pytest.mark.parametrize("start", [{}, {"race": None}, {"race": {"contestants": "x"}}])
 def test_where_there_was_no_race_nothing_is_shown(start: dict[str, Any]) -> None:
     assert race_rows.decided(start) == []
@@ -81,13 +105,14 @@ def test_the_result_page_shows_the_race(browser: httpx.Client, container: Contai
     search, model = scenes.finished(container, scenes.dataset(container))
     row = update(SearchRow).where(SearchRow.id == search.id)
     with container.sessions.begin() as session:
-        session.execute(row.values(start=START))
+        session.execute(row.values(start={**START, "expected": expectation()}))
         assert metrics.started_from(searches.get(session, search.id)) == "warm from latin"
     page = browser.get(f"/models/{model.id}").text
     assert "Why it started there" in page
     assert "92.5 ± 1.1 %" in page
     assert BEATEN in page
     assert "&lt;b&gt;bad" in page
+    assert "Expected head start of glyphs: +6.5 points" in page
     with container.sessions.begin() as session:
         session.execute(row.values(start={**START, "supernet_id": None}))
         assert metrics.started_from(searches.get(session, search.id)) == "cold"
@@ -119,7 +144,8 @@ def test_the_job_page_shows_the_race_as_it_runs(
 def test_the_terminal_shows_the_race(capsys: pytest.CaptureFixture[str]) -> None:
     findings.show_start({})
     assert capsys.readouterr().out == ""
-    findings.show_start(START)
+    findings.show_start({**START, "expected": expectation()})
     printed = " ".join(capsys.readouterr().out.split())
     assert "92.5 ± 1.1 %" in printed
+    assert "points [2.1, 11.0], from 57 earlier searches." in printed
     assert "cold start 0 81.0 ± 1.1 % 1.5 9.0 ± 2.0 points behind glyphs" in printed
