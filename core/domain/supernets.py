@@ -68,3 +68,30 @@ def lineage(
         "parents": list(parents),
         "training": dict(training or {}),
     }
+
+
+def continued(
+    parent: Supernet, datasets: Sequence[Dataset], *, training: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a supernet knows that went on from `parent` on these datasets.
+
+    Its datasets are the parent's and those that joined; `training["continued"]` says which of the
+    parent's were replayed and which were not, because they are not registered here.
+    """
+    made = lineage(datasets, parents=(parent.sha256,))
+    now = {each["sha256"]: each for each in made["datasets"]}
+    # The parent's word may hold a licence and a source.
+    earlier = {each["sha256"]: each for each in parent.lineage.get("datasets", ())}
+    record = {
+        "supernet_id": str(parent.id),
+        "supernet_name": parent.name,
+        "replayed": [each["name"] for key, each in now.items() if key in earlier],
+        "not_replayed": [each["name"] for key, each in earlier.items() if key not in now],
+        "joined": [each["name"] for key, each in now.items() if key not in earlier],
+    }
+    return {
+        **made,
+        "kind": LineageKind.MULTI_DATASET.value,
+        "datasets": [{**earlier.get(key, {}), **now.get(key, {})} for key in {**earlier, **now}],
+        "training": {**training, "continued": record},
+    }

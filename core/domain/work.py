@@ -16,7 +16,7 @@ from core.domain.supernets import SupernetId
 
 @dataclass(frozen=True, slots=True)
 class StartingPoint:
-    """A supernet that a search may start from, and its weights' place in the store."""
+    """A supernet that a job may start from, and its weights' place in the store."""
 
     id: SupernetId
     name: str
@@ -84,13 +84,15 @@ class RankInputs:
 
 @dataclass(frozen=True, slots=True)
 class PretrainInputs:
-    """A pretrain job's inputs; `others` are further datasets to train on at the same time."""
+    """A pretrain job's inputs; `others` are further datasets to train on at the same time,
+    `parent` is what it goes on from."""
 
     spec: PretrainSpec
     dataset: Dataset
     embedding: Embedding | None
     trunk: Trunk | None = None
     others: tuple[Dataset, ...] = ()
+    parent: StartingPoint | None = None
 
 
 @dataclass(frozen=True, slots=True)

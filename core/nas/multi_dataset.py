@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from core.nas.classifier import uniform
 from core.nas.genotype import Genotype
+from core.nas.head import fit_head, remove_temperature
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.loop import (
     STATISTICS,
@@ -31,7 +32,7 @@ from core.nas.selection.variation import uniform_sample
 from core.nas.supernet import Supernet
 
 # Streams of `epoch_generator` that the loop, the methods and the guard do not use.
-_ORDER, _GENOTYPES, _HEADS, _SHUFFLES = 32, 33, 34, 1000
+_ORDER, _GENOTYPES, _HEADS, _SOLVED, _SHUFFLES = 32, 33, 34, 35, 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class MultiDatasetConfig(TrainingConfig):
         alpha_weight_decay: On the architecture parameters.
         statistics_images: Of each dataset after a round, to re-estimate running statistics by.
         measured_images: Of each dataset after a round, at most, to measure on.
+        head_images: Of each half of a dataset, at most, to solve its head by (`solve_heads`).
         recompute: Compute maps again in backward passes instead of keeping them.
 
     Raises:
@@ -59,6 +61,7 @@ class MultiDatasetConfig(TrainingConfig):
     alpha_weight_decay: float = 1e-3
     statistics_images: int = 128
     measured_images: int = 128
+    head_images: int = 4096
     recompute: bool = False
 
     MORE_LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
@@ -68,6 +71,7 @@ class MultiDatasetConfig(TrainingConfig):
         "alpha_learning_rate": (0.0, 10.0),
         "alpha_weight_decay": (0.0, 1.0),
         "measured_images": (2, 1_000_000_000),
+        "head_images": (2, 1_000_000_000),
     }
 
     def __post_init__(self) -> None:
@@ -153,6 +157,34 @@ class RoundRecord:
     seconds: float
 
 
+def solve_heads(
+    state: MultiDatasetState, parts: Sequence[Part], config: MultiDatasetConfig
+) -> None:
+    """Solve the head of every dataset in closed form, where the supernet has learned elsewhere.
+
+    Without their temperatures (`core.nas.head.remove_temperature`): drawn heads, or steep ones,
+    would first of all disturb what the supernet knows.
+
+    Args:
+        state: Its heads and running statistics are changed in place.
+        parts: The datasets, in the order of the state's heads.
+        config: Settings of the run to come.
+
+    Raises:
+        ValueError: another number of datasets than heads, or features that are not finite.
+    """
+    _require_head_each(state, parts)
+    with deterministic(config.deterministic):
+        for at, part in enumerate(parts):
+            generator = epoch_generator(config.seed, at, _SOLVED)
+            train = part.train.sample(config.head_images, generator)
+            valid = part.valid.sample(config.head_images, generator)
+            with state.wearing(at) as supernet:
+                reestimate(supernet, train.batches(config.batch_size))
+                solution = fit_head(supernet, train, valid, batch_size=config.batch_size)
+                remove_temperature(supernet, solution)
+
+
 def run(
     state: MultiDatasetState, parts: Sequence[Part], config: MultiDatasetConfig
 ) -> Iterator[RoundRecord]:
@@ -175,8 +207,7 @@ def run(
         ValueError: another number of datasets than heads, or a device that cannot compute in the
             precision asked for.
     """
-    if len(parts) != len(state.heads):
-        raise ValueError(f"parts: {len(parts)} datasets for {len(state.heads)} heads")
+    _require_head_each(state, parts)
     require(config.precision, state.supernet.stem.device)
     state.supernet.recompute(config.recompute)
     while state.epoch < config.epochs:
@@ -196,6 +227,11 @@ def run(
             learning_rate=config.rate(state.epoch - 1),
             seconds=time.perf_counter() - started,
         )
+
+
+def _require_head_each(state: MultiDatasetState, parts: Sequence[Part]) -> None:
+    if len(parts) != len(state.heads):
+        raise ValueError(f"parts: {len(parts)} datasets for {len(state.heads)} heads")
 
 
 def _round(

@@ -76,7 +76,7 @@ def begin(
         )
     supernet = Supernet(space, classes, generator)
     if isinstance(origin, Source):
-        _load(supernet, origin.state)
+        load(supernet, origin.state)
         for alphas in supernet.alphas().values():
             alphas.data = soften(alphas.data, alpha_retention)
     supernet.to(train.images.device)
@@ -129,7 +129,16 @@ def check(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
             raise ValueError(f"source: tensor {name!r} is not finite")
 
 
-def _load(supernet: Supernet, state: dict[str, Tensor]) -> None:
+def load(supernet: Supernet, state: Mapping[str, Tensor]) -> None:
+    """Give a supernet a source's weights, alphas and statistics; its head stays.
+
+    Args:
+        supernet: In place.
+        state: The source's tensors by name; a classifier's are ignored.
+
+    Raises:
+        ValueError: as `check`.
+    """
     check(supernet.state_dict(), state)
     trunk = {name: each for name, each in state.items() if not name.startswith("classifier.")}
     supernet.load_state_dict(trunk, strict=False)

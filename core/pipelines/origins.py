@@ -85,7 +85,7 @@ def load(
     """
     if supernet is None:
         return space
-    own, state = _own_space(supernet), _tensors(supernet, context)
+    own, state = _own_space(supernet), tensors(supernet, context)
     if own == space:
         return warm_start.Source(space, state)
     # Bundles are of bfloat16: half of what the noise adds would be rounded away.
@@ -108,7 +108,8 @@ def _own_space(supernet: StartingPoint) -> Space:
         raise InvalidInput(str(error)) from error
 
 
-def _tensors(supernet: StartingPoint, context: Context) -> dict[str, Tensor]:
+def tensors(supernet: StartingPoint, context: Context) -> dict[str, Tensor]:
+    """The supernet's tensors as they are stored. Raises NotFound, CorruptObject."""
     path = context.scratch / f"supernet-{supernet.id}.safetensors"
     if not path.exists():
         partial = path.with_suffix(".partial")  # a broken file must not be taken for a good one

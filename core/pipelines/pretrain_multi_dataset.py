@@ -1,17 +1,25 @@
 """Train one supernet on several datasets at once; resumable after every round."""
 
+import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from core.domain.datasets import Dataset
 from core.domain.jobs import JobRecord
 from core.domain.searches import PretrainSpec, Training
-from core.domain.work import PretrainInputs, PretrainOutcome
+from core.domain.work import PretrainInputs, PretrainOutcome, StartingPoint
 from core.errors import Diverged, InvalidInput
-from core.nas import multi_dataset, precision, scores
+from core.nas import multi_dataset, precision, scores, warm_start
 from core.nas.multi_dataset import MultiDatasetConfig, MultiDatasetState, Part
 from core.nas.supernet import Supernet
-from core.pipelines import bilevel, checkpoint_file, dataset_images, machine, supernet_file
+from core.pipelines import (
+    bilevel,
+    checkpoint_file,
+    dataset_images,
+    machine,
+    origins,
+    supernet_file,
+)
 from core.pipelines.context import Context
 from core.pipelines.meter import Meter
 from core.services import specs
@@ -90,6 +98,7 @@ def _begin(inputs: PretrainInputs, context: Context) -> Course:
     state = MultiDatasetState(supernet, classes, seed=spec.training.seed)
     restored = context.restore()
     if restored is None:
+        began = time.perf_counter()
         training = machine.fitted(
             spec.training,
             space,
@@ -97,11 +106,25 @@ def _begin(inputs: PretrainInputs, context: Context) -> Course:
             resolution=spec.space.resolution,
             device=context.device,
         )
-        return Course(state, parts, configure(spec, training))
+        course = Course(state, parts, configure(spec, training))
+        if inputs.parent is not None:
+            _go_on_from(inputs.parent, course, context)
+            course.seconds = time.perf_counter() - began
+        return course
     tensors, saved = checkpoint_file.read(restored.path)
     state.load(tensors)
     training = replace(spec.training, batch_size=saved.get("batch_size", spec.training.batch_size))
     return Course(state, parts, configure(spec, training), saved["seconds"], saved["history"])
+
+
+def _go_on_from(parent: StartingPoint, course: Course, context: Context) -> None:
+    """Its weights and alphas; no supernet of several datasets keeps the heads."""
+    try:
+        warm_start.load(course.state.supernet, origins.tensors(parent, context))
+    except ValueError as error:
+        message = f"The supernet '{parent.name}' cannot be continued: {error}."
+        raise InvalidInput(message) from error
+    multi_dataset.solve_heads(course.state, course.parts, course.config)
 
 
 def _part(dataset: Dataset, inputs: PretrainInputs, context: Context) -> Part:

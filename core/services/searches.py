@@ -9,7 +9,17 @@ from core.db.result_tables import ModelRow, SearchRow
 from core.domain.jobs import Job, JobKind
 from core.domain.searches import EmbedSpec, PretrainSpec, RankSpec, Search, SearchSpec
 from core.errors import Detail, InvalidInput, NotFound
-from core.services import datasets, embedders, jobs, paging, sources, specs, supernets, wire
+from core.services import (
+    datasets,
+    embedders,
+    jobs,
+    paging,
+    replay,
+    sources,
+    specs,
+    supernets,
+    wire,
+)
 
 
 def submit_embed(session: Session, spec: EmbedSpec) -> Job:
@@ -25,6 +35,8 @@ def submit_rank(session: Session, spec: RankSpec) -> Job:
 def submit_pretrain(session: Session, spec: PretrainSpec) -> Job:
     """Queue the training of a supernet. Raises NotFound, InvalidInput."""
     specs.check(spec)
+    if spec.continue_from is not None:
+        spec = replay.joined(session, spec, spec.continue_from)
     for each in spec.others:
         datasets.check_images(datasets.get(session, each))
     return _submit(session, JobKind.PRETRAIN, spec)

@@ -138,9 +138,9 @@ def _several(spec: PretrainSpec) -> Iterator[Detail]:
         yield _wrong("others", "Name every dataset once.")
     if len(spec.others) >= MOST_DATASETS:
         yield _wrong("others", f"Name at most {MOST_DATASETS - 1} other datasets.")
-    if spec.others and spec.training.method is not Method.DARTS:
+    if spec.shared and spec.training.method is not Method.DARTS:
         yield _wrong("training.method", "Give 'darts': others do not train on several datasets.")
-    if spec.others and spec.training.generalisation_gap:
+    if spec.shared and spec.training.generalisation_gap:
         yield _wrong("training.generalisation_gap", "Give 0: several datasets have no such term.")
 
 

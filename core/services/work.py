@@ -11,7 +11,7 @@ from core.db.result_tables import SearchRow
 from core.domain.datasets import Dataset, DatasetId, Embedding
 from core.domain.jobs import Job, JobKind
 from core.domain.searches import EmbedSpec, PretrainSpec, RankSpec, SearchSpec, StartPolicy
-from core.domain.supernets import lineage
+from core.domain.supernets import Supernet, continued, lineage
 from core.domain.work import (
     EmbedInputs,
     EmbedOutcome,
@@ -66,7 +66,9 @@ def inputs(session: Session, job: Job) -> Inputs:
             target = _target(session, pretrain.dataset_id, pretrain.embedder)
             trunk = embedders.trunk(session, pretrain.embedder)
             others = tuple(datasets.get(session, each) for each in pretrain.others)
-            return PretrainInputs(pretrain, *target, trunk, others)
+            parent = _parent(session, pretrain)
+            point = None if parent is None else supernets.starting_point(parent)
+            return PretrainInputs(pretrain, *target, trunk, others, point)
         case JobKind.SEARCH:
             search: SearchSpec = wire.load(SearchSpec, job.spec)
             target = _target(session, search.dataset_id, search.embedder)
@@ -126,13 +128,14 @@ def _pretrained(session: Session, job: Job, outcome: PretrainOutcome) -> Result:
     result = _embedded(session, job, outcome.embedding)
     trained_on = [datasets.get(session, each) for each in (spec.dataset_id, *spec.others)]
     settings = {**wire.dump(spec.training), "learning_rate": spec.learning_rate}
-    if spec.others:
+    if spec.shared:
         settings["steps"] = spec.steps
     training = {"seconds": outcome.seconds, "settings": settings}
+    parent = _parent(session, spec)
     supernet, _ = supernets.register(
         session,
         name=spec.name.strip(),
-        dataset_id=None if spec.others else spec.dataset_id,
+        dataset_id=None if spec.shared else spec.dataset_id,
         job_id=job.id,
         space=outcome.space,
         resolution=outcome.resolution,
@@ -140,9 +143,15 @@ def _pretrained(session: Session, job: Job, outcome: PretrainOutcome) -> Result:
         sha256=outcome.sha256,
         metrics=outcome.metrics,
         seconds=outcome.seconds,
-        lineage=lineage(trained_on, training=training),
+        lineage=lineage(trained_on, training=training)
+        if parent is None
+        else continued(parent, trained_on, training=training),
     )
     return {**result, "supernet_id": str(supernet.id)}
+
+
+def _parent(session: Session, spec: PretrainSpec) -> Supernet | None:
+    return None if spec.continue_from is None else supernets.get(session, spec.continue_from)
 
 
 def _searched(session: Session, job: Job, outcome: SearchOutcome) -> Result:

@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from core.nas import warm_start
 from core.nas.images import LabelledImages
-from core.nas.multi_dataset import MultiDatasetConfig, MultiDatasetState, Part, run
+from core.nas.multi_dataset import MultiDatasetConfig, MultiDatasetState, Part, run, solve_heads
+from core.nas.normalisation import reestimate
+from core.nas.scores import measure
 from core.nas.space import Space
 from core.nas.supernet import Supernet
 
@@ -44,6 +47,39 @@ def test_a_resumed_training_repeats_to_the_bit(space: Space, parts: list[Part]) 
     assert resumed.train_loss == records[1].train_loss
     expected, got = whole.tensors(), second.tensors()
     assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+def test_a_supernet_goes_on_with_heads_that_know_what_it_knows(
+    space: Space, parts: list[Part]
+) -> None:
+    """Its weights and alphas are the parent's; heads that were drawn would know nothing."""
+    parent = begun(space).supernet
+    for alphas in parent.alphas().values():
+        alphas.data.normal_(generator=torch.Generator().manual_seed(3))
+    state = begun(space)
+    warm_start.load(state.supernet, parent.state_dict())
+    drawn = accuracies(state, parts)
+    solve_heads(state, parts, CONFIG)
+    kept = state.supernet.state_dict()
+    for name, value in parent.state_dict().items():
+        assert "running" in name or "num_batches" in name or torch.equal(kept[name], value), name
+    solved = accuracies(state, parts)
+    assert solved[0] > 0.5 > 0.3 > drawn[0]  # of ten classes
+    assert solved[1] > drawn[1] + 0.2
+    again = begun(space)
+    warm_start.load(again.supernet, parent.state_dict())
+    solve_heads(again, parts, CONFIG)
+    for one, other in zip(state.heads.parameters(), again.heads.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def accuracies(state: MultiDatasetState, parts: list[Part]) -> list[float]:
+    found = []
+    for at, part in enumerate(parts):
+        with state.wearing(at) as supernet:
+            reestimate(supernet, part.train.batches(64))
+            found.append(measure(supernet, part.valid, 64).accuracy)
+    return found
 
 
 def test_larger_datasets_are_drawn_more_often(space: Space, parts: list[Part]) -> None:
@@ -108,6 +144,8 @@ def test_its_steps_too_are_in_the_precision_asked_for_and_may_compute_maps_again
 def test_heads_and_datasets_must_agree(space: Space, parts: list[Part]) -> None:
     with pytest.raises(ValueError, match="1 datasets for 2 heads"):
         next(run(begun(space), parts[:1], CONFIG))
+    with pytest.raises(ValueError, match="1 datasets for 2 heads"):
+        solve_heads(begun(space), parts[:1], CONFIG)
 
 
 @pytest.mark.parametrize(("field", "value"), [("steps", 0), ("paths", -1), ("alpha_every", 1.5)])

@@ -10,6 +10,7 @@ from uuid import uuid4
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from core.config import Settings
@@ -90,12 +91,16 @@ def search_inputs(
     return SearchInputs(replace(spec, **changes), dataset, None, sources)
 
 
-def several(world: World, *datasets: Dataset, **changes: Any) -> PretrainOutcome:
+def several(
+    world: World, *datasets: Dataset, parent: StartingPoint | None = None, **changes: Any
+) -> PretrainOutcome:
     spec = PretrainSpec(
         datasets[0].id, "net", EMBEDDER, SPACE, replace(TRAINING, paths=1),
         others=tuple(each.id for each in datasets[1:]), steps=3,
     )  # fmt: skip
-    inputs = PretrainInputs(replace(spec, **changes), datasets[0], None, others=datasets[1:])
+    inputs = PretrainInputs(
+        replace(spec, **changes), datasets[0], None, others=datasets[1:], parent=parent
+    )
     return pretrain_supernet.run(inputs, world)
 
 
@@ -127,6 +132,48 @@ def test_a_multi_dataset_training_resumes_to_the_bit(world: World, registered: R
     resumed = several(world, *datasets)
     assert resumed.sha256 == undisturbed.sha256
     assert [record.step for record in world.records] == [1, 2]
+
+
+def test_a_multi_dataset_supernet_goes_on_from_its_parent(
+    world: World, registered: Register
+) -> None:
+    first, second, third = (registered(f"stripes {n}", seed=n) for n in range(3))
+    parent = several(apart(world, "parent"), first, second)
+    point = StartingPoint(
+        SupernetId(uuid4()), "parent", parent.space, parent.resolution, parent.key, parent.sha256
+    )
+
+    def went_on(context: World, *datasets: Dataset, rate: float = 0.05) -> PretrainOutcome:
+        return several(
+            context, *datasets, parent=point, continue_from=point.id, learning_rate=rate
+        )
+
+    whole = went_on(apart(world, "whole"), third, first, second)
+    assert set(whole.metrics["valid_accuracies"]) == {"stripes 0", "stripes 1", "stripes 2"}
+    stopped = apart(world, "stopped", stop_after=1)
+    with pytest.raises(Stopped):
+        went_on(stopped, third, first, second)
+    resumed = apart(world, "resumed")
+    resumed.checkpoints = stopped.checkpoints
+    assert went_on(resumed, third, first, second).sha256 == whole.sha256
+    # Nothing to replay: the new one alone, still a supernet of no single dataset. Hardly a step
+    # away, it is its parent.
+    near = went_on(apart(world, "near"), third, rate=1e-9)
+    tensors = [
+        load_file(objects.fetch(world.store, each.key, world.scratch / each.sha256))
+        for each in (parent, near)
+    ]
+    torch.testing.assert_close(*({n: t[n] for n in KEPT} for t in tensors), rtol=0, atol=1e-6)
+    assert not [name for name in tensors[1] if name.startswith("classifier.")]
+    broken = replace(point, space={**point.space, "nodes": 3})
+    with pytest.raises(InvalidInput, match=r"'parent' cannot be continued: .*tensor"):
+        several(
+            apart(world, "broken"), third, parent=broken, continue_from=point.id,
+            space=replace(SPACE, nodes=3),
+        )  # fmt: skip
+
+
+KEPT = ("stem", "stem_norm.weight")
 
 
 def test_embedding_is_stored_under_its_content(world: World, registered: Register) -> None:

@@ -6,15 +6,19 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from core.data import manifests
 from core.db.sessions import Sessions
 from core.domain.datasets import Dataset
 from core.domain.jobs import Job, JobKind, JobState, QueueName
 from core.domain.searches import (
     EmbedSpec,
+    Method,
     PretrainSpec,
     RankSpec,
     SearchSpec,
+    SpaceSpec,
     StartPolicy,
+    Training,
 )
 from core.domain.supernets import LineageKind, Supernet, SupernetId
 from core.domain.work import (
@@ -30,7 +34,18 @@ from core.domain.work import (
     SearchOutcome,
 )
 from core.errors import InvalidInput, LeaseLost, NotFound
-from core.services import datasets, jobs, models, searches, supernets, wire, work
+from core.nas.space import Space
+from core.services import (
+    bundles,
+    datasets,
+    jobs,
+    models,
+    searches,
+    specs,
+    supernets,
+    wire,
+    work,
+)
 from tests.unit.services.samples import EMBEDDER, artifact, dataset, embedding, ranking, sha256_of
 
 
@@ -104,6 +119,127 @@ def test_a_supernet_of_several_datasets_belongs_to_none_of_them(sessions: Sessio
     assert supernet.lineage["kind"] == LineageKind.MULTI_DATASET
     assert [each["name"] for each in supernet.lineage["datasets"]] == ["first", "second"]
     assert supernet.lineage["training"]["settings"]["steps"] == 7
+
+
+def shared_net(sessions: Sessions, *names: str, **changes: Any) -> Supernet:
+    """A supernet of datasets of those names, which need not be registered."""
+    told = [
+        {"name": name, "sha256": sha256_of(name), "classes": 2, "images": 7, "licence": "CC0"}
+        for name in names
+    ]
+    given = {
+        "name": "shared",
+        "dataset_id": None,
+        "job_id": None,
+        "space": Space(channels=8, layers=4).to_dict(),
+        "resolution": 32,
+        "key": "zoo/shared",
+        "sha256": sha256_of(f"net of {names}"),
+        "metrics": {},
+        "seconds": 1.0,
+        "lineage": {"kind": "import", "datasets": told, "parents": [], "training": {}},
+    }
+    with sessions.begin() as session:
+        return supernets.register(session, **{**given, **changes})[0]
+
+
+def test_a_shared_supernet_goes_on_with_all_of_its_datasets_that_are_here(
+    sessions: Sessions,
+) -> None:
+    parent = shared_net(sessions, "gone", "kept", "named")
+    with sessions.begin() as session:
+        new, named, kept = (dataset(session, name) for name in ("new", "named", "kept"))
+        asked = PretrainSpec(
+            new.id, "child", EMBEDDER, others=(named.id,), continue_from=parent.id
+        )
+        searches.submit_pretrain(session, asked)
+        dataset(session, "gone")  # too late: every attempt trains on the same
+    job = take(sessions, JobKind.PRETRAIN)
+    with sessions.read() as session:
+        given = work.inputs(session, job)
+    assert isinstance(given, PretrainInputs)
+    assert given.others == (named, kept)
+    assert given.parent == supernets.starting_point(parent)
+    assert wire.load(PretrainInputs, wire.dump(given)) == given
+    child = made(sessions, job)
+    assert (child.dataset_id, child.lineage["kind"]) == (None, LineageKind.MULTI_DATASET)
+    assert child.lineage["parents"] == [parent.sha256]
+    told = child.lineage["datasets"]
+    assert [each["name"] for each in told] == ["gone", "kept", "named", "new"]
+    assert [each.get("licence") for each in told] == ["CC0", "CC0", "CC0", None]
+    assert child.lineage["training"]["continued"] == {
+        "supernet_id": str(parent.id),
+        "supernet_name": "shared",
+        "replayed": ["named", "kept"],
+        "not_replayed": ["gone"],
+        "joined": ["new"],
+    }
+    bundled = manifests.dumps(bundles.manifest_of(child), sha256=child.sha256)
+    assert manifests.loads(bundled)[2] == []
+
+
+def test_a_shared_supernet_none_of_whose_datasets_is_here_goes_on_alone(
+    sessions: Sessions,
+) -> None:
+    parent = shared_net(sessions, "gone", "far")
+    with sessions.begin() as session:
+        new = dataset(session, "new")
+        asked = PretrainSpec(new.id, "child", EMBEDDER, continue_from=parent.id)
+        searches.submit_pretrain(session, asked)
+    child = made(sessions, take(sessions, JobKind.PRETRAIN))
+    assert child.dataset_id is None
+    assert child.lineage["training"]["continued"]["replayed"] == []
+    assert child.lineage["training"]["continued"]["not_replayed"] == ["gone", "far"]
+    with sessions.read() as session:
+        assert [each.id for each in supernets.shared(session)] == [child.id, parent.id]
+
+
+def made(sessions: Sessions, job: Job) -> Supernet:
+    outcome = PretrainOutcome(
+        space={"channels": 8},
+        resolution=32,
+        key=f"supernets/{job.id}",
+        sha256=sha256_of(str(job.id)),
+        metrics={},
+        seconds=3.0,
+        embedding=None,
+    )
+    result = record(sessions, job, outcome)
+    with sessions.read() as session:
+        return supernets.get(session, UUID(result["supernet_id"]))
+
+
+def test_what_cannot_be_continued(sessions: Sessions) -> None:
+    _, single = pretrained(sessions, "source")
+    shared = shared_net(sessions, "a", "b")
+    imported = shared_net(sessions, "alone")
+    many = shared_net(sessions, *map(str, range(specs.MOST_DATASETS)))
+    with sessions.begin() as session:
+        new = dataset(session, "new")
+
+        def refused(parent: UUID, **changes: Any) -> list[str]:
+            asked = PretrainSpec(new.id, "child", EMBEDDER, continue_from=SupernetId(parent))
+            with pytest.raises(InvalidInput) as caught:
+                searches.submit_pretrain(session, replace(asked, **changes))
+            return [f"{each.place}: {each.message}" for each in caught.value.details]
+
+        with pytest.raises(NotFound, match="no supernet"):
+            searches.submit_pretrain(
+                session, PretrainSpec(new.id, "n", EMBEDDER, continue_from=SupernetId(uuid4()))
+            )
+        for one in (single, imported):
+            (said,) = refused(one.id)
+            assert "was trained on one dataset; name one of several" in said
+        assert refused(shared.id, space=SpaceSpec(channels=4, resolution=64)) == [
+            "space.channels: It is 8, not 4.",
+            "space.stem_stride: It is 1, not 2.",
+            "space.resolution: It is 32, not 64.",
+        ]
+        assert "more than 1000 datasets" in refused(many.id)[0]
+        drnas = refused(shared.id, training=Training(method=Method.DRNAS))
+        assert drnas[0].startswith("training.method")
+    with sessions.read() as session:
+        assert jobs.listing(session, limit=5, state=JobState.QUEUED) == ((), None)
 
 
 def test_an_embed_job(sessions: Sessions) -> None:
