@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -42,9 +43,16 @@ def build(
     resolution: Annotated[int, typer.Option(help="Side of its images in pixels.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Of its weights, at first.")] = 0.05,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    continue_from: Annotated[
+        UUID | None,
+        typer.Option(
+            help="A supernet of several datasets of the same space: go on from it, also on all "
+            "of its own datasets that the service has."
+        ),
+    ] = None,
 ) -> None:
     """Train a supernet on all archives of a folder at once, through the service, as a file."""
-    archives = _archives(folder, only)
+    archives = _archives(folder, only, fewest=2 if continue_from is None else 1)
     told = _told(about)
     with remote.connect() as http:
         server = Remote(http)
@@ -58,6 +66,7 @@ def build(
             "training": {"epochs": rounds, "seed": seed, "paths": paths},
             "learning_rate": learning_rate,
             "steps": steps,
+            "continue_from": None if continue_from is None else str(continue_from),
         }
         job = terminal.watch(server, server.post(path_of("supernets"), body))
         supernet = job["result"]["supernet_id"]
@@ -69,7 +78,7 @@ def build(
     terminal.out.print(str(out), markup=False)
 
 
-def _archives(folder: Path, only: list[str] | None) -> dict[str, Path]:
+def _archives(folder: Path, only: list[str] | None, *, fewest: int) -> dict[str, Path]:
     """The folder's archives by their names without suffix."""
     found = {
         path.name.removesuffix(suffix): path
@@ -81,8 +90,8 @@ def _archives(folder: Path, only: list[str] | None) -> dict[str, Path]:
     if missing:
         raise Refused(f"{folder} has no archive '{missing[0]}'.", code="not_found")
     chosen = {name: path for name, path in found.items() if not only or name in only}
-    if len(chosen) < 2:
-        message = f"{folder} has {len(chosen)} archives; a supernet of several takes two or more."
+    if len(chosen) < fewest:
+        message = f"{folder} has {len(chosen)} archives; {fewest} or more are needed."
         raise Refused(message, code="too_few")
     return chosen
 

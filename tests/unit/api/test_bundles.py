@@ -117,6 +117,30 @@ def test_a_search_may_start_from_it(
     assert (refused.status_code, refused.json()["code"]) == (422, "unknown_embedder")
 
 
+def test_a_supernet_of_several_goes_on_learning(
+    client: httpx.Client, container: Container, bell: Bell
+) -> None:
+    several = {**LINEAGE, "datasets": [*DATASETS, {**DATASETS[0], "sha256": "c" * 64}]}
+    made = post(client, encoded(lineage=several)).json()
+    space = {"channels": 2, "layers": 3, "nodes": 1, "cells": "s2", "resolution": 16}
+    body = {
+        "dataset_id": str(scenes.dataset(container).id),
+        "name": "child",
+        "space": space,
+        "continue_from": made["id"],
+    }
+    answer = client.post("/v1/supernets", json=body)
+    assert answer.status_code == 202, answer.text
+    with container.sessions.read() as session:
+        assert jobs.listing(session, limit=1)[0][0].spec["continue_from"] == made["id"]
+    other = client.post("/v1/supernets", json=body | {"space": {**space, "nodes": 2}})
+    assert (other.status_code, other.json()["code"]) == (422, "invalid_input")
+    assert [each["place"] for each in other.json()["errors"]] == ["space.nodes"]
+    unknown = client.post("/v1/supernets", json=body | {"continue_from": str(uuid4())})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+    assert len(bell.rung) == 1
+
+
 @pytest.mark.parametrize(
     ("content", "headers", "status", "code"),
     [

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -38,7 +39,14 @@ def test_a_name_that_is_not_there(say: Say, folder: Path, client: httpx.Client) 
 def test_one_archive_is_too_few(say: Say, folder: Path) -> None:
     refused = build(say, folder, "--only", "birds")
     assert refused.startswith("1\n")
-    assert "1 archives; a supernet of several takes two or more" in refused
+    assert "1 archives; 2 or more are needed" in refused
+
+
+def test_one_is_enough_to_go_on_from_another(say: Say, folder: Path) -> None:
+    parent = str(uuid4())
+    refused = build(say, folder, "--only", "birds", "--continue-from", parent)
+    assert refused.startswith("1\n")
+    assert f"There is no supernet {parent}" in refused
 
 
 @pytest.mark.parametrize(
