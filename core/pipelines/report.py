@@ -92,18 +92,24 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 def start_sentence(start: Mapping[str, Any]) -> str:
     """How the search began, in words."""
     head = (
-        "with its classifier solved in closed form"
-        if start["head"] == "closed_form"
-        else "with a random classifier"
+        "with a random classifier"
+        if start["head"] == "random"
+        else "with its classifier solved in closed form"
     )
     if start["supernet_id"] is None:
         reason = start.get("reason")
         return f"The search began cold, from random weights, {head}" + (
             f" ({reason})." if reason else "."
         )
-    if start["dataset_name"] is None:
-        return f"The search began from the supernet {start.get('supernet_name')}, {head}."
-    return f"The search began from the supernet trained on {start['dataset_name']}, {head}."
+    changed = start.get("adapted") or {"from": {}}
+    steps = [
+        f"{field.replace('_', ' ')} {own} to {changed['to'][field]}"
+        for field, own in changed["from"].items()
+    ]
+    adapted = f", adapted from {' and '.join(steps)}" if steps else ""
+    dataset = start["dataset_name"]
+    name = start.get("supernet_name") if dataset is None else f"trained on {dataset}"
+    return f"The search began from the supernet {name}{adapted}, {head}."
 
 
 def _environment(*, autoescape: bool) -> Environment:

@@ -72,8 +72,13 @@ def test_a_cold_search_is_called_cold(render: Any) -> None:
 
 @pytest.mark.parametrize("render", [report.html, report.card])
 def test_a_warm_search_names_its_source(render: Any) -> None:
-    warm = findings(supernet_id="x", dataset_name="animals", head="closed_form")
-    assert "from the supernet trained on animals, with its classifier solved" in render(warm)
+    for head in ("closed_form", "closed_form_every_epoch"):
+        warm = findings(supernet_id="x", dataset_name="animals", head=head)
+        assert "from the supernet trained on animals, with its classifier solved" in render(warm)
+    changed = {"from": {"channels": 4, "layers": 3}, "to": {"channels": 8, "layers": 5}}
+    adapted = findings(supernet_id="x", dataset_name="animals", adapted=changed)
+    said = "on animals, adapted from channels 4 to 8 and layers 3 to 5, with a random"
+    assert said in render(adapted)
 
 
 @pytest.mark.parametrize("render", [report.html, report.card])
