@@ -85,6 +85,7 @@ def test_upload_pretrain_rank_search_download(
     (known,) = [each for each in neighbours if each["dataset_id"] == source["id"]]
     assert known["distance"] > 0
     starts = [each["dataset_name"] for each in neighbours if each["supernet_id"]]
+    known_supernets = http.get("/v1/supernets").json()["items"]
 
     submitted = http.post(
         "/v1/searches",
@@ -96,6 +97,10 @@ def test_upload_pretrain_rank_search_download(
     assert job["cost_seconds"] > 0
     records = http.get(f"/v1/jobs/{job['id']}/records").json()["items"]
     assert any("valid_accuracy" in record["values"] for record in records)
+
+    # Nobody agreed to leave the searched supernet to others.
+    assert http.get("/v1/supernets").json()["items"] == known_supernets
+    assert "supernet_id" not in job["result"]
 
     search = http.get(f"/v1/searches/{submitted.json()['id']}").json()
     race = search["start"]["race"]
@@ -114,6 +119,44 @@ def test_upload_pretrain_rank_search_download(
         assert hashlib.sha256(data).hexdigest() == artifact["sha256"]
     genotype = next(each for each in model["artifacts"] if each["name"].startswith("genotype"))
     assert json.loads((tmp_path / "model" / genotype["name"]).read_text())
+
+
+def test_a_search_leaves_its_supernet_to_others_where_that_was_agreed_to(
+    http: httpx.Client, tmp_path: Path
+) -> None:
+    def searched(name: str, seed: int, **agreed: bool) -> dict[str, Any]:
+        """A finished search on a new dataset, with its job's result."""
+        archive = shapes.archive(tmp_path / f"{name}.zip", images=16, seed=seed)
+        target = uploaded(http, archive, name)
+        ended(http, target["embed_job"])
+        body = {"dataset_id": target["id"], "space": SPACE, "training": TRAINING, **agreed}
+        asked = http.post("/v1/searches", json=body | {"retrain_epochs": 1})
+        assert asked.status_code == 202, asked.text
+        job = ended(http, asked.json()["job"])
+        found: dict[str, Any] = http.get(f"/v1/searches/{asked.json()['id']}").json()
+        return found | {"result": job["result"]}
+
+    def registered() -> set[str]:
+        return {each["id"] for each in http.get("/v1/supernets?page_size=100").json()["items"]}
+
+    before = registered()
+    given = searched("given", 22, contribute=True)
+    made = given["result"]["supernet_id"]
+    assert registered() - before == {made}
+    supernet = http.get(f"/v1/supernets/{made}").json()
+    assert supernet["dataset_id"] == given["dataset_id"]
+    assert supernet["lineage"]["kind"] == "search"
+    assert supernet["lineage"]["training"]["search_id"] == given["id"]
+    assert http.get(f"/v1/supernets/{made}/bundle").is_success
+
+    following = searched("following", 23)
+    ranked = [each["supernet_id"] for each in following["ranking"]["neighbours"]]
+    assert made in ranked
+    contestants = {each["supernet_id"] for each in following["start"]["race"]["contestants"]}
+    assert set(ranked[:2]) <= contestants
+    expected = following["start"]["expected"]
+    assert not expected["proven"]
+    assert expected["datasets"] < expected["datasets_needed"] == 12
 
 
 def test_a_search_can_be_cancelled(http: httpx.Client, tmp_path: Path) -> None:
