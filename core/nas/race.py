@@ -4,10 +4,8 @@ Contestants are supernets and a cold start. Jamieson & Talwalkar 2016 (arXiv 150
 3) drop the worse half after every rung and double the rungs' length; Li et al. 2018 (Hyperband,
 arXiv 1603.06560) bound the cost of the whole. Here the first rung takes no gradient step, and
 what is compared are answers to the same images: a paired difference has a far smaller standard
-error than two accuracies. A warm contestant only wins if it is better than cold beyond noise, and
-noise is more than which images were drawn: random weights are a draw too, and untrained nets
-differ by more than images explain. So where the images alone would decide against cold, it is
-drawn several times, see `standings.bound`.
+error than two accuracies. The most accurate wins; whoever is clearly worse than another is out
+before longer rungs.
 """
 
 from __future__ import annotations
@@ -25,15 +23,14 @@ from core.nas.head import collect_features, solve_head
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.search import SearchConfig, SearchState
 from core.nas.space import Space
-from core.nas.standings import Rung, Standing, Trial, judge, luck_decides
+from core.nas.standings import Rung, Standing, Trial, judge
 from core.nas.warm_start import Head, Source, begin
 
 FEWEST, MOST = 256, 4096  # images of a half that the first rung looks at, where there are so many
 _PER_CLASS = 8  # and no fewer of each class, on average
 # In epochs of search: a start with its head on all images; measuring one before its first step.
 _ENTRY, _MEASURING = 0.35, 0.25
-DRAWS = 5  # of a cold start's weights in the first rung; the first is the one that searches
-_TRAIN_STREAM, _VALID_STREAM, _DRAW_STREAM = 40, 41, 42  # of `epoch_generator`
+_TRAIN_STREAM, _VALID_STREAM = 40, 41  # of `epoch_generator`
 _BATCH = 256
 
 
@@ -133,7 +130,7 @@ class _Field:
 
     def first(self, contestants: Sequence[Contestant], budget: float) -> Rung:
         """Everyone loaded and compared before any step."""
-        share = budget / (_ENTRY * max(1, sum(DRAWS if each.cold else 1 for each in contestants)))
+        share = budget / (_ENTRY * max(1, len(contestants)))
         trials: list[Trial] = []
         sizes = (0, 0)
         for each in contestants:
@@ -148,13 +145,10 @@ class _Field:
             else:
                 self._accept(each.name, entry)
                 sizes = len(train), len(valid)
-                cost = self._share(entry, sizes)
+                cost = _ENTRY * sum(sizes) / (len(entry.train) + len(entry.valid))
             trial.seconds = self.clock() - started
             trials.append(trial)
             self._pay(cost)
-        for trial in trials:
-            if trial.cold and luck_decides(trial, trials):
-                self._draw(trial, share)
         return Rung(0, *sizes, judge(trials))
 
     def next(self, alive: Sequence[Standing], epochs: int, cost: float) -> Rung:
@@ -171,22 +165,6 @@ class _Field:
             self._pay(cost)
         entry = self.entries[alive[0].name]
         return Rung(epochs, len(entry.train), len(entry.valid), judge(trials))
-
-    def _draw(self, trial: Trial, share: float) -> None:
-        """Let a cold contestant answer with other random weights, too."""
-        started, entry = self.clock(), self.entries[trial.name]
-        train, valid = self._sampled(entry, share)
-        others = (
-            _answers(entry, train, valid, self.method, draw=draw) for draw in range(1, DRAWS)
-        )
-        trial.draws = trial.accuracy, *(float(hits.double().mean()) for hits in others)
-        trial.seconds += self.clock() - started
-        self._pay((DRAWS - 1) * self._share(entry, (len(train), len(valid))))
-
-    @staticmethod
-    def _share(entry: Entry, sizes: tuple[int, int]) -> float:
-        """What one look at so many images costs, in epochs of search."""
-        return _ENTRY * sum(sizes) / (len(entry.train) + len(entry.valid))
 
     def _runner(self, name: str) -> _Runner:
         if name not in self._runners:
@@ -241,19 +219,15 @@ class _Runner:
         return _right(self.state.supernet, self.entry.valid)
 
 
-def _answers(
-    entry: Entry, train: LabelledImages, valid: LabelledImages, method: str, *, draw: int = 0
-) -> Tensor:
+def _answers(entry: Entry, train: LabelledImages, valid: LabelledImages, method: str) -> Tensor:
     """Whether each validation answer is right before any step, the head solved on `train`."""
-    seed = entry.config.seed
-    generator = epoch_generator(seed, draw, _DRAW_STREAM) if draw else _of_search(seed)
     supernet = begin(
         entry.origin,
         train.classes,
         train,
         valid,
         head="random",
-        generator=generator,
+        generator=_of_search(entry.config.seed),
         batch_size=_BATCH,
     )
     methods.create(method, supernet)  # refuses a space that it cannot search

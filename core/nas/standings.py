@@ -5,15 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 
 from torch import Tensor
 
 _CLEAR = 2.0  # standard errors of a paired difference that are more than noise
-# Untrained nets were seen to differ by two to four points (docs/adr/0015): several times that.
-_LUCK = 0.15
-# Student's t that is exceeded once in forty, as two standard errors are, by degrees of freedom.
-_STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +24,6 @@ class Standing:
         behind_error: Standard error of that paired difference.
         seconds: Wall clock of this rung.
         out: Why it does not go on; None while it does.
-        draws: Accuracies of a cold start's draws, its own first; empty where there is one.
-        bound: What another draw would hardly pass; None where there is one draw.
     """
 
     name: str
@@ -41,8 +34,6 @@ class Standing:
     behind_error: float | None
     seconds: float
     out: str | None = None
-    draws: tuple[float, ...] = ()
-    bound: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +68,6 @@ class Trial:
     seconds: float = 0.0
     hits: Tensor | None = None
     failed: str | None = None
-    draws: tuple[float, ...] = ()  # accuracies of the same start with other random weights
 
     @property
     def accuracy(self) -> float:
@@ -89,7 +79,7 @@ def judge(trials: Sequence[Trial]) -> tuple[Standing, ...]:
     """Who goes on: nobody clearly worse than another, and no more than the better half.
 
     Two may always go on, or nothing could be decided in a longer rung; cold, as long as it is
-    not clearly worse, is one of them.
+    not clearly worse, is one of them: what it is worth is known best when it has searched.
     """
     ran = sorted(
         (each for each in trials if each.hits is not None),
@@ -109,22 +99,10 @@ def judge(trials: Sequence[Trial]) -> tuple[Standing, ...]:
     return tuple(_standing(each, ran[0] if ran else each, out.get(each.name)) for each in trials)
 
 
-def luck_decides(trial: Trial, others: Sequence[Trial]) -> bool:
-    """Whether images tell that another is better, but the luck of `trial`'s draw may explain it:
-    nobody leads by so much that no draw would."""
-    if trial.hits is None:
-        return False
-    rivals = [each for each in others if each is not trial and each.hits is not None]
-    if any(each.accuracy > trial.accuracy + _LUCK for each in rivals):
-        return False
-    return _clearly_better(rivals, trial) is not None
-
-
 def _clearly_better(others: Sequence[Trial], trial: Trial) -> str | None:
     for other in others:
         difference, error = _difference(other, trial)
-        least = bound(trial.draws)
-        if difference > _CLEAR * error and (least is None or other.accuracy > least):
+        if difference > _CLEAR * error:
             points, noise = 100 * difference, 100 * error
             return f"{points:.1f} \N{PLUS-MINUS SIGN} {noise:.1f} points behind {other.name}"
     return None
@@ -145,8 +123,6 @@ def _standing(trial: Trial, leader: Trial, out: str | None) -> Standing:
         behind_error,
         trial.seconds,
         out,
-        draws=trial.draws,
-        bound=bound(trial.draws),
     )
 
 
@@ -157,7 +133,7 @@ def _difference(first: Trial, second: Trial) -> tuple[float, float]:
 
 
 def verdict(rungs: Sequence[Rung]) -> Verdict:
-    """Who won: cold, unless it was beaten beyond noise; else the most accurate that is left.
+    """Who won: the most accurate of those left in the last rung; of equals the earlier.
 
     Args:
         rungs: All of a race.
@@ -170,15 +146,24 @@ def verdict(rungs: Sequence[Rung]) -> Verdict:
     if last is None:
         reasons = "; ".join(f"{each.name}: {each.out}" for each in rungs[0].standings)
         raise ValueError(f"start: no contestant can run ({reasons})")
-    cold = next((each for each in last.alive if each.cold), None)
-    if cold is not None:
-        rivals = any(not each.cold and each.accuracy is not None for each in last.standings)
-        tie = "no source is better than a cold start beyond noise"
-        return Verdict(cold.name, tie if rivals else "no source can be started from")
     winner = min(last.alive, key=lambda each: each.behind or 0.0)
+    if winner.cold:
+        rivals = any(not each.cold and each.accuracy is not None for each in last.standings)
+        told = "no source answers more images right than a cold start"
+        return Verdict(winner.name, told if rivals else "no source can be started from")
+    return Verdict(winner.name, _over_cold(rungs, last))
+
+
+def _over_cold(rungs: Sequence[Rung], last: Rung) -> str:
+    """What a source's win over the cold start was like."""
     beaten = next((e for r in rungs for e in r.standings if e.cold and e.out is not None), None)
-    reason = "no cold start was in the race" if beaten is None else f"cold start: {beaten.out}"
-    return Verdict(winner.name, reason)
+    if beaten is not None:
+        return f"cold start: {beaten.out}"
+    cold = next((each for each in last.alive if each.cold), None)
+    if cold is None:
+        return "no cold start was in the race"
+    points, noise = 100 * (cold.behind or 0.0), 100 * (cold.behind_error or 0.0)
+    return f"cold start: {points:.1f} \N{PLUS-MINUS SIGN} {noise:.1f} points behind, a tie"
 
 
 def paired(first: Tensor, second: Tensor) -> tuple[float, float]:
@@ -195,21 +180,3 @@ def paired(first: Tensor, second: Tensor) -> tuple[float, float]:
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     gained = only_first - only_second
     return gained / n, math.sqrt(only_first + only_second - gained**2 / n) / n
-
-
-def bound(draws: Sequence[float]) -> float | None:
-    """What one more draw would pass once in forty times, by the others.
-
-    The upper end of the prediction interval of a normal sample, ``m + t s sqrt(1 + 1 / n)`` with
-    Student's t of ``n - 1`` degrees of freedom: an untrained net above it is not to be expected.
-
-    Args:
-        draws: Accuracies, two to eight.
-
-    Returns:
-        None for fewer than two: nothing is known of how draws differ.
-    """
-    n = len(draws)
-    if n < 2:
-        return None
-    return fmean(draws) + _STUDENT[n - 1] * stdev(draws) * math.sqrt(1 + 1 / n)

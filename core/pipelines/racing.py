@@ -166,8 +166,6 @@ def _told(rung: Rung, standing: Standing) -> dict[str, Any]:
         "behind_standard_error": standing.behind_error,
         "seconds": standing.seconds,
         "out": standing.out,
-        "draws": list(standing.draws),
-        "bound": standing.bound,
     }
 
 

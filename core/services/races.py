@@ -1,7 +1,6 @@
 """The races of finished searches, read from what those keep of their start."""
 
 from collections.abc import Iterator, Mapping
-from statistics import fmean
 from typing import Any
 from uuid import UUID
 
@@ -41,15 +40,12 @@ def _leads(race: Mapping[str, Any]) -> Iterator[Lead]:
         for each in race["contestants"]
         if each["rungs"] and each["rungs"][0]["valid_accuracy"] is not None
     ]
-    cold = next((_mean(rung) for each, rung in ran if each["supernet_id"] is None), None)
+    cold = next(
+        (rung["valid_accuracy"] for each, rung in ran if each["supernet_id"] is None), None
+    )
     if cold is None:
         return
     for each, rung in ran:
         if each["supernet_id"] is not None:
             points = 100 * (rung["valid_accuracy"] - cold)
             yield Lead(SupernetId(UUID(each["supernet_id"])), each["distance"], points)
-
-
-def _mean(rung: Mapping[str, Any]) -> float:
-    """Of a cold start's draws, where it was drawn again: one is luck."""
-    return fmean(rung.get("draws") or [rung["valid_accuracy"]])

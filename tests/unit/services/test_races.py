@@ -26,10 +26,9 @@ def contestant(
     accuracy: float | None,
     *,
     distance: float | None = None,
-    draws: tuple[float, ...] = (),
 ) -> dict[str, Any]:
-    rungs = [{"epochs": 0, "valid_accuracy": accuracy, "draws": list(draws)}]
-    later = {"epochs": 1, "valid_accuracy": 0.99, "draws": []}  # says nothing of the start
+    rungs = [{"epochs": 0, "valid_accuracy": accuracy}]
+    later = {"epochs": 1, "valid_accuracy": 0.99}  # says nothing of the start
     named = None if supernet_id is None else str(supernet_id)
     return {"supernet_id": named, "distance": distance, "rungs": [*rungs, later]}
 
@@ -63,10 +62,8 @@ def test_leads_are_over_cold_before_any_step(sessions: Sessions) -> None:
     assert asked(sessions) == (PastRace(search.id, search.dataset_id, leads),)
 
 
-def test_cold_is_the_mean_of_its_draws_and_who_could_not_run_is_left_out(
-    sessions: Sessions,
-) -> None:
-    broken, cold = contestant(ZOO, None), contestant(None, 0.25, draws=(0.25, 0.75))
+def test_who_could_not_run_is_left_out(sessions: Sessions) -> None:
+    broken, cold = contestant(ZOO, None), contestant(None, 0.5)
     ended(sessions, "earlier", race(contestant(NEAR, 1.0, distance=2.0), broken, cold))
     (past,) = asked(sessions)
     assert past.leads == (Lead(NEAR, 2.0, 50.0),)
