@@ -34,7 +34,7 @@ class Origin:
 COLD = Origin()
 
 # In a tensor's own deviation: copies of a channel would learn the same thing for ever without it.
-NOISE = 0.1
+NOISE = 0.03
 
 
 def of_source(source: Source, distance: float | None = None) -> Origin:
