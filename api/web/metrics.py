@@ -15,6 +15,11 @@ ACCURACIES = (
     ("discretised", "Discretised", "the derived network, before retraining"),
     ("retrained", "Retrained", "the network you download"),
 )
+_HEADS = {
+    "random": "random head",
+    "closed_form": "head solved once",
+    "closed_form_every_epoch": "head solved every epoch",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ def label(search: Search) -> str:
     """How a search is called where several are compared."""
     parts = [started_from(search)]
     if search.spec.get("head"):
-        parts.append(f"{str(search.spec['head']).replace('_', '-')} head")
+        parts.append(_HEADS.get(str(search.spec["head"]), str(search.spec["head"])))
     seed = mapping(search.spec.get("training")).get("seed")
     if seed is not None:
         parts.append(f"seed {seed}")

@@ -203,7 +203,7 @@ def test_a_result_page_sets_cold_beside_warm(browser: httpx.Client, container: C
     page = browser.get(f"/models/{warm.id}").text
     assert "nothing here says whether" not in page
     assert f"/models/{cold.id}" in page
-    assert "cold, closed-form head, seed 0" in page
+    assert "cold, head solved every epoch, seed 0" in page
     assert "Validation accuracy by epoch" in page
 
 
