@@ -124,6 +124,8 @@ def _of_target(bench: Bench, target: str, seed: int, units: Mapping[str, str]) -
         return
     control = partial(controls.random_cell, cold_unit=at("cold"), **on)
     yield Unit(at("random_cell"), "random_cell", control, (at("cold"),))
+    control = partial(controls.trained_on, unit=units["multi"], cold_unit=at("cold"), **on)
+    yield Unit(at("multi_trained"), "multi_trained", control, (at("cold"), units["multi"]))
     if (resnet := resnet_arm(bench)) is not None:
         yield Unit(at(resnet), "resnet18", partial(controls.fine_tuned, **on))
 

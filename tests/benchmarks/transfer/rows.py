@@ -19,8 +19,16 @@ from tests.benchmarks.transfer.settings import Bench
 SINGLE = ("nearest", "farthest", "random")
 RANKED = ("nearest", "farthest", "nearest_straight", "race")  # their policies pay for a ranking
 STRAIGHT = ("nearest_straight", "multi_straight")
-POLICIES = (COLD, *SINGLE, "multi", "race", *STRAIGHT, "random_cell", "resnet18")
-CONTROLS = ("farthest", "random", "random_cell", "resnet18")  # on the first seeds only
+POLICIES = (
+    COLD, *SINGLE, "multi", "race", *STRAIGHT, "multi_trained", "random_cell", "resnet18",
+)  # fmt: skip
+CONTROLS = (
+    "farthest",
+    "random",
+    "multi_trained",
+    "random_cell",
+    "resnet18",
+)  # on the first seeds only
 _START = 0.25  # of an epoch: what measuring the start counts as, in a job's progress too
 
 

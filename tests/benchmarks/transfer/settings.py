@@ -42,8 +42,8 @@ class Scale:
         epochs: Of a search.
         retrain_epochs: Of the derived network.
         cold_rates: Learning rates that the cold start with a random head may choose from.
-        control_seeds: Seeds on which the arms run that nobody would choose: farthest and random
-            source, random cell, ResNet18.
+        control_seeds: Seeds on which the controls run: farthest and random source, training alone
+            for as many seconds, ResNet18.
         samples: Candidates drawn by the alphas that are scored beside the product's choice.
         children: Candidates evolved from the best of them.
         random_cells: Cells as large as the chosen one that inherit for comparison.
