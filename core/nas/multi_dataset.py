@@ -77,6 +77,8 @@ class MultiDatasetConfig(TrainingConfig):
     def __post_init__(self) -> None:
         TrainingConfig.__post_init__(self)
         check_limits(self, self.MORE_LIMITS)
+        if self.solve_head:
+            raise ValueError("solve_head: each dataset has a head of its own, which is descended")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

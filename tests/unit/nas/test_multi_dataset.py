@@ -148,7 +148,10 @@ def test_heads_and_datasets_must_agree(space: Space, parts: list[Part]) -> None:
         solve_heads(begun(space), parts[:1], CONFIG)
 
 
-@pytest.mark.parametrize(("field", "value"), [("steps", 0), ("paths", -1), ("alpha_every", 1.5)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("steps", 0), ("paths", -1), ("alpha_every", 1.5), ("solve_head", True)],
+)
 def test_impossible_settings_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         MultiDatasetConfig(epochs=1, **{field: value})
