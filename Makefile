@@ -24,7 +24,7 @@ serve: .venv/.demo ## Serve the pages and the API on this machine
 
 test: .venv/.all ## Install, then run the test suite, two tests at a time, with coverage
 	@requirements/chromium.sh
-	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 check: .venv/.all ## Lint, formatting, types and import contracts
 	@$(BIN)/ruff check .
