@@ -4,8 +4,8 @@ Run from the project root, with nothing else on the machine::
 
     python -m tests.benchmarks.bench_first_search [--runs N]
 
-Every run starts a service with an empty home, uploads the demo's Greek letters (some 1,080 images
-of 32x32 pixels) over HTTP, asks for a search of the demo's budget that names no start, polls its
+Every run starts a service with an empty home, uploads the demo's Greek letters (768 images of
+32x32 pixels) over HTTP, asks for a search of the demo's budget that names no start, polls its
 job and fetches the page of the model. Nothing was pretrained but what comes with the package.
 """
 
