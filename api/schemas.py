@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from core.domain import embedders
 from core.domain.datasets import DatasetId, Hubness
 from core.domain.searches import (
-    RATE,
+    CAREFUL_RATE,
     HeadInit,
     Method,
     Objective,
@@ -197,7 +197,7 @@ class SearchBody(Body):
         Annotated[tuple[LearningRate, ...], Field(min_length=1, max_length=8)] | None
     ) = None
     retrain_epochs: Annotated[Whole, Field(ge=1, le=10_000)] = 20
-    retrain_learning_rate: LearningRate = RATE
+    retrain_learning_rate: LearningRate = CAREFUL_RATE
     retraining: RetrainingBody = RetrainingBody()
     selection: Selection = Selection.MAGNITUDE
     objectives: Annotated[tuple[Objective, ...], Field(max_length=3)] = ()
