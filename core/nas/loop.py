@@ -45,8 +45,8 @@ class TrainingConfig:
         augment: Policy of the training images' augmentation, see `Augmenter`.
         flip: Mirror training images at random; wrong for letters and digits.
         cutout: Side of the square that the policy ``cutout`` erases, as a share of the image's.
-        solve_head: Solve the classifier in closed form (`core.nas.head`) when an epoch's steps are
-            over, so that it does not lag behind the features that they moved.
+        solve_head: Solve the classifier of what is measured in closed form (`core.nas.head`) when
+            an epoch's steps are over, so that it does not lag behind the features that they moved.
         statistics_images: Training images that re-estimate running statistics before measuring.
         precision: Of the weight steps' forward and backward passes; measuring is in fp32.
         deterministic: Whether an operation that may not repeat to the bit is an error.
@@ -260,7 +260,8 @@ def run_epochs(
     if state.epoch == 0:
         started, model = clock(), state.result()
         with deterministic(config.deterministic):
-            valid_score = _measure_fresh(model, train, valid, config)
+            _refresh(model, train, config)
+            valid_score = measure(model, valid, _MEASURING_BATCH)
             score = measure(model, _statistics_sample(train, config), _MEASURING_BATCH)
         yield Epoch(
             index=0,
@@ -278,9 +279,11 @@ def run_epochs(
             step = prepare(state.epoch)
             score, steps = _train_epoch(state, train, config, step, ranks, rate=rate)
             state.epoch += 1
-            valid_score = _measure_fresh(
-                state.result(), train, valid, config, solve=config.solve_head
-            )
+            model = state.result()
+            _refresh(model, train, config)
+            if config.solve_head:
+                _solve_head(model, train, valid, ranks)
+            valid_score = measure(model, valid, _MEASURING_BATCH)
         yield Epoch(
             index=state.epoch,
             learning_rate=rate,
@@ -335,23 +338,23 @@ def gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor 
     return found
 
 
-def _measure_fresh(
-    model: ImageClassifier,
-    train: LabelledImages,
-    valid: LabelledImages,
-    config: TrainingConfig,
-    *,
-    solve: bool = False,
-) -> Score:
-    """Score on all of `valid`, running statistics first re-estimated on a sample of `train`.
+def _refresh(model: ImageClassifier, train: LabelledImages, config: TrainingConfig) -> None:
+    """Re-estimate running statistics on a sample of `train`, before anything is measured.
 
-    The running average that training leaves makes a young network look like chance. With `solve`
-    the head is solved for those statistics before anything is measured.
+    The running average that training leaves makes a young network look like chance.
     """
     reestimate(model, _statistics_sample(train, config).batches(_MEASURING_BATCH))
-    if solve:
-        fit_head(model, train, valid, batch_size=_MEASURING_BATCH)
-    return measure(model, valid, _MEASURING_BATCH)
+
+
+@torch.no_grad()
+def _solve_head(
+    model: ImageClassifier, train: LabelledImages, valid: LabelledImages, ranks: Ranks
+) -> None:
+    """Solve the head for the features and statistics of `model`, the same in all processes."""
+    fit_head(model, train, valid, batch_size=_MEASURING_BATCH)
+    if ranks.size > 1:  # each has all images, but its device may round otherwise
+        for parameter in model.classifier.parameters():
+            parameter.copy_(ranks.total(parameter) / ranks.size)
 
 
 def _statistics_sample(train: LabelledImages, config: TrainingConfig) -> LabelledImages:

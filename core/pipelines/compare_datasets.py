@@ -83,7 +83,7 @@ def rank(
     the budget for proving their order allows; `span` is its part of the progress."""
     started = time.perf_counter()
     sources = {_key(each): each for each in inputs.sources}
-    settings = asdict(CONFIG) | {"k": k, "hubness": hubness.value}
+    settings = asdict(CONFIG) | {"k": k, "budget": budget, "hubness": hubness.value}
     if not sources:
         seconds = time.perf_counter() - started
         return Ranking(inputs.dataset.id, target.embedder, (), seconds, settings)

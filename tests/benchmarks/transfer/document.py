@@ -73,12 +73,18 @@ def _opening(found: Mapping[str, Any]) -> str:
         {_listed(own["cold_rates"])} by validation accuracy and paid for that one only; warm starts
         had {own["warm_rate"]:g}, the cold one with a solved head
         {own["cold_solved_rate"]:g}, as in the product: their heads are solved in closed form at
-        the start and after every epoch. Seconds are {_clock(own)}; ranking and
-        racing are in them, pretraining is not (it is listed below).""",
+        the start and after every epoch. {_retrained(own["request"])}
+        Seconds are {_clock(own)}; ranking and racing are in them, pretraining is not (it is listed below).""",
         """Speed-ups are cold's seconds over the arm's until 95 % or 100 % of the best validation
         accuracy that the cold search ever has. An arm that never gets there counts as 0 in
         medians. Brackets are 95 % bootstrap intervals: targets are resampled, then seeds.""",
     )
+
+
+def _retrained(request: Mapping[str, Any]) -> str:
+    rate, solved = request["retrain_learning_rate"], request["retraining"].get("solve_head")
+    head = "solved after every epoch, too" if solved else "descended like all other weights"
+    return f"Retraining began at rate {rate:g}, its heads {head}."
 
 
 def _clock(settings: Mapping[str, Any]) -> str:

@@ -51,6 +51,8 @@ WRONG_SEARCH = [
     ({"policy": "supernet", "supernet_id": "../x"}, "supernet_id"),
     ({"head": "pretrained"}, "head"),
     ({"adapt": 1}, "adapt"),
+    ({"contribute": 1}, "contribute"),
+    ({"retraining": {"solve_head": 1}}, "retraining.solve_head"),
     ({"retrain_epochs": 0}, "retrain_epochs"),
     ({"retrain_learning_rate": 1e999}, "retrain_learning_rate"),
     ({"dataset_id": "7"}, "dataset_id"),

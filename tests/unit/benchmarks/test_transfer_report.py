@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks.transfer import document, figures, pictures, plan
+from tests.benchmarks.transfer import contest, document, figures, pictures, plan, verdicts
 from tests.benchmarks.transfer.rows import Row, rows
 from tests.benchmarks.transfer.settings import SCALES, Bench
 from tests.unit.benchmarks.suites import write_suite
@@ -194,3 +194,61 @@ def test_pictures_are_drawn(bench: Bench, found: dict[str, Any]) -> None:
     ElementTree.fromstring(drawn)
     assert "nearest" in drawn
     assert {path.stem for path in (bench.folder / "pictures").iterdir()} == set(TARGETS)
+
+
+def test_every_bar_is_said_to_be_met_or_missed(found: dict[str, Any]) -> None:
+    told = {bar: (figure, verdict) for bar, figure, verdict in verdicts.rows(found)}
+
+    # The race has cold's 4 s after 2 + 1 + 1 to 95 %, 4 after 2 + 1 + 1 to all of it.
+    assert told["x5 to 95 % of cold's best, interval above x3"][1] == verdicts.MISSED
+    assert told["x3 to all of cold's best"][0].startswith("x1.00")
+    # Supernet .9, cells .5 by alphas and .6 by score, random ones .4.
+    assert told["cells by alphas within 5 points of the supernet, median"] == (
+        "-40.0",
+        verdicts.MISSED,
+    )
+    assert told["cells by score above random ones on at least 75 % of targets"] == (
+        "100 %",
+        verdicts.MET,
+    )
+    assert told["no target with a significantly worse model"] == ("100 %", verdicts.MET)
+    assert told["a better model on at least 70 % of targets"] == ("100 %", verdicts.MET)
+
+
+def test_a_significantly_worse_target_is_a_miss(tmp_path: Path) -> None:
+    bench = made(tmp_path)
+    poor = record([0.7, 0.8, 0.8, 0.9], "1" * 40 + "0" * 60, source="sources/beta", pace=0.5)
+    bench.keep(plan.arm_unit("alpha", 0, "nearest"), poor)
+
+    found = figures.gather(bench, TARGETS, 1)
+
+    told = {bar: verdict for bar, _, verdict in verdicts.rows(found)}
+    assert found["overall"]["race"]["worse_targets"] == pytest.approx(1 / 3)
+    assert told["no target with a significantly worse model"] == verdicts.MISSED
+
+
+def test_kin_are_targets_whose_nearest_source_is_of_their_domain(found: dict[str, Any]) -> None:
+    # Here every task is a domain of its own.
+    assert found["with_kin"] == {}
+    assert found["without_kin"]["race"]["pairs"] == found["overall"]["race"]["pairs"]
+
+
+def test_sources_are_compared_on_the_same_target_and_seed(found: dict[str, Any]) -> None:
+    assert found["order"]["nearest_over_random"]["pairs"] == 0  # no random source was run
+    assert found["order"]["random_over_farthest"]["median"] is None
+
+
+def test_another_reference_than_the_plain_cold_start(bench: Bench, tmp_path: Path) -> None:
+    own = made(tmp_path)
+    own.keep(plan.arm_unit("alpha", 0, contest.COLD), record([0.5, 0.8], "1" * 70 + "0" * 30))
+
+    near = by_policy(own)["nearest"]
+
+    # A solved cold start has its .8 after two seconds, the nearest source after 2 + 1.
+    assert near.ratio_95_over_solved == pytest.approx(2 / (LEAD + 1))
+    assert by_policy(bench)["nearest"].ratio_95_over_solved is None
+
+
+def test_the_report_says_how_retraining_began(found: dict[str, Any]) -> None:
+    text = " ".join(document.write(found, picture="x.svg").split())
+    assert "Retraining began at rate 0.025, its heads descended like all other weights." in text

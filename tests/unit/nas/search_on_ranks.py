@@ -33,12 +33,15 @@ def main() -> None:
     space = Space(channels=2, layers=3, nodes=2, input_channels=1)
     supernet = Supernet(space, 10, torch.Generator().manual_seed(0))
     state = SearchState(supernet, methods.create("drnas", supernet))
-    config = SearchConfig(epochs=2, batch_size=17, alpha_learning_rate=0.05, seed=1)
+    config = SearchConfig(
+        epochs=2, batch_size=17, alpha_learning_rate=0.05, solve_head=True, seed=1
+    )
     records = list(search.run(state, train, valid, config, ranks=ranks))
     found = {
         "genotype": derive(supernet).to_json(),
         "alphas": [p.tolist() for p in supernet.alpha_parameters()],
         "weight": float(sum(p.detach().double().sum() for p in supernet.weight_parameters())),
+        "head": supernet.classifier.weight.tolist(),
         "accuracies": [r.train_accuracy for r in records] + [r.valid_accuracy for r in records],
         "linear": linear(ranks).tolist(),
         "disagreement": disagreement(ranks),

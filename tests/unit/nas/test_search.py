@@ -16,6 +16,7 @@ from core.nas.evaluate import evaluate
 from core.nas.head import fit_head
 from core.nas.images import LabelledImages
 from core.nas.loop import gradients
+from core.nas.ranks import Ranks
 from core.nas.search import Diverged, SearchConfig, SearchState, run
 from core.nas.space import Space
 from core.nas.supernet import Supernet
@@ -200,6 +201,23 @@ def test_paths_change_the_weights_and_a_resume_repeats_them(space: Space, halves
     alone = fresh(space)
     list(run(alone, *halves, replace(config, paths=0)))
     assert not same(whole.tensors(), alone.tensors())
+
+
+class Mirrored(Ranks):
+    """Two processes, the other of which always holds the negative of what this one has."""
+
+    size = 2
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(values) if values.ndim > 1 else 2 * values
+
+
+def test_processes_go_on_with_the_mean_of_their_solved_heads(space: Space, halves: Halves) -> None:
+    config = replace(CONFIG, epochs=1, solve_head=True)
+    state = fresh(space)
+    list(run(state, *halves, config, ranks=Mirrored()))
+    assert not state.supernet.classifier.weight.any()
+    assert state.supernet.classifier.bias.any()
 
 
 def test_a_head_solved_every_epoch_fits_the_features_that_the_epoch_left(

@@ -22,12 +22,12 @@ from core.domain.datasets import (
     Nearness,
     Ranking,
 )
-from core.domain.searches import RankSpec
-from core.domain.work import RankInputs, Source
+from core.domain.searches import RankSpec, SearchSpec
+from core.domain.work import RankInputs, SearchInputs, Source
 from core.ot import neighbourhoods
 from core.ot.dataset_distance import OTDDConfig, class_distance, otdd
 from core.ot.embedded_dataset import EmbeddedDataset, build
-from core.pipelines import compare_datasets, objects
+from core.pipelines import compare_datasets, embed_dataset, objects
 from tests.unit.ot.registries import shifted
 from tests.unit.pipelines.conftest import World
 
@@ -166,6 +166,26 @@ def test_as_many_as_were_asked_for_are_written_down(registry: Registry) -> None:
     assert len(fewer.neighbours) == 50
     assert names(fewer)[:3] == names(ranking)[:3]
     assert all(each.pairs == () for each in fewer.neighbours[3:])
+
+
+def test_a_search_measures_the_first_three_and_leaves_the_proof_to_the_rank_job(
+    registry: Registry,
+) -> None:
+    sources = registry.sources({f"{at}": shifted(at / 50, seed=at + 1) for at in range(9)})
+    proved = registry.rank(shifted(0.05), sources, k=3)
+    dataset, embedding = registry.put("target", shifted(0.05))
+    inputs = SearchInputs(SearchSpec(dataset.id, EMBEDDER), dataset, embedding, sources)
+    target, _ = embed_dataset.ensure(dataset, embedding, EMBEDDER, registry.world)
+    found = compare_datasets.rank(inputs, target, registry.world)
+
+    def measured(ranking: Ranking) -> list[str]:
+        return [n.dataset_name for n in ranking.neighbours if n.measure is Measure.SAMPLES]
+
+    assert len(measured(found)) == 3 < len(measured(proved))
+    assert names(found)[:3] == measured(found)
+    assert (found.settings["k"], found.settings["budget"]) == (3, 0)
+    assert proved.settings["budget"] > 0
+    assert proved.proven > found.proven
 
 
 def test_two_datasets_of_one_content_are_two_sources(registry: Registry) -> None:

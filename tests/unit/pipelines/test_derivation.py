@@ -28,6 +28,7 @@ EVERYTHING = Retraining(
     ema=0.9,
     distillation=0.5,
     precision="bf16",
+    solve_head=True,
     budget_seconds=600.0,
 )
 

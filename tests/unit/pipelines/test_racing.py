@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from core.domain.datasets import Dataset
 from core.domain.searches import (
+    HeadInit,
     PretrainSpec,
     SearchSpec,
     Selection,
@@ -91,6 +92,22 @@ def history(outcome: SearchOutcome) -> list[dict[str, object]]:
     untimed = [{k: v for k, v in row.items() if k not in ("seconds", "elapsed")}
                for row in arm["history"]]  # fmt: skip
     return [{"rate": arm["learning_rate"]}, *untimed]
+
+
+@pytest.mark.parametrize(
+    ("head", "begins", "solved"),
+    [
+        (HeadInit.RANDOM, "random", False),
+        (HeadInit.CLOSED_FORM, "closed_form", False),
+        (HeadInit.EVERY_EPOCH, "closed_form", True),
+    ],
+)
+def test_the_head_asked_for_reaches_race_and_search(
+    head: HeadInit, begins: str, solved: bool
+) -> None:
+    assert bilevel.initial(head) == begins
+    assert bilevel.configure(Training(), 0.1, head=head).solve_head is solved
+    assert bilevel.configure(Training(), 0.1).solve_head is False  # a pretraining's
 
 
 @pytest.mark.slow
