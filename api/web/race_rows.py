@@ -71,13 +71,18 @@ def expected(start: Mapping[str, Any]) -> str:
         return f"Expected head start: not enough history ({_history(said)})."
     sources = [mapping(each) for each in sequence(said.get("sources"))]
     chosen = [each for each in sources if each.get("supernet_id") == start.get("supernet_id")]
-    for each in chosen or sources[:1]:  # where cold won: what the likeliest should have given
-        low, high = (f"{end:.1f}" for end in sequence(each.get("interval")))
-        return (
-            f"Expected head start of {each.get('name')}: {each.get('lead'):+.1f} points "
-            f"[{low}, {high}], from {said.get('searches')} earlier searches."
-        )
-    return ""
+    if not sources:
+        return ""
+    told = (chosen or sources)[0]  # where cold won: what the likeliest should have given
+    values = (told.get("lead"), *sequence(told.get("interval")))
+    figures = [found for each in values if (found := number(each)) is not None]
+    if len(figures) != 3:
+        return ""
+    lead, low, high = figures
+    return (
+        f"Expected head start of {told.get('name')}: {lead:+.1f} points "
+        f"[{low:.1f}, {high:.1f}], from {said.get('searches')} earlier searches."
+    )
 
 
 def _history(said: Mapping[str, Any]) -> str:

@@ -132,7 +132,9 @@ class Guard:
         """Whether the search was ended."""
         return bool(self.over)
 
-    def look(self, valid: LabelledImages, config: GuardConfig, *, seed: int) -> Sight:
+    def look(
+        self, valid: LabelledImages, config: GuardConfig, *, seed: int, solved: bool = False
+    ) -> Sight:
         """Look at the supernet as an epoch left it, and remember.
 
         Where that is a collapse, the architecture parameters are set back to what they were
@@ -144,13 +146,16 @@ class Guard:
             valid: Validation half.
             config: Settings; the same for a resumed run.
             seed: Of the run: chooses the images of the eigenvalue.
+            solved: Whether the head is solved anew every epoch. Its sharpness is then set each
+                time by a temperature that says nothing of the architecture, so the eigenvalue is
+                of logits brought to unit deviation.
         """
         supernet, method = self.method.supernet, self.method
         if not method.searching:
             return Sight(None, 0, None)
         self.history.copy_(self.history.roll(-1, dims=0))
         self.history[-1] = flat(supernet.alpha_parameters())
-        eigenvalue = self._curvature(valid, config, seed)
+        eigenvalue = self._curvature(valid, config, seed, solved=solved)
         genotype = derive(supernet, method.preference)
         skips, code = decided_skips(method, genotype), _code(genotype)
         _count(self.seen, going=True)
@@ -193,7 +198,9 @@ class Guard:
             for kind, alphas in method.supernet.alphas().items()
         )
 
-    def _curvature(self, valid: LabelledImages, config: GuardConfig, seed: int) -> float | None:
+    def _curvature(
+        self, valid: LabelledImages, config: GuardConfig, seed: int, *, solved: bool
+    ) -> float | None:
         every = config.eigenvalue_every
         if not every or self.method.progress < config.eigenvalue_from:
             return None
@@ -206,13 +213,14 @@ class Guard:
         some = valid.sample(config.eigenvalue_images, generator)
         images, labels = next(some.batches(len(some)))
         supernet = self.method.supernet
-
-        def loss() -> Tensor:
-            return F.cross_entropy(supernet(images), labels)
-
         training = supernet.training
         with statistics_kept(supernet):
             supernet.train()
+            scale = _deviation(supernet(images)) if solved else 1.0
+
+            def loss() -> Tensor:
+                return F.cross_entropy(supernet(images) / scale, labels)
+
             value = largest_eigenvalue(loss, supernet.alpha_parameters(), generator)
         supernet.train(training)
         self.eigenvalues[-1] = value
@@ -223,6 +231,12 @@ class Guard:
         parameters = self.method.supernet.alpha_parameters()
         for parameter, value in zip(parameters, unflat(values, parameters), strict=True):
             parameter.copy_(value)
+
+
+def _deviation(logits: Tensor) -> float:
+    """Standard deviation over images and classes; one where all are alike."""
+    found = float(logits.detach().std())
+    return found if found > 0 else 1.0
 
 
 def _code(genotype: Genotype) -> Tensor:

@@ -198,7 +198,9 @@ def run(
             method.finish(valid, config)
         record = _record(epoch, state)
         if config.guard is not None and epoch.index:
-            sight = state.guard.look(valid, config.guard, seed=config.seed)
+            sight = state.guard.look(
+                valid, config.guard, seed=config.seed, solved=config.solve_head
+            )
             record = replace(record, **asdict(sight))
         yield record
         if record.stopped is not None:

@@ -26,7 +26,7 @@ def register(
     training = _training(search, outcome, given, spec=spec)
     made, _ = supernets.register(
         session,
-        name=f"{dataset.name} by search {str(search.id)[:8]}",
+        name=_named(dataset.name, search),
         dataset_id=dataset.id,
         job_id=search.job_id,
         space=given.space,
@@ -38,6 +38,12 @@ def register(
         lineage=lineage([dataset], kind=LineageKind.SEARCH, parents=parents, training=training),
     )
     return made
+
+
+def _named(dataset: str, search: Search) -> str:
+    """No longer than a bundle may call it."""
+    suffix = f" by search {str(search.id)[:8]}"
+    return dataset[: datasets.NAME_LENGTH - len(suffix)] + suffix
 
 
 def _training(

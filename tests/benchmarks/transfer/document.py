@@ -74,7 +74,8 @@ def _opening(found: Mapping[str, Any]) -> str:
         had {own["warm_rate"]:g}, the cold one with a solved head
         {own["cold_solved_rate"]:g}, as in the product: their heads are solved in closed form at
         the start and after every epoch. {_retrained(own["request"])}
-        Seconds are {_clock(own)}; ranking and racing are in them, pretraining is not (it is listed below).""",
+        Seconds are {_clock(own)}; ranking and racing are in them, pretraining is not (it is listed
+        below).""",
         """Speed-ups are cold's seconds over the arm's until 95 % or 100 % of the best validation
         accuracy that the cold search ever has. An arm that never gets there counts as 0 in
         medians. Brackets are 95 % bootstrap intervals: targets are resampled, then seeds.""",

@@ -93,6 +93,9 @@ def test_what_was_expected_of_the_start() -> None:
     little = said(None, proven=False, datasets=5, sources=[])
     assert little == "Expected head start: not enough history (5 of 12 datasets)."
     assert "30 datasets, which tell no more" in said(None, proven=False, sources=[])
+    for odd in ({"lead": None}, {"lead": 1.0, "interval": [1]}, {"interval": "x"}):
+        assert said(None, sources=[{"name": "zoo", **odd}]) == ""
+    assert said(None, sources=[]) == ""
     assert race_rows.expected({"expected": None}) == race_rows.expected({}) == ""
 
 

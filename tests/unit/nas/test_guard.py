@@ -135,6 +135,27 @@ def test_fires_where_curvature_grows_and_goes_back_five_epochs(halves: Halves) -
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("solved", [True, False])
+def test_the_sharpness_of_a_solved_head_is_no_curvature(halves: Halves, solved: bool) -> None:
+    state, few, config = growing(halves)
+    assert config.guard is not None
+
+    def eigenvalue(sharper: float) -> float:
+        with torch.no_grad():
+            for parameter in state.supernet.classifier.parameters():
+                parameter.mul_(sharper)
+        guard = Guard(state.method)
+        found = guard.look(few[1], config.guard, seed=0, solved=solved).eigenvalue
+        assert found is not None
+        return found
+
+    once, ten_times = eigenvalue(1.0), eigenvalue(10.0)
+    if solved:
+        assert ten_times == pytest.approx(once, rel=1e-3)
+    else:
+        assert ten_times > 2 * once
+
+
 def test_measures_as_often_as_asked_and_not_at_first(halves: Halves) -> None:
     state, few, config = growing(halves)
     guard = GuardConfig(eigenvalue_every=2, eigenvalue_images=24, eigenvalue_from=0.5, growth=0.0)

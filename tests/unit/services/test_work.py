@@ -407,6 +407,16 @@ def test_a_cold_search_contributes_without_a_parent(sessions: Sessions) -> None:
         assert supernets.listing(session, limit=5)[0] == (made,)
 
 
+def test_a_contributed_supernet_has_a_name_that_a_bundle_may_have(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        target = dataset(session, "n" * datasets.NAME_LENGTH)
+    job, outcome = searched(sessions, target, None, None, contribute=True)
+    with sessions.read() as session:
+        made = supernets.get(session, UUID(record(sessions, job, outcome)["supernet_id"]))
+    assert len(made.name) == manifests.LONGEST_NAME
+    assert made.name.endswith(f"n by search {made.lineage['training']['search_id'][:8]}")
+
+
 def test_without_consent_nothing_is_registered(sessions: Sessions) -> None:
     with sessions.begin() as session:
         target = dataset(session)
