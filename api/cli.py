@@ -188,6 +188,10 @@ def search(
         list[float] | None,
         typer.Option(help="May be repeated: the best one is kept; else one that suits the start."),
     ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Epochs without progress that end the search; 0: it runs to its end."),
+    ] = None,
     retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of the retraining.")] = None,
     method: Annotated[Method | None, typer.Option(help="How alphas are fitted.")] = None,
     cells: Annotated[str | None, typer.Option(help="Cell space of a cold start.")] = None,
@@ -219,6 +223,7 @@ def search(
             policy=policy,
             supernet_id=None if supernet is None else str(supernet),
             learning_rates=learning_rate or None,
+            patience=patience,
             retrain_epochs=retrain_epochs,
             selection=selection,
             objectives=objective or None,

@@ -196,6 +196,7 @@ class SearchBody(Body):
     learning_rates: (
         Annotated[tuple[LearningRate, ...], Field(min_length=1, max_length=8)] | None
     ) = None
+    patience: Annotated[Whole, Field(ge=0, le=10_000)] = 2
     retrain_epochs: Annotated[Whole, Field(ge=1, le=10_000)] = 20
     retrain_learning_rate: LearningRate = CAREFUL_RATE
     retraining: RetrainingBody = RetrainingBody()
@@ -221,6 +222,7 @@ class SearchBody(Body):
             adapt=self.adapt,
             training=self.training.to_spec(),
             learning_rates=self.learning_rates,
+            patience=self.patience,
             retrain_epochs=self.retrain_epochs,
             retrain_learning_rate=self.retrain_learning_rate,
             retraining=self.retraining.to_spec(),

@@ -172,12 +172,16 @@ class PretrainSpec:
 
 @dataclass(frozen=True, slots=True)
 class SearchSpec:
-    """Search on one dataset. With several learning rates each is searched in full and the best
-    by validation accuracy is kept; every one of them is paid for and recorded; None leaves them to
-    the start. With objectives the cells that no other beats in all of them are listed, and the
-    most accurate is retrained. With `adapt` sources are adapted to `space` instead of bringing
-    their own. Only with `contribute` is the searched supernet registered, as a source for
-    others."""
+    """Search on one dataset.
+
+    With several learning rates each is searched in full and the best by validation accuracy is
+    kept; every one of them is paid for and recorded; None leaves them to the start. A search that
+    has not become better, beyond noise, for `patience` epochs ends (0: none does), and what it
+    saves of its epochs is spent on retraining, as many more as it pays for. With objectives the
+    cells that no other beats in all of them are listed, and the most accurate is retrained. With
+    `adapt` sources are adapted to `space` instead of bringing their own. Only with `contribute` is
+    the searched supernet registered, as a source for others.
+    """
 
     dataset_id: DatasetId
     embedder: str
@@ -188,6 +192,7 @@ class SearchSpec:
     adapt: bool = False
     training: Training = field(default_factory=Training)
     learning_rates: tuple[float, ...] | None = None
+    patience: int = 2
     retrain_epochs: int = 20
     retrain_learning_rate: float = CAREFUL_RATE
     retraining: Retraining = field(default_factory=Retraining)

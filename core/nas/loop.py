@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from core.nas.augmentation import Augmentation, Augmenter
 from core.nas.classifier import ImageClassifier
-from core.nas.head import fit_head
+from core.nas.head import collect_features, install, solve_head
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.normalisation import reestimate
 from core.nas.optimisers import Momentum, Optimiser
 from core.nas.precision import Precision, autocast, deterministic, require, widened
 from core.nas.ranks import ALONE, Ranks
-from core.nas.scores import Meter, Score, measure
+from core.nas.scores import Meter, Score, measure, score
 
 # Streams of `epoch_generator`: independent randomness within one epoch.
 TRAIN, VALID, STATISTICS, PATHS = 2, 3, 4, 5
@@ -45,8 +45,9 @@ class TrainingConfig:
         augment: Policy of the training images' augmentation, see `Augmenter`.
         flip: Mirror training images at random; wrong for letters and digits.
         cutout: Side of the square that the policy ``cutout`` erases, as a share of the image's.
-        solve_head: Solve the classifier of what is measured in closed form (`core.nas.head`) when
-            an epoch's steps are over, so that it does not lag behind the features that they moved.
+        solve_head: Solve the classifier of what is measured in closed form (`core.nas.head`), at
+            the start and whenever an epoch's steps are over, so that it does not lag behind the
+            features that they moved.
         statistics_images: Training images that re-estimate running statistics before measuring.
         precision: Of the weight steps' forward and backward passes; measuring is in fp32.
         deterministic: Whether an operation that may not repeat to the bit is an error.
@@ -136,11 +137,16 @@ class TrainingState:
     Args:
         model: Trained in place.
         weights: Parameters that the epochs' descent moves.
+
+    Attributes:
+        right: ``[M]`` bool, which validation answers were right when last measured; not kept in
+            checkpoints.
     """
 
     def __init__(self, model: ImageClassifier, weights: Sequence[nn.Parameter]) -> None:
         self.model = model
         self.epoch = 0
+        self.right: Tensor | None = None
         self.descent = Momentum(weights)
 
     def optimisers(self) -> dict[str, Optimiser]:
@@ -236,6 +242,7 @@ def run_epochs(
     prepare: Callable[[int], Step] = lambda _epoch: Step(),
     clock: Callable[[], float] = time.perf_counter,
     ranks: Ranks = ALONE,
+    measured: bool = False,
 ) -> Iterator[Epoch]:
     """Train until `config.epochs`, yielding after each epoch and once before the first.
 
@@ -250,6 +257,8 @@ def run_epochs(
         prepare: Called with the epoch's index; returns what its steps consist of.
         clock: Seconds from any origin.
         ranks: The processes that share this training; each runs the same.
+        measured: Whether the state is one that this has yielded before: its start is not yielded
+            again.
 
     Raises:
         Diverged: a loss is not finite.
@@ -257,16 +266,18 @@ def run_epochs(
         RuntimeError: an operation does not repeat to the bit, where that is asked for.
     """
     require(config.precision, train.images.device)
-    if state.epoch == 0:
-        started, model = clock(), state.result()
+    if not measured and state.epoch == 0:
+        started = clock()
         with deterministic(config.deterministic):
-            _refresh(model, train, config)
-            valid_score = measure(model, valid, _MEASURING_BATCH)
-            score = measure(model, _statistics_sample(train, config), _MEASURING_BATCH)
+            model = state.result()
+            seen, valid_score = _measure(model, train, valid, config, ranks)
+            if seen is None:  # later the steps tell
+                seen = measure(model, _statistics_sample(train, config), _MEASURING_BATCH)
+        state.right = valid_score.right
         yield Epoch(
             index=0,
             learning_rate=config.rate(0),
-            train=score,
+            train=seen,
             valid=valid_score,
             steps=0,
             seconds=clock() - started,
@@ -279,11 +290,8 @@ def run_epochs(
             step = prepare(state.epoch)
             score, steps = _train_epoch(state, train, config, step, ranks, rate=rate)
             state.epoch += 1
-            model = state.result()
-            _refresh(model, train, config)
-            if config.solve_head:
-                _solve_head(model, train, valid, ranks)
-            valid_score = measure(model, valid, _MEASURING_BATCH)
+            _, valid_score = _measure(state.result(), train, valid, config, ranks)
+            state.right = valid_score.right
         yield Epoch(
             index=state.epoch,
             learning_rate=rate,
@@ -338,23 +346,40 @@ def gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor 
     return found
 
 
-def _refresh(model: ImageClassifier, train: LabelledImages, config: TrainingConfig) -> None:
-    """Re-estimate running statistics on a sample of `train`, before anything is measured.
+def _measure(
+    model: ImageClassifier,
+    train: LabelledImages,
+    valid: LabelledImages,
+    config: TrainingConfig,
+    ranks: Ranks,
+) -> tuple[Score | None, Score]:
+    """Scores on plain training images, where that costs nothing, and on `valid`.
 
-    The running average that training leaves makes a young network look like chance.
+    Running statistics are estimated anew first: the average that training leaves makes a young
+    network look like chance.
     """
     reestimate(model, _statistics_sample(train, config).batches(_MEASURING_BATCH))
+    if config.solve_head:
+        return _solve_head(model, train, valid, ranks)
+    return None, measure(model, valid, _MEASURING_BATCH)
 
 
 @torch.no_grad()
 def _solve_head(
     model: ImageClassifier, train: LabelledImages, valid: LabelledImages, ranks: Ranks
-) -> None:
-    """Solve the head for the features and statistics of `model`, the same in all processes."""
-    fit_head(model, train, valid, batch_size=_MEASURING_BATCH)
+) -> tuple[Score, Score]:
+    """Solve the head for the features of `model`, the same in all processes, and score it."""
+    on_train, on_valid = (
+        collect_features(model, half.batches(_MEASURING_BATCH)) for half in (train, valid)
+    )
+    install(model, solve_head(on_train, train.labels, on_valid, valid.labels, model.classes))
     if ranks.size > 1:  # each has all images, but its device may round otherwise
         for parameter in model.classifier.parameters():
             parameter.copy_(ranks.total(parameter) / ranks.size)
+    return (
+        score(model.classifier(on_train), train.labels),
+        score(model.classifier(on_valid), valid.labels),
+    )
 
 
 def _statistics_sample(train: LabelledImages, config: TrainingConfig) -> LabelledImages:

@@ -165,6 +165,7 @@ def retrain(
     *,
     teacher: ImageClassifier | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    measured: bool = False,
 ) -> Iterator[RetrainRecord]:
     """Train a derived network; what the last epoch leaves in `state.result()` is the result.
 
@@ -180,9 +181,10 @@ def retrain(
             from; put into evaluation mode. Its running statistics must fit the images, and be the
             same for a resumed run. It sees the augmented images (Beyer et al. 2022).
         clock: Seconds from any origin.
+        measured: Whether the state is one that this has yielded before.
 
     Yields:
-        One record per epoch, and first one for the start (again if it was saved as the start).
+        One record per epoch, and first one for a start that was not measured before.
 
     Raises:
         Diverged: a loss is not finite.
@@ -203,7 +205,9 @@ def retrain(
         )
 
     spent = 0.0
-    for epoch in run_epochs(state, train, valid, config, prepare=prepare, clock=clock):
+    for epoch in run_epochs(
+        state, train, valid, config, prepare=prepare, clock=clock, measured=measured
+    ):
         spent += epoch.seconds
         if epoch.index == 1 and config.budget_seconds is not None:
             # Once: plans that followed the clock would differ between a run and its resumption.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +20,18 @@ class Diverged(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Mean loss and share of right answers over some images."""
+    """Mean loss and share of right answers over some images.
+
+    Args:
+        loss: Cross-entropy in nats.
+        accuracy: In 0..1.
+        right: ``[N]`` bool, whether each answer is right; None where the images were the batches
+            of a training.
+    """
 
     loss: float
     accuracy: float
+    right: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 class Meter:
@@ -63,9 +71,21 @@ def measure(model: ImageClassifier, images: LabelledImages, batch_size: int) -> 
     """Score of `model` in evaluation mode; its mode is restored."""
     training = model.training
     model.eval()
-    meter = Meter()
-    for batch, labels in images.batches(batch_size):
-        logits = model(batch)
-        meter.add(F.cross_entropy(logits, labels), logits, labels)
+    logits = torch.cat([model(batch) for batch, _ in images.batches(batch_size)])
     model.train(training)
-    return meter.score()
+    return score(logits, images.labels)
+
+
+def score(logits: Tensor, labels: Tensor) -> Score:
+    """Score of answers that are at hand.
+
+    Args:
+        logits: ``[N, K]``.
+        labels: ``[N]``.
+
+    Raises:
+        Diverged: the loss is not finite.
+    """
+    meter = Meter()
+    meter.add(F.cross_entropy(logits, labels), logits, labels)
+    return replace(meter.score(), right=logits.argmax(dim=1) == labels)

@@ -23,6 +23,7 @@ from core.nas.loop import (
 from core.nas.methods.base import Method
 from core.nas.optimisers import Adam, Optimiser
 from core.nas.paths import sandwich_loss
+from core.nas.patience import Patience
 from core.nas.ranks import ALONE, Ranks
 from core.nas.scores import Diverged
 from core.nas.selection.variation import sample
@@ -35,6 +36,7 @@ _LIMITS = {
     "alpha_weight_decay": (0.0, 1.0),
     "generalisation_gap": (0.0, 10.0),
     "paths": (0, 64),
+    "patience": (0, 100_000),
 }
 _GENOTYPES = 6  # stream of `epoch_generator`, apart from the loop's and the methods' own
 
@@ -53,6 +55,8 @@ class SearchConfig(TrainingConfig):
             worth; not with partial channels.
         recompute: Compute maps again in backward passes instead of keeping them.
         guard: Watches for collapse and convergence, and ends the search early; None to not.
+        patience: Epochs without a better validation accuracy, beyond noise, that end the search
+            (`core.nas.patience`); 0 to never.
 
     Raises:
         ValueError: a value that is not finite or out of range.
@@ -64,6 +68,7 @@ class SearchConfig(TrainingConfig):
     paths: int = 0
     recompute: bool = False
     guard: GuardConfig | None = None
+    patience: int = 0
 
     def __post_init__(self) -> None:
         # The zero-argument super() does not survive slots=True.
@@ -72,7 +77,8 @@ class SearchConfig(TrainingConfig):
 
 
 class SearchState(TrainingState):
-    """A supernet, the optimisers of its weights and alphas, method, guard, completed epochs.
+    """A supernet, the optimisers of its weights and alphas, method, guard, completed epochs, and
+    how long ago it last became better.
 
     Args:
         supernet: Trained in place.
@@ -85,18 +91,23 @@ class SearchState(TrainingState):
         self.adam = Adam(supernet.alpha_parameters())
         self.method = Method(supernet) if method is None else method
         self.guard = Guard(self.method)
+        self.patience = Patience()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the search was ended early."""
+        return self.guard.stopped or self.patience.stopped
 
     def optimisers(self) -> dict[str, Optimiser]:
         """The optimisers by the name under which their tensors are kept."""
         return {"descent": self.descent, "adam": self.adam}
 
     def _live(self) -> dict[str, Tensor]:
-        method, guard = self.method.tensors(), self.guard.tensors()
-        return (
-            super()._live()
-            | {f"method.{name}": value for name, value in method.items()}
-            | {f"guard.{name}": value for name, value in guard.items()}
-        )
+        live = super()._live()
+        for place in ("method", "guard", "patience"):
+            tensors = getattr(self, place).tensors()
+            live |= {f"{place}.{name}": value for name, value in tensors.items()}
+        return live
 
 
 Alphas = tuple[tuple[float, ...], ...]
@@ -124,7 +135,7 @@ class EpochRecord:
         steps: Weight steps (as many architecture steps where the alphas move).
         eigenvalue: What the guard saw, see `core.nas.guard.Sight`; None without a guard.
         decided_skips: Likewise.
-        stopped: Likewise: why the search ended with this epoch, None if it did not end early.
+        stopped: Why the search ended with this epoch, None if it did not end early.
     """
 
     epoch: int
@@ -152,6 +163,7 @@ def run(
     config: SearchConfig,
     *,
     ranks: Ranks = ALONE,
+    measured: bool = False,
 ) -> Iterator[EpochRecord]:
     """Alternate architecture steps on `valid` with weight steps on `train`.
 
@@ -163,10 +175,11 @@ def run(
         config: Settings; the same for a resumed run.
         ranks: The processes that share this search; each runs the same, and all must agree on
             the architecture after every epoch.
+        measured: Whether the state is one that this has yielded before.
 
     Yields:
-        One record per epoch, and first one for the start (again if it was saved as the start).
-        Where the guard ends the search, the last one says why, and describes the alphas as the
+        One record per epoch, and first one for a start that was not measured before.
+        Where the search ends early, the last one says why, and describes the alphas as the
         epoch left them: after a collapse the state has those of the last healthy epoch.
 
     Raises:
@@ -174,7 +187,7 @@ def run(
         ValueError: a generalisation gap for a method that takes none, or paths for a
             supernet of partial channels.
     """
-    if state.guard.stopped:
+    if state.stopped:
         return
     method = state.method
     if config.generalisation_gap and not method.takes_gap:
@@ -191,6 +204,7 @@ def run(
         config,
         prepare=lambda epoch: _step(state, valid, config, epoch, ranks),
         ranks=ranks,
+        measured=measured,
     ):
         for parameter in state.adam.parameters:
             ranks.agree("architecture", parameter)
@@ -202,6 +216,9 @@ def run(
                 valid, config.guard, seed=config.seed, solved=config.solve_head
             )
             record = replace(record, **asdict(sight))
+        waited = state.patience.look(record.valid_accuracy, len(valid), epochs=config.patience)
+        if record.stopped is None:
+            record = replace(record, stopped=waited)
         yield record
         if record.stopped is not None:
             return

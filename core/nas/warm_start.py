@@ -45,8 +45,9 @@ def begin(
     """A supernet ready for its first step on the target: one road for cold and warm starts.
 
     Weights and alphas come from the source if there is one; alphas are shrunk toward their row
-    means until their entropy leaves room to move. In both cases running statistics are
-    re-estimated on the target's training half.
+    means until their entropy leaves room to move. A closed-form head needs running statistics,
+    which are re-estimated on the target's training half; where nothing is solved, they are the
+    source's until the search estimates them.
 
     Args:
         origin: A space (cold) or a source (warm).
@@ -80,8 +81,8 @@ def begin(
         for alphas in supernet.alphas().values():
             alphas.data = soften(alphas.data, alpha_retention)
     supernet.to(train.images.device)
-    reestimate(supernet, train.batches(batch_size, generator))
     if head == "closed_form":
+        reestimate(supernet, train.batches(batch_size, generator))
         fit_head(supernet, train, valid, batch_size=batch_size)
     return supernet
 

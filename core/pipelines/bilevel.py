@@ -1,6 +1,6 @@
 """One bilevel search followed epoch by epoch: recorded, reported and resumable."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from core.nas.supernet import Supernet
 from core.pipelines.meter import Meter
 
 INPUT_CHANNELS = 3  # grey images are repeated, so that any source fits any target
+START_UNITS = 0.25  # measuring the start, in epochs
 _ALPHAS = ("alphas_normal", "alphas_reduction")  # long: recorded live, not kept in the history
 
 
@@ -35,7 +36,11 @@ class Course:
 
 
 def configure(
-    training: Training, learning_rate: float, *, head: HeadInit = HeadInit.RANDOM
+    training: Training,
+    learning_rate: float,
+    *,
+    head: HeadInit = HeadInit.RANDOM,
+    patience: int = 0,
 ) -> SearchConfig:
     """The loop's settings. Raises ValueError naming what is out of range."""
     guard = GuardConfig(max_skips=training.max_skips).within(training.epochs)
@@ -53,6 +58,7 @@ def configure(
         recompute=training.recompute,
         precision=precision.named(training.precision),
         guard=guard if training.guard else None,
+        patience=patience,
     )
 
 
@@ -62,8 +68,8 @@ def generator(seed: int) -> torch.Generator:
 
 
 def initial(head: HeadInit) -> warm_start.Head:
-    """How the head begins that may be solved again later."""
-    return "random" if head is HeadInit.RANDOM else "closed_form"
+    """How the head begins: where every epoch solves it, the search itself does so first."""
+    return "closed_form" if head is HeadInit.CLOSED_FORM else "random"
 
 
 def blank(space: Space, classes: int, *, device: str, method: str = "darts") -> SearchState:
@@ -100,23 +106,40 @@ def start(
     return _searched(supernet, method)
 
 
+def stage(index: int) -> str:
+    """The stage in which the search with that learning rate is reported."""
+    return f"search:{index}"
+
+
+def row_of(record: EpochRecord, *, elapsed: float) -> dict[str, Any]:
+    """A record as it is reported, with the search's seconds until then."""
+    return asdict(record) | {"elapsed": elapsed}
+
+
+def kept(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the history keeps of it."""
+    return {name: value for name, value in row.items() if name not in _ALPHAS}
+
+
 def follow(course: Course, meter: Meter, save: Callable[[], None]) -> None:
     """Run to the last epoch, saving after each. Raises Stopped, or Diverged."""
     try:
-        for record in search.run(course.state, course.train, course.valid, course.config):
-            if record.epoch < len(course.history):
-                continue  # resumed from the start, which is measured again
+        for record in search.run(
+            course.state,
+            course.train,
+            course.valid,
+            course.config,
+            measured=bool(course.history),
+        ):
             course.seconds += record.seconds
-            row = asdict(record) | {"elapsed": course.seconds}
-            course.history.append({k: v for k, v in row.items() if k not in _ALPHAS})
+            row = row_of(record, elapsed=course.seconds)
+            course.history.append(kept(row))
             try:  # told before it is kept: a kill between the two repeats an epoch, loses no line
                 meter.advance(
-                    course.stage, _units(record), JobRecord(course.stage, record.epoch, row)
+                    course.stage, units_of(record), JobRecord(course.stage, record.epoch, row)
                 )
             finally:
                 save()
-            if record.stopped is not None:
-                meter.skip(course.config.epochs - record.epoch)
     except search.Diverged as error:
         raise Diverged(
             f"The search's loss stopped being a number at learning rate "
@@ -126,8 +149,9 @@ def follow(course: Course, meter: Meter, save: Callable[[], None]) -> None:
 
 def units(records: int) -> float:
     """Work units of that many records: epochs, of which the first only measures the start."""
-    return max(0.0, records - 1 + 0.25)
+    return max(0.0, records - 1 + START_UNITS)
 
 
-def _units(record: EpochRecord) -> float:
-    return 1.0 if record.epoch else 0.25
+def units_of(record: EpochRecord) -> float:
+    """Work units of one of them."""
+    return 1.0 if record.epoch else START_UNITS

@@ -1,8 +1,8 @@
 """From supernet to model: inherit, retrain, and measure each on its own."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from core.domain.jobs import JobRecord
@@ -61,6 +61,25 @@ def derive(
     return Derived(genotype, state, figures, time.perf_counter() - started)
 
 
+def extended(spec: SearchSpec, arms: Sequence[Mapping[str, Any]]) -> SearchSpec:
+    """The request with as many more epochs of retraining as its searches have saved pay for,
+    where patience may end them early."""
+    if not spec.patience:
+        return spec
+    more = int(saved(spec, arms) / _UNIT)
+    return replace(spec, retrain_epochs=spec.retrain_epochs + more)
+
+
+def saved(spec: SearchSpec, arms: Sequence[Mapping[str, Any]]) -> int:
+    """Epochs of search that were asked for and not needed.
+
+    Args:
+        spec: The request.
+        arms: The searches, each with a record for its start and every epoch in `history`.
+    """
+    return sum(spec.training.epochs + 1 - len(arm["history"]) for arm in arms)
+
+
 def configure(spec: SearchSpec) -> RetrainConfig:
     """The loop's settings. Raises ValueError naming what is out of range."""
     return RetrainConfig(
@@ -105,9 +124,14 @@ def follow_retraining(
     """Retrain to the last epoch, saving after each. Raises Stopped, or Diverged."""
     train, valid = _parts(images, spec)
     try:
-        for record in retrain(state, train, valid, configure(spec), teacher=teacher):
-            if record.epoch < len(written.live_history):
-                continue  # resumed from the start, which is measured again
+        for record in retrain(
+            state,
+            train,
+            valid,
+            configure(spec),
+            teacher=teacher,
+            measured=bool(written.live_history),
+        ):
             written.live_seconds += record.seconds
             row = asdict(record) | {"elapsed": written.live_seconds}
             written.live_history.append(row)

@@ -57,6 +57,7 @@ def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
         context.checkpoint(len(course.history), path)
 
     bilevel.follow(course, meter, save)
+    meter.skip(spec.training.epochs + 1 - len(course.history))  # it may have ended early
     supernet = course.state.supernet
     metrics = _metrics(course, supernet, test.to(context.device))
     key, sha256 = supernet_file.keep(context, supernet.state_dict())

@@ -9,9 +9,9 @@ from core.domain.jobs import JobRecord
 from core.domain.searches import SearchSpec, StartPolicy
 from core.domain.work import SearchInputs
 from core.errors import CorruptObject, InvalidInput, NotFound
-from core.nas import race, standings
+from core.nas import standings
 from core.nas.images import LabelledImages
-from core.nas.race import Contestant, Entry
+from core.nas.race import Begun, Contestant, Entry, Race
 from core.nas.standings import Rung, Standing
 from core.pipelines import bilevel, dataset_images, machine, origins
 from core.pipelines.context import Context
@@ -26,12 +26,13 @@ COLD = "cold start"
 
 @dataclass(frozen=True, slots=True)
 class Raced:
-    """The winner, and the record of how it won."""
+    """The winner, the record of how it won, and what is done of its search already."""
 
     winner: Origin
     reason: str
     record: dict[str, Any]
     seconds: float
+    begun: Begun | None
 
 
 def units(spec: SearchSpec) -> float:
@@ -60,14 +61,15 @@ def run(
         meter.advance(STAGE, step)
 
     rungs: list[Rung] = []
-    for rung in race.run(
+    raced = Race(
         [Contestant(name, loader.entering(each), each == origins.COLD) for name, each in named],
         budget=units(spec),
         method=spec.training.method,
         head=bilevel.initial(spec.head),
         seed=spec.training.seed,
         heard=heard,
-    ):
+    )
+    for rung in raced.rungs():
         for place, each in enumerate(rung.standings):
             row = {"contestant": each.name, **_told(rung, each)}
             meter.advance(STAGE, 0.0, JobRecord(STAGE, len(rungs) * len(named) + place, row))
@@ -86,7 +88,8 @@ def run(
         "seconds": seconds,
         "overhead_fraction": None,  # of the seconds of the whole job, known when it ends
     }
-    return Raced(dict(named)[verdict.name], verdict.reason, record, seconds)
+    begun = raced.begun(verdict.name)
+    return Raced(dict(named)[verdict.name], verdict.reason, record, seconds, begun)
 
 
 def with_overhead(start: dict[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
@@ -131,7 +134,8 @@ class _Loader:
             device=self.context.device,
         )
         rate = spec.rates(warm=origin.supernet is not None)[0]
-        return Entry(warm, train, valid, bilevel.configure(training, rate, head=spec.head))
+        config = bilevel.configure(training, rate, head=spec.head, patience=spec.patience)
+        return Entry(warm, train, valid, config)
 
     def _halves(self, resolution: int, channels: int) -> tuple[LabelledImages, LabelledImages]:
         key = resolution, channels

@@ -91,6 +91,8 @@ def _open(inputs: SearchInputs, context: Context) -> Desk:
             device=context.device,
         )
         written.start["batch_size"] = training.batch_size
+    if restored is None and written.live:  # the race has begun the search
+        written.save(context)
     inputs = _with_batch(inputs, written.start["batch_size"])
     meter = Meter(context, total=total)
     meter.skip(_units_done(inputs, written))
@@ -114,6 +116,8 @@ def _total_units(inputs: SearchInputs) -> float:
 
 def _units_done(inputs: SearchInputs, written: Notes) -> float:
     searches = len(written.arms) * bilevel.units(inputs.spec.training.epochs + 1)
+    if inputs.spec.patience:
+        searches -= derivation.saved(inputs.spec, written.arms)
     finished = racing.units(inputs.spec) + searches
     if written.genotype is None:
         return finished + bilevel.units(len(written.live_history))
@@ -138,6 +142,8 @@ def _search_arms(desk: Desk) -> None:
             _give_up_arm(written, course, error)
         else:
             _finish_arm(written, course)
+        if not spec.patience:  # else retraining has what is left
+            desk.meter.skip(derivation.saved(spec, written.arms[-1:]))
     if written.best_arm is None:
         raise Diverged(" ".join(arm["diverged"] for arm in written.arms))
     written.seconds["search"] = sum(arm["seconds"] for arm in written.arms)
@@ -145,8 +151,10 @@ def _search_arms(desk: Desk) -> None:
 
 def _course(desk: Desk, index: int, train: LabelledImages, valid: LabelledImages) -> Course:
     spec, written = desk.inputs.spec, desk.notes
-    config = bilevel.configure(spec.training, desk.rates[index], head=spec.head)
-    stage = f"search:{index}"
+    config = bilevel.configure(
+        spec.training, desk.rates[index], head=spec.head, patience=spec.patience
+    )
+    stage = bilevel.stage(index)
     if written.live:
         method = spec.training.method
         state = bilevel.blank(desk.space, train.classes, device=desk.context.device, method=method)
@@ -222,7 +230,7 @@ def _searched(desk: Desk) -> SearchState:
 
 
 def _retrain(desk: Desk) -> Network:
-    written, spec = desk.notes, desk.inputs.spec
+    written, spec = desk.notes, derivation.extended(desk.inputs.spec, desk.notes.arms)
     genotype = Genotype.from_json(written.genotype or "")
     state = derivation.blank(desk.space, genotype, desk.images, spec)
     state.load(written.live)

@@ -1,11 +1,20 @@
 """Where a search starts: the policy decides, or the race does, and the reason is kept."""
 
 from core.domain.datasets import Embedding, Ranking
+from core.domain.jobs import JobRecord
 from core.domain.searches import StartPolicy
 from core.domain.work import SearchInputs, StartingPoint
 from core.nas import warm_start
+from core.nas.race import Begun
 from core.nas.space import Space
-from core.pipelines import compare_datasets, embed_dataset, expectations, origins, racing
+from core.pipelines import (
+    bilevel,
+    compare_datasets,
+    embed_dataset,
+    expectations,
+    origins,
+    racing,
+)
 from core.pipelines.context import Context
 from core.pipelines.meter import Meter
 from core.pipelines.notes import Notes
@@ -59,12 +68,26 @@ def _race(inputs: SearchInputs, context: Context, total: float) -> Notes:
     contestants = [*near, *(Origin(each) for each in inputs.shared)]
     if not contestants:
         return _notes(inputs, COLD, reason=_NONE_YET, ranking=ranking, embedding=new)
-    raced = racing.run(contestants, inputs, context, meter=Meter(context, total=total))
+    meter = Meter(context, total=total)
+    raced = racing.run(contestants, inputs, context, meter=meter)
     found = _notes(inputs, raced.winner, reason=raced.reason, ranking=ranking, embedding=new)
     found.start["expected"] = expected.told(contestants)
     found.start["race"] = raced.record
     found.seconds["race"] = raced.seconds
+    if raced.begun is not None:
+        _go_on(found, raced.begun, meter)
     return found
+
+
+def _go_on(found: Notes, begun: Begun, meter: Meter) -> None:
+    """Let the first search be the one that the race has begun; its seconds are the race's."""
+    stage = bilevel.stage(0)
+    for record in begun.records:
+        row = bilevel.row_of(record, elapsed=0.0)
+        meter.advance(stage, bilevel.units_of(record), JobRecord(stage, record.epoch, row))
+        found.live_history.append(bilevel.kept(row))
+    found.live = begun.state.tensors()
+    found.start["batch_size"] = begun.entry.config.batch_size
 
 
 def _ranked(inputs: SearchInputs, context: Context) -> tuple[Ranking, Embedding | None]:

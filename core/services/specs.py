@@ -38,6 +38,7 @@ WHOLE = {
     "max_skips": (0, 64),
     "steps": (1, 1_000_000),
     "paths": (0, 64),
+    "patience": (0, 10_000),
 }
 MOST_DATASETS = 1000  # that one supernet is trained on
 AUGMENTATIONS = ("none", "shift", "cutout", "trivial", "auto")
@@ -107,7 +108,7 @@ def _problems(spec: Spec) -> Iterator[Detail]:
             yield from _loop(spec.space, spec.training)
             if spec.learning_rates is not None:
                 yield from _rates(spec.learning_rates)
-            yield from _whole(spec, "", "retrain_epochs")
+            yield from _whole(spec, "", "patience", "retrain_epochs")
             yield from _real(spec, "", "retrain_learning_rate")
             yield from _retraining(spec.retraining)
             if len(set(spec.objectives)) != len(spec.objectives):

@@ -1,4 +1,4 @@
-"""The race for a start: knowledge beats cold, garbage never does, and ties go to cold."""
+"""The race for a start: knowledge beats cold, garbage never does, and its search goes on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def broken(name: str) -> Contestant:
 
 def run(contestants: list[Contestant], budget: float = FEW, **changes: object) -> list[Rung]:
     settings = {"method": "darts", "head": "closed_form", "seed": 0, "clock": lambda: 0.0}
-    return list(race.run(contestants, budget=budget, **{**settings, **changes}))
+    return list(race.Race(contestants, budget=budget, **{**settings, **changes}).rungs())
 
 
 def test_knowledge_beats_cold_and_garbage(

@@ -75,7 +75,7 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> list[Origin]:
 
     def run(contestants: Any, inputs: Any, context: Any, *, meter: Any) -> Raced:
         ran.extend(contestants)
-        return Raced(contestants[0], "it was first", {"contestants": []}, 1.0)
+        return Raced(contestants[0], "it was first", {"contestants": []}, 1.0, None)
 
     monkeypatch.setattr(racing, "run", run)
     monkeypatch.setattr(starts, "_ranked", lambda inputs, context: (ranking(inputs), None))

@@ -308,10 +308,10 @@ def test_a_rate_that_diverges_loses_alone(
 ) -> None:
     honest = bilevel.search.run
 
-    def diverging(state: Any, train: Any, valid: Any, config: Any) -> Any:
+    def diverging(state: Any, train: Any, valid: Any, config: Any, **more: Any) -> Any:
         if config.learning_rate > 1:
             raise bilevel.search.Diverged("loss: nan")
-        return honest(state, train, valid, config)
+        return honest(state, train, valid, config, **more)
 
     monkeypatch.setattr(bilevel.search, "run", diverging)
     dataset = registered("target")

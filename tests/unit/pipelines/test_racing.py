@@ -99,7 +99,7 @@ def history(outcome: SearchOutcome) -> list[dict[str, object]]:
     [
         (HeadInit.RANDOM, "random", False),
         (HeadInit.CLOSED_FORM, "closed_form", False),
-        (HeadInit.EVERY_EPOCH, "closed_form", True),
+        (HeadInit.EVERY_EPOCH, "random", True),
     ],
 )
 def test_the_head_asked_for_reaches_race_and_search(
