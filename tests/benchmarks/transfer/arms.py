@@ -6,12 +6,12 @@ Everything after the start is the same for all arms, and as the product does it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 
-from core.domain.searches import HeadInit
+from core.domain.searches import HeadInit, SearchSpec
 from core.nas import search
 from core.nas.classifier import ImageClassifier
 from core.nas.derive import derive
@@ -39,13 +39,23 @@ _MOST = 256  # images per forward pass where nothing is learned
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How an arm begins: from which unit's supernet (None: cold), with which head and rates (none:
-    the product's), and whether it searches."""
+    """How an arm begins, and how it goes on.
+
+    Args:
+        unit: Whose supernet it begins from; None: cold.
+        head: How the classifier begins; None: as the product's does.
+        rates: Of learning; none: the product's.
+        searches: Whether it does, or retrains what the start is derived to, for as many more
+            epochs as no search saves.
+        patient: Whether it ends early, as the product's searches do, and spends on retraining
+            what that saves; or searches and retrains as many epochs as the scale has.
+    """
 
     unit: str | None = None
     head: HeadInit | None = None
     rates: tuple[float, ...] = ()
     searches: bool = True
+    patient: bool = True
 
 
 @dataclass(slots=True)
@@ -102,7 +112,7 @@ def run(bench: Bench, name: str, seed: int, start: Start) -> dict[str, Any]:
     best = max(tried, key=lambda each: each.best)
     if best.state is None:
         raise Diverged(f"{name}: every search diverged, at rates {rates}")
-    found = _modelled(bench, on, best.state, best.curve.seconds[-1])
+    found = _modelled(bench, on, best.state, best.curve, _asked(bench, seed, start))
     return found | {
         "source": start.unit,
         "rate": best.rate,
@@ -118,25 +128,27 @@ def searched(bench: Bench, on: Target, start: Start, rate: float) -> Searched:
     origin: Space | Source = bench.space
     if start.unit is not None:
         origin = pretraining.load(bench, start.unit, on.name)
-    spec = bench.spec(on.seed)
+    spec = _asked(bench, on.seed, start)
     head = start.head or spec.head
-    config = bilevel.configure(spec.training, rate, head=head)
+    config = bilevel.configure(spec.training, rate, head=head, patience=spec.patience)
     state = bilevel.start(origin, train, valid, config, head=head)
     spent, curve = clock() - began, Curve([], [], [])
-    if not start.searches:
-        curve.seconds.append(spent)
-        curve.epochs.append(0)
-        curve.valid.append(evaluate(state.supernet, valid, _MOST).accuracy)
-        return Searched(rate, curve, state)
     try:
         for record, seconds in timed(search.run(state, train, valid, config), clock):
             spent += seconds
             curve.epochs.append(record.epoch)
             curve.seconds.append(spent)
             curve.valid.append(record.valid_accuracy)
+            if not start.searches:
+                break
     except Diverged:
         return Searched(rate, curve, None)
     return Searched(rate, curve, state)
+
+
+def _asked(bench: Bench, seed: int, start: Start) -> SearchSpec:
+    spec = bench.spec(seed)
+    return spec if start.patient else replace(spec, patience=0)
 
 
 def timed(items: Iterator[_T], clock: Callable[[], float]) -> Iterator[tuple[_T, float]]:
@@ -150,9 +162,12 @@ def timed(items: Iterator[_T], clock: Callable[[], float]) -> Iterator[tuple[_T,
         yield item, clock() - began
 
 
-def _modelled(bench: Bench, on: Target, state: SearchState, spent: float) -> dict[str, Any]:
-    """From the searched supernet to a model; `spent` are the seconds of the search."""
-    clock, spec = bench.clock, bench.spec(on.seed)
+def _modelled(
+    bench: Bench, on: Target, state: SearchState, searched: Curve, spec: SearchSpec
+) -> dict[str, Any]:
+    """From the searched supernet to a model."""
+    clock, spent = bench.clock, searched.seconds[-1]
+    spec = derivation.extended(spec, [{"history": searched.epochs}])
     began = clock()
     genotype = derive(state.supernet, state.method.preference, max_skips=spec.training.max_skips)
     selected = clock()

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from core.nas import race, standings
-from core.nas.race import Contestant, Entry
+from core.nas import standings
+from core.nas.race import Contestant, Entry, Race
 from core.pipelines import bilevel, racing
 from tests.benchmarks.transfer import arms, pretraining
 from tests.benchmarks.transfer.arms import Start, Target
@@ -20,7 +20,8 @@ COLD = "cold_closed_form"
 def run(
     bench: Bench, name: str, seed: int, contestants: Mapping[str, str | None]
 ) -> dict[str, Any]:
-    """Race, and say who won: its search begins anew, so its own arm has what comes next.
+    """Race, and say who won; its own arm has what comes next, after the start where the race
+    has `begun` its search.
 
     `contestants` has the unit of each arm's supernet by arm, the likeliest first; None for cold.
     """
@@ -28,22 +29,23 @@ def run(
         pretraining.require_unseen(bench, unit, name)  # or it would only lose the race
     on = arms.target(bench, name, seed)
     started = bench.clock()
-    rungs = list(
-        race.run(
-            [
-                Contestant(arm, partial(_entry, bench, on, unit), cold=unit is None)
-                for arm, unit in contestants.items()
-            ],
-            budget=racing.SHARE * bench.scale.epochs,
-            method=bench.spec(seed).training.method.value,
-            head=bilevel.initial(bench.spec(seed).head),
-            seed=seed,
-            clock=bench.clock,
-        )
+    race = Race(
+        [
+            Contestant(arm, partial(_entry, bench, on, unit), cold=unit is None)
+            for arm, unit in contestants.items()
+        ],
+        budget=racing.SHARE * bench.scale.epochs,
+        method=bench.spec(seed).training.method.value,
+        head=bilevel.initial(bench.spec(seed).head),
+        seed=seed,
+        clock=bench.clock,
     )
+    rungs = list(race.rungs())
     verdict = standings.verdict(rungs)
+    begun = race.begun(verdict.name)
     return {
         "winner": verdict.name,
+        "begun": [] if begun is None else [each.valid_accuracy for each in begun.records],
         "reason": verdict.reason,
         "race_seconds": bench.clock() - started,
         "rungs": [asdict(each) for each in rungs],
@@ -63,4 +65,5 @@ def _entry(bench: Bench, on: Target, unit: str | None) -> Entry:
     origin = bench.space if unit is None else pretraining.load(bench, unit, on.name)
     spec = bench.spec(on.seed)
     (rate,) = spec.rates(warm=unit is not None)
-    return Entry(origin, train, valid, bilevel.configure(spec.training, rate, head=spec.head))
+    config = bilevel.configure(spec.training, rate, head=spec.head, patience=spec.patience)
+    return Entry(origin, train, valid, config)

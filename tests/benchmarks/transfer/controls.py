@@ -14,7 +14,6 @@ from torchvision.models import resnet18
 
 from core.domain.searches import RATE
 from core.nas.classifier import ImageClassifier
-from core.nas.derive import derive
 from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
 from core.nas.loop import TrainingConfig, TrainingState, run_epochs
@@ -23,7 +22,6 @@ from core.nas.retrain import RetrainState
 from core.pipelines import bilevel, derivation
 from tests.benchmarks.bench_robust import random_cells
 from tests.benchmarks.transfer import arms
-from tests.benchmarks.transfer.arms import Start
 from tests.benchmarks.transfer.settings import Bench
 
 _EPOCHS = 1000  # more than any budget pays for
@@ -53,32 +51,6 @@ def random_cell(bench: Bench, name: str, seed: int, cold_unit: str) -> dict[str,
         "retrain": curve,
         "retrained": arms.final(state.result(), on, bench.scale.batch_size),
         "seconds": {"retrain": curve["seconds"][-1]},
-    }
-
-
-def trained_on(bench: Bench, name: str, seed: int, unit: str, cold_unit: str) -> dict[str, Any]:
-    """The source's own cells and weights, not searched, trained for all the cold arm's seconds."""
-    on = arms.target(bench, name, seed)
-    budget = sum(bench.result(cold_unit)["seconds"].values())
-    began = arms.searched(bench, on, Start(unit, searches=False), RATE)
-    assert began.state is not None  # nothing was descended that could diverge
-    clock, spec, spent = bench.clock, bench.spec(seed), began.curve.seconds[-1]
-    started = clock()
-    genotype = derive(
-        began.state.supernet, began.state.method.preference, max_skips=spec.training.max_skips
-    )
-    state = derivation.derive(began.state.supernet, genotype, on.images, on.test, spec).state
-    spent += clock() - started
-    config = replace(
-        derivation.configure(spec), epochs=_EPOCHS, budget_seconds=max(1.0, budget - spent)
-    )
-    curve = arms.retrained(bench, on, state, config, spent)
-    return {
-        "genotype": genotype.to_json(),
-        "parameters": parameter_count(state.network),
-        "retrain": curve,
-        "retrained": arms.final(state.result(), on, bench.scale.batch_size),
-        "seconds": {"start": spent, "retrain": curve["seconds"][-1] - spent},
     }
 
 

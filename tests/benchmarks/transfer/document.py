@@ -28,12 +28,11 @@ NAMES: Mapping[str, str] = {
     "race": "race (the default)",
     "nearest_straight": "nearest, no search",
     "multi_straight": "several tasks, no search",
-    "multi_trained": "several tasks, no search, as many seconds",
     "random_cell": "random cell from scratch, as many seconds",
     "resnet18": "fine-tuned ResNet18",
 }
 _STARTS = ("cold_closed_form", "nearest", "farthest", "random", "multi", "race")
-_UNSEARCHED = ("nearest_straight", "multi_straight", "multi_trained", "random_cell", "resnet18")
+_UNSEARCHED = ("nearest_straight", "multi_straight", "random_cell", "resnet18")
 _SIDES = ("nearest", "multi", "race")
 
 
@@ -63,9 +62,9 @@ def _opening(found: Mapping[str, Any]) -> str:
         seed(s); images of {own["side"]}x{own["side"]} pixels, C={own["channels"]},
         {own["layers"]} layers, at most {own["images"]} train images (half of them move weights in
         a search) and {own["tested"]} test images, batches of {own["batch_size"]}; searches of
-        {own["epochs"]} epochs and retraining of {own["retrain_epochs"]}. The machine has
-        {machine["cores"]} {machine["processor"]} cores and computed on {machine["device"]}, one
-        thread for each arm, with PyTorch {machine["torch"]}.""",
+        {own["epochs"]} epochs and retraining of {own["retrain_epochs"]}. {_patience(own)}
+        The machine has {machine["cores"]} {machine["processor"]} cores and computed on
+        {machine["device"]}, one thread for each arm, with PyTorch {machine["torch"]}.""",
         f"""No source has seen the target: single sources are other tasks; for supernets of several
         tasks the suite is dealt into {own["folds"]} folds by a hash of the names, and a target
         starts from the supernet trained on the other folds. Everything is compared with a **cold**
@@ -80,6 +79,15 @@ def _opening(found: Mapping[str, Any]) -> str:
         accuracy that the cold search ever has. An arm that never gets there counts as 0 in
         medians. Brackets are 95 % bootstrap intervals: targets are resampled, then seeds.""",
     )
+
+
+def _patience(settings: Mapping[str, Any]) -> str:
+    epochs = settings["request"].get("patience")
+    if not epochs:
+        return "No search ends early."
+    return f"""As in the product, all but the plain cold search end when they have not become
+    better, beyond noise, for {epochs} epochs, and spend on retraining what they save: two epochs
+    for one."""
 
 
 def _retrained(request: Mapping[str, Any]) -> str:
@@ -218,9 +226,9 @@ def _models(found: Mapping[str, Any]) -> str:
         f"""Test accuracies in per cent, differences in points. "Not clearly worse" allows two
         standard errors of the paired difference on the test images. "As good as cold's model
         after" is the median of cold's seconds from upload to its retrained model over the arm's to
-        one as accurate on the test images, at whatever epoch of its retraining. "As many
-        seconds" are those of the cold start in all, for training alone, which is many more epochs
-        of it than other networks have here.{absent}"""
+        one as accurate on the test images, at whatever epoch of its retraining. Without a search
+        all of its epochs are spent on retraining. "As many seconds" are those of the cold start
+        in all, for training alone.{absent}"""
     )
     return f"## The model\n\n{told}\n\n{table(head, body)}"
 

@@ -103,7 +103,8 @@ def _of_target(bench: Bench, target: str, seed: int, units: Mapping[str, str]) -
         needs = () if start.unit is None else (start.unit,)
         return Unit(at(arm), arm, partial(arms.run, start=start, **on), needs)
 
-    yield searching("cold", Start(head=HeadInit.RANDOM, rates=bench.scale.cold_rates))
+    plain = Start(head=HeadInit.RANDOM, rates=bench.scale.cold_rates, patient=False)
+    yield searching("cold", plain)
     yield searching(contest.COLD, Start())
     controlled = seed < bench.scale.control_seeds
     for arm in ("nearest", "multi", *(("farthest", "random") if controlled else ())):
@@ -124,8 +125,6 @@ def _of_target(bench: Bench, target: str, seed: int, units: Mapping[str, str]) -
         return
     control = partial(controls.random_cell, cold_unit=at("cold"), **on)
     yield Unit(at("random_cell"), "random_cell", control, (at("cold"),))
-    control = partial(controls.trained_on, unit=units["multi"], cold_unit=at("cold"), **on)
-    yield Unit(at("multi_trained"), "multi_trained", control, (at("cold"), units["multi"]))
     if (resnet := resnet_arm(bench)) is not None:
         yield Unit(at(resnet), "resnet18", partial(controls.fine_tuned, **on))
 

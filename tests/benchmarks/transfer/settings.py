@@ -23,7 +23,7 @@ from core.services import wire
 from tests.benchmarks.suite import domains, read_labelled
 
 # Results of another version of the harness are not taken for this one's.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +42,8 @@ class Scale:
         epochs: Of a search.
         retrain_epochs: Of the derived network.
         cold_rates: Learning rates that the cold start with a random head may choose from.
-        control_seeds: Seeds on which the controls run: farthest and random source, training alone
-            for as many seconds, ResNet18.
+        control_seeds: Seeds on which the controls run: farthest and random source, a random cell
+            trained for as many seconds, ResNet18.
         samples: Candidates drawn by the alphas that are scored beside the product's choice.
         children: Candidates evolved from the best of them.
         random_cells: Cells as large as the chosen one that inherit for comparison.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -135,6 +136,68 @@ def test_longer_rungs_are_the_search_itself_and_stay_in_the_budget(
     alone = {record.epoch: record.valid_accuracy for record, _ in zip(course, range(4))}  # noqa: B905
     for rung in rungs[1:]:
         assert rung.standings[0].accuracy == alone[rung.epochs]
+
+
+def racing(contestants: list[Contestant], budget: float = FEW) -> race.Race:
+    return race.Race(contestants, budget=budget, method="darts", head="random", seed=0)
+
+
+def solving(name: str, origin: Space | Source, halves: Halves, **changes: object) -> Contestant:
+    config = replace(CONFIG, solve_head=True, learning_rate=0.1, **changes)  # type: ignore[arg-type]
+    return Contestant(name, lambda: Entry(origin, *halves, config), isinstance(origin, Space))
+
+
+@pytest.mark.parametrize("budget", [FEW, 8.0])
+def test_what_the_race_did_is_the_beginning_of_the_search(
+    space: Space, halves: Halves, budget: float
+) -> None:
+    twins = [solving("first", space, halves, epochs=5), solving("second", space, halves, epochs=5)]
+    run_ = racing(twins, budget)
+    rungs = list(run_.rungs())
+    begun = run_.begun(verdict(rungs).name)
+    assert begun is not None
+    assert [each.epoch for each in begun.records] == list(range(rungs[-1].epochs + 1))
+    assert begun.records[0].valid_accuracy == rungs[0].standings[0].accuracy
+
+    config = begun.entry.config
+    alone = SearchState(Supernet(space, 10, torch.Generator().manual_seed(config.seed)))
+    whole = list(search.run(alone, *halves, config))
+    rest = list(search.run(begun.state, *halves, config, measured=True))
+    for mine, other in zip([*begun.records, *rest], whole, strict=True):
+        assert replace(mine, seconds=0.0) == replace(other, seconds=0.0)
+    ours, theirs = begun.state.tensors(), alone.tensors()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_search_is_not_begun_on_a_sample_nor_with_another_head(
+    space: Space, halves: Halves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = racing([contestant("cold", space, halves)])  # its head would not be solved again
+    list(once.rungs())
+    assert once.begun("cold") is None
+    monkeypatch.setattr(race, "FEWEST", 100)
+    sampled = racing([solving("cold", space, halves)])
+    list(sampled.rungs())
+    assert sampled.begun("cold") is None
+
+
+def test_a_search_that_diverged_is_not_gone_on_with(
+    space: Space, halves: Halves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = search.run
+
+    def diverging(*parts: Any, **settings: Any) -> Iterator[search.EpochRecord]:
+        for record in honest(*parts, **settings):
+            if record.epoch:
+                raise search.Diverged("loss: nan")
+            yield record
+
+    monkeypatch.setattr(race.search, "run", diverging)
+    run_ = racing([solving(name, space, halves) for name in ("first", "second")], 8.0)
+    rungs = list(run_.rungs())
+    assert [len(rung.alive) for rung in rungs] == [2, 0]
+    assert verdict(rungs).name == "first"
+    assert run_.begun("first") is None
 
 
 def test_a_big_target_is_sampled_and_a_small_one_is_not(

@@ -302,6 +302,38 @@ def test_a_cold_search_ranks_nothing(world: World, registered: Register) -> None
     assert not world.store.exists(world.key("supernet.safetensors"))
 
 
+@pytest.mark.parametrize("patience", [0, 1])
+def test_what_a_search_saves_is_spent_on_retraining(
+    world: World, registered: Register, patience: int
+) -> None:
+    asked = replace(TRAINING, epochs=5)
+    inputs = search_inputs(
+        registered("target"), policy=StartPolicy.COLD, learning_rates=(1e-6,), training=asked,
+        retrain_epochs=1, selection=Selection.MAGNITUDE, patience=patience,
+    )  # fmt: skip
+    outcome = search_architecture.run(inputs, world)
+    (arm,) = outcome.metrics["arms"]
+    # Nothing is learned at that rate, so one epoch is enough to see it; two of retraining for one.
+    searched, retrained = (2, 1 + 2 * 4) if patience else (6, 1)
+    assert len(arm["history"]) == searched
+    assert (arm["history"][-1]["stopped"] is not None) is bool(patience)
+    assert len(outcome.metrics["retrained"]["history"]) == 1 + retrained
+    fractions = [each.fraction for each in world.progress]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1.0)
+
+    stopped = apart(world, "stopped", stop_after=searched + 2)  # amid the retraining
+    with pytest.raises(Stopped):
+        search_architecture.run(inputs, stopped)
+    stopped.stop_after, before = None, len(stopped.progress)
+    again = search_architecture.run(inputs, stopped)
+    assert _accuracies(again) == _accuracies(outcome)
+    assert len(again.metrics["retrained"]["history"]) == 1 + retrained
+    resumed = [each.fraction for each in stopped.progress[before:]]
+    assert resumed == sorted(resumed)
+    assert resumed[-1] == pytest.approx(1.0)
+
+
 @pytest.mark.slow
 def test_a_rate_that_diverges_loses_alone(
     world: World, registered: Register, monkeypatch: pytest.MonkeyPatch
