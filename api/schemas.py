@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from core.domain import embedders
 from core.domain.datasets import DatasetId, Hubness
 from core.domain.searches import (
-    CAREFUL_RATE,
+    RETRAIN_RATE,
     HeadInit,
     Method,
     Objective,
@@ -196,9 +196,9 @@ class SearchBody(Body):
     learning_rates: (
         Annotated[tuple[LearningRate, ...], Field(min_length=1, max_length=8)] | None
     ) = None
-    patience: Annotated[Whole, Field(ge=0, le=10_000)] = 2
+    patience: Annotated[Whole, Field(ge=0, le=10_000)] | None = None
     retrain_epochs: Annotated[Whole, Field(ge=1, le=10_000)] = 20
-    retrain_learning_rate: LearningRate = CAREFUL_RATE
+    retrain_learning_rate: LearningRate = RETRAIN_RATE
     retraining: RetrainingBody = RetrainingBody()
     selection: Selection = Selection.MAGNITUDE
     objectives: Annotated[tuple[Objective, ...], Field(max_length=3)] = ()

@@ -14,9 +14,9 @@ from core.domain.supernets import SupernetId
 SearchId = NewType("SearchId", UUID)
 ModelId = NewType("ModelId", UUID)
 
-# Of searches; measured in docs/adr/0021. What begins with carried weights and a head that is not
-# solved again, a warm start or a retraining, loses them at the first.
-RATE, CAREFUL_RATE = 0.1, 0.025
+# Of searches, and of retraining; measured in docs/adr/0021 and 0023. A warm start whose head is
+# not solved again loses what it carries at the first.
+RATE, CAREFUL_RATE, RETRAIN_RATE = 0.1, 0.025, 0.05
 
 
 class StartPolicy(StrEnum):
@@ -176,11 +176,11 @@ class SearchSpec:
 
     With several learning rates each is searched in full and the best by validation accuracy is
     kept; every one of them is paid for and recorded; None leaves them to the start. A search that
-    has not become better, beyond noise, for `patience` epochs ends (0: none does), and what it
-    saves of its epochs is spent on retraining, as many more as it pays for. With objectives the
-    cells that no other beats in all of them are listed, and the most accurate is retrained. With
-    `adapt` sources are adapted to `space` instead of bringing their own. Only with `contribute` is
-    the searched supernet registered, as a source for others.
+    has not become better, beyond noise, for `patience` epochs ends (None: for a tenth of its
+    epochs; 0: none ends), and retraining has two epochs more for each that this saves. With
+    objectives the cells that no other beats in all of them are listed, and the most accurate is
+    retrained. With `adapt` sources are adapted to `space` instead of bringing their own. Only with
+    `contribute` is the searched supernet registered, as a source for others.
     """
 
     dataset_id: DatasetId
@@ -192,13 +192,18 @@ class SearchSpec:
     adapt: bool = False
     training: Training = field(default_factory=Training)
     learning_rates: tuple[float, ...] | None = None
-    patience: int = 2
+    patience: int | None = None
     retrain_epochs: int = 20
-    retrain_learning_rate: float = CAREFUL_RATE
+    retrain_learning_rate: float = RETRAIN_RATE
     retraining: Retraining = field(default_factory=Retraining)
     selection: Selection = Selection.MAGNITUDE
     objectives: tuple[Objective, ...] = ()
     contribute: bool = False
+
+    @property
+    def waits(self) -> int:
+        """The patience of its searches, in epochs."""
+        return max(1, self.training.epochs // 10) if self.patience is None else self.patience
 
     def rates(self, *, warm: bool) -> tuple[float, ...]:
         """The learning rates of a search with this kind of start."""

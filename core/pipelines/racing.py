@@ -134,7 +134,7 @@ class _Loader:
             device=self.context.device,
         )
         rate = spec.rates(warm=origin.supernet is not None)[0]
-        config = bilevel.configure(training, rate, head=spec.head, patience=spec.patience)
+        config = bilevel.configure(training, rate, head=spec.head, patience=spec.waits)
         return Entry(warm, train, valid, config)
 
     def _halves(self, resolution: int, channels: int) -> tuple[LabelledImages, LabelledImages]:

@@ -115,9 +115,8 @@ def _total_units(inputs: SearchInputs) -> float:
 
 
 def _units_done(inputs: SearchInputs, written: Notes) -> float:
-    searches = len(written.arms) * bilevel.units(inputs.spec.training.epochs + 1)
-    if inputs.spec.patience:
-        searches -= derivation.saved(inputs.spec, written.arms)
+    searches = sum(bilevel.units(len(arm["history"])) for arm in written.arms)
+    searches += derivation.spared(inputs.spec, written.arms)
     finished = racing.units(inputs.spec) + searches
     if written.genotype is None:
         return finished + bilevel.units(len(written.live_history))
@@ -142,8 +141,7 @@ def _search_arms(desk: Desk) -> None:
             _give_up_arm(written, course, error)
         else:
             _finish_arm(written, course)
-        if not spec.patience:  # else retraining has what is left
-            desk.meter.skip(derivation.saved(spec, written.arms[-1:]))
+        desk.meter.skip(derivation.spared(spec, written.arms[-1:]))
     if written.best_arm is None:
         raise Diverged(" ".join(arm["diverged"] for arm in written.arms))
     written.seconds["search"] = sum(arm["seconds"] for arm in written.arms)
@@ -152,7 +150,7 @@ def _search_arms(desk: Desk) -> None:
 def _course(desk: Desk, index: int, train: LabelledImages, valid: LabelledImages) -> Course:
     spec, written = desk.inputs.spec, desk.notes
     config = bilevel.configure(
-        spec.training, desk.rates[index], head=spec.head, patience=spec.patience
+        spec.training, desk.rates[index], head=spec.head, patience=spec.waits
     )
     stage = bilevel.stage(index)
     if written.live:

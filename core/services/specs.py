@@ -108,7 +108,9 @@ def _problems(spec: Spec) -> Iterator[Detail]:
             yield from _loop(spec.space, spec.training)
             if spec.learning_rates is not None:
                 yield from _rates(spec.learning_rates)
-            yield from _whole(spec, "", "patience", "retrain_epochs")
+            if spec.patience is not None:
+                yield from _whole(spec, "", "patience")
+            yield from _whole(spec, "", "retrain_epochs")
             yield from _real(spec, "", "retrain_learning_rate")
             yield from _retraining(spec.retraining)
             if len(set(spec.objectives)) != len(spec.objectives):

@@ -130,7 +130,7 @@ def searched(bench: Bench, on: Target, start: Start, rate: float) -> Searched:
         origin = pretraining.load(bench, start.unit, on.name)
     spec = _asked(bench, on.seed, start)
     head = start.head or spec.head
-    config = bilevel.configure(spec.training, rate, head=head, patience=spec.patience)
+    config = bilevel.configure(spec.training, rate, head=head, patience=spec.waits)
     state = bilevel.start(origin, train, valid, config, head=head)
     spent, curve = clock() - began, Curve([], [], [])
     try:

@@ -65,5 +65,5 @@ def _entry(bench: Bench, on: Target, unit: str | None) -> Entry:
     origin = bench.space if unit is None else pretraining.load(bench, unit, on.name)
     spec = bench.spec(on.seed)
     (rate,) = spec.rates(warm=unit is not None)
-    config = bilevel.configure(spec.training, rate, head=spec.head, patience=spec.patience)
+    config = bilevel.configure(spec.training, rate, head=spec.head, patience=spec.waits)
     return Entry(origin, train, valid, config)

@@ -82,12 +82,13 @@ def _opening(found: Mapping[str, Any]) -> str:
 
 
 def _patience(settings: Mapping[str, Any]) -> str:
-    epochs = settings["request"].get("patience")
-    if not epochs:
+    asked = settings["request"]["patience"]
+    if asked == 0:
         return "No search ends early."
+    waits = "a tenth of their epochs" if asked is None else f"{asked} epochs"
     return f"""As in the product, all but the plain cold search end when they have not become
-    better, beyond noise, for {epochs} epochs, and spend on retraining what they save: two epochs
-    for one."""
+    better, beyond noise, for {waits}, and spend on retraining what they save: two epochs for
+    one."""
 
 
 def _retrained(request: Mapping[str, Any]) -> str:

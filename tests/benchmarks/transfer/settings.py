@@ -95,7 +95,7 @@ SCALES: Mapping[str, Scale] = {
         children=3,
         source_images=1000,
         source_epochs=6,
-        rounds=4,
+        rounds=16,
     ),
     "small": Scale(
         name="small",

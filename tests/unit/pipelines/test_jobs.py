@@ -313,7 +313,7 @@ def test_what_a_search_saves_is_spent_on_retraining(
     )  # fmt: skip
     outcome = search_architecture.run(inputs, world)
     (arm,) = outcome.metrics["arms"]
-    # Nothing is learned at that rate, so one epoch is enough to see it; two of retraining for one.
+    # Nothing is learned at that rate, which one epoch shows; it saves four.
     searched, retrained = (2, 1 + 2 * 4) if patience else (6, 1)
     assert len(arm["history"]) == searched
     assert (arm["history"][-1]["stopped"] is not None) is bool(patience)
