@@ -62,6 +62,20 @@ def history(model: Model) -> list[Mapping[str, Any]]:
     return [mapping(row) for row in sequence(best_arm(model).get("history"))]
 
 
+def ending(model: Model, search: Search) -> str | None:
+    """How the best arm's search ended early, and how long the model was retrained; None where it
+    ran to its end."""
+    last = (history(model) or [{}])[-1]
+    if not isinstance(last.get("stopped"), str):
+        return None
+    asked = mapping(search.spec.get("training")).get("epochs")
+    retrained = sequence(mapping(model.metrics.get("retrained")).get("history"))
+    return (
+        f"The search ended after {last.get('epoch')} of {asked} epochs ({last['stopped']}); "
+        f"the model was retrained for {max(0, len(retrained) - 1)}."
+    )
+
+
 def best_validation(model: Model) -> float | None:
     """The highest validation accuracy of any epoch."""
     return max(

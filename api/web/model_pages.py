@@ -54,6 +54,7 @@ def show(model_id: UUID, session: SessionDep) -> Response:
         scored=choice_rows.count(model.metrics),
         trade_offs=choice_rows.trade_offs(model.metrics),
         training=charts.training(model),
+        ending=metrics.ending(model, search),
         confusion=charts.confusion(model, dataset),
         ranking=ranking,
         distances=neighbour_charts.distances(ranking) if ranking else None,

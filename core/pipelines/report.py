@@ -58,6 +58,7 @@ def html(findings: Findings) -> str:
             **_shared(findings),
             cells=_cells(findings.genotype),
             search_curves=_search_curves(metrics["arms"]),
+            endings=_endings(metrics, findings.spec["training"]["epochs"]),
             retrain_curves=_retrain_curves(metrics["retrained"]["history"]),
             confusion=_confusion(findings),
             mistakes=[_shown(item) for item in findings.mistakes],
@@ -177,6 +178,19 @@ def _search_curves(arms: Sequence[Mapping[str, Any]]) -> Markup:
             y_range=(0.0, 1.0),
         )
     )
+
+
+def _endings(metrics: Mapping[str, Any], epochs: int) -> list[str]:
+    """Which searches ended early, and how long retraining took then."""
+    told = [
+        f"At learning rate {arm['learning_rate']:g} the search ended after "
+        f"{arm['history'][-1]['epoch']} of {epochs} epochs ({arm['history'][-1]['stopped']})."
+        for arm in metrics["arms"]
+        if arm["history"] and arm["history"][-1].get("stopped")
+    ]
+    if told:
+        told.append(f"Retraining had {len(metrics['retrained']['history']) - 1} epochs.")
+    return told
 
 
 def _retrain_curves(history: Sequence[Mapping[str, Any]]) -> Markup:

@@ -115,7 +115,6 @@ RECIPES: Mapping[str, Recipe] = {
     "solved, rate .05": Recipe(rate=0.05, changes=(SOLVED,)),
     "solved, rate .1": Recipe(rate=0.1, changes=(SOLVED,)),
     "solved, rate .2": Recipe(rate=0.2, changes=(SOLVED,)),
-    "solved, rate .1, random head": Recipe(rate=0.1, head="random", changes=(SOLVED,)),
     "solved, rate .1, alphas reset": Recipe(rate=0.1, retention=0.0, changes=(SOLVED,)),
     "solved, rate .1, L2-SP .03": Recipe(rate=0.1, anchor=3e-2, changes=(SOLVED,)),
     "solved, rate .1, one path": Recipe(rate=0.1, changes=(SOLVED, ("paths", 1))),

@@ -290,3 +290,20 @@ def test_problems_for_people(browser: httpx.Client) -> None:
     partial = browser.get("/jobs/7/live", headers={"HX-Request": "true"})
     assert partial.status_code == 422
     assert "<html" not in partial.text
+
+
+def test_a_model_page_says_why_its_search_ended(
+    browser: httpx.Client, container: Container
+) -> None:
+    target = scenes.dataset(container)
+    _, model = scenes.finished(container, target)
+    assert "The search ended" not in browser.get(f"/models/{model.id}").text
+    said = "converged: no better validation accuracy for 2 epochs"
+    ended = [*scenes.HISTORY[:-1], scenes.HISTORY[-1] | {"stopped": said}]
+    arm = {"learning_rate": 0.025, "seconds": 12.0, "history": ended}
+    retrained = scenes.METRICS["retrained"] | {"history": scenes.HISTORY}
+    metrics = scenes.METRICS | {"arms": [arm], "retrained": retrained}
+    _, early = scenes.finished(container, target, metrics=metrics)
+    page = browser.get(f"/models/{early.id}").text
+    assert f"The search ended after 5 of 20 epochs ({said})" in page
+    assert "retrained for 5" in page

@@ -71,7 +71,13 @@ def _arms(bench: Bench, target: str, order: Sequence[str]) -> None:
         "cold": record(COLD, cold),
         "nearest": record([0.7, 0.8, 0.8, 0.9], good, source=f"sources/{order[0]}", pace=0.5),
         "farthest": record([0.1, 0.2, 0.3, 0.3], poor, source=f"sources/{order[-1]}"),
-        "race": {"winner": "nearest", "reason": "better", "race_seconds": RACE, "rungs": []},
+        "race": {
+            "winner": "nearest",
+            "reason": "better",
+            "race_seconds": RACE,
+            "rungs": [],
+            "begun": [],
+        },
         "random_cell": {
             key: value
             for key, value in record(COLD, cold).items()
@@ -104,6 +110,22 @@ def test_a_race_is_its_winner_s_arm_and_what_it_cost_to_choose_it(bench: Bench) 
     assert race.source == near.source
     assert race.seconds_95 == pytest.approx((near.seconds_95 or 0) + RACE)
     assert race.retrained_test == near.retrained_test
+
+
+def test_what_a_race_has_begun_is_not_paid_twice(tmp_path: Path) -> None:
+    bench = made(tmp_path)
+    before = by_policy(bench)["race"]
+    unit = plan.arm_unit(TARGETS[0], 0, "race")
+    bench.keep(unit, bench.result(unit) | {"begun": [0.7, 0.8]})
+    race = by_policy(bench)["race"]
+
+    # The winner's start and first epoch took a second.
+    assert race.seconds_95 == pytest.approx(LEAD + RACE)
+    assert race.total_seconds == pytest.approx(before.total_seconds - 1.0)
+    assert race.model_seconds == pytest.approx((before.model_seconds or 0) - 1.0)
+    bench.keep(unit, bench.result(unit) | {"begun": [0.6]})
+    with pytest.raises(ValueError, match="began with"):
+        by_policy(bench)
 
 
 def test_never_is_kept_as_never(bench: Bench) -> None:
@@ -251,4 +273,4 @@ def test_another_reference_than_the_plain_cold_start(bench: Bench, tmp_path: Pat
 
 def test_the_report_says_how_retraining_began(found: dict[str, Any]) -> None:
     text = " ".join(document.write(found, picture="x.svg").split())
-    assert "Retraining began at rate 0.025, its heads descended like all other weights." in text
+    assert "Retraining began at rate 0.05, its heads descended like all other weights." in text

@@ -43,7 +43,7 @@ def findings(**start: Any) -> Findings:
         ranking=None,
         start={"supernet_id": None, "head": "random", "dataset_name": None, "reason": None}
         | start,
-        spec={"training": {"seed": 7}},
+        spec={"training": {"seed": 7, "epochs": 9}},
         genotype=Genotype((NODE, NODE), (NODE, NODE)),
         metrics={
             "supernet": score,
@@ -170,3 +170,14 @@ def test_the_interval_is_wilsons(share: float, n: int, expected: tuple[float, fl
     # Figures of Brown, Cai and DasGupta's formula, worked by hand.
     assert report.wilson(share, n) == pytest.approx(expected, abs=1e-3)
     assert report.wilson(0.0, 0) == (0.0, 1.0)
+
+
+def test_a_search_that_ended_early_says_why() -> None:
+    whole, early = findings(), findings()
+    assert "ended after" not in report.html(whole)
+    said = "converged: no better validation accuracy for 1 epochs"
+    ended = [*HISTORY[:2], HISTORY[2] | {"stopped": said}]
+    metrics = early.metrics | {"arms": [{"learning_rate": 0.1, "seconds": 1.0, "history": ended}]}
+    text = report.html(replace(early, metrics=metrics))
+    assert f"At learning rate 0.1 the search ended after 2 of 9 epochs ({said})." in text
+    assert "Retraining had 2 epochs." in text
