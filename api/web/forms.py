@@ -34,8 +34,7 @@ def search(form: FormData, dataset_id: UUID) -> SearchBody:
     body["contribute"] = _text(form, "contribute") == "true"
     if rates := _text(form, "learning_rates"):
         body["learning_rates"] = [_number(rate.strip()) for rate in rates.split(",")]
-    if epochs := _text(form, "retrain_epochs"):
-        body["retrain_epochs"] = _number(epochs)
+    body |= _numbers(form, ("patience", "retrain_epochs"))
     return _validated(SearchBody, body)
 
 

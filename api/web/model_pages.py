@@ -99,6 +99,6 @@ def _control_fields(search: Search) -> dict[str, object]:
     rates = metrics.sequence(search.spec.get("learning_rates"))
     named = {key: training.get(key) for key in ("epochs", "batch_size", "seed")}
     named |= {key: space.get(key) for key in ("channels", "layers", "resolution")}
-    named |= {key: search.spec.get(key) for key in ("head", "retrain_epochs")}
+    named |= {key: search.spec.get(key) for key in ("head", "patience", "retrain_epochs")}
     named |= {"policy": "cold", "learning_rates": ", ".join(str(rate) for rate in rates)}
     return {key: value for key, value in named.items() if value not in (None, "")}

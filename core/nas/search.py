@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 
+import torch
 from torch import Tensor
 
 from core.nas.derive import derive, mean_entropy
@@ -216,7 +217,11 @@ def run(
                 valid, config.guard, seed=config.seed, solved=config.solve_head
             )
             record = replace(record, **asdict(sight))
-        waited = state.patience.look(record.valid_accuracy, len(valid), epochs=config.patience)
+        seen = torch.tensor(record.valid_accuracy, dtype=torch.float64, device=valid.labels.device)
+        accuracy = (
+            float(ranks.total(seen)) / ranks.size
+        )  # devices may round, all must end together
+        waited = state.patience.look(accuracy, len(valid), epochs=config.patience)
         if record.stopped is None:
             record = replace(record, stopped=waited)
         yield record

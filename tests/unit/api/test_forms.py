@@ -93,6 +93,7 @@ def test_the_search_form_starts_a_search(
         "seed": "7",
         "learning_rates": "0.1, 0.05",
         "retrain_epochs": "",
+        "patience": "0",
         "head": "random",
         "channels": "4",
         "method": "drnas",
@@ -113,6 +114,7 @@ def test_the_search_form_starts_a_search(
     assert job.spec["policy"] == StartPolicy.COLD
     assert job.spec["training"]["epochs"] == 3
     assert job.spec["training"]["seed"] == 7
+    assert (job.spec["patience"], job.spec["retrain_epochs"]) == (0, 20)
     assert list(job.spec["learning_rates"]) == [0.1, 0.05]
     assert (job.spec["space"]["channels"], job.spec["space"]["cells"]) == (4, "s3")
     assert (job.spec["training"]["method"], job.spec["selection"]) == ("drnas", "magnitude")
@@ -131,6 +133,7 @@ def test_a_form_left_empty_races_for_the_start(
         (job,) = jobs.listing(session, limit=5)[0]
     assert job.spec["policy"] == StartPolicy.RACE
     assert job.spec["learning_rates"] is None
+    assert job.spec["patience"] is None
     assert job.spec["contribute"] is False
 
 

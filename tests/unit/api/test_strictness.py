@@ -54,6 +54,8 @@ WRONG_SEARCH = [
     ({"contribute": 1}, "contribute"),
     ({"retraining": {"solve_head": 1}}, "retraining.solve_head"),
     ({"retrain_epochs": 0}, "retrain_epochs"),
+    ({"patience": -1}, "patience"),
+    ({"patience": True}, "patience"),
     ({"retrain_learning_rate": 1e999}, "retrain_learning_rate"),
     ({"dataset_id": "7"}, "dataset_id"),
     ({"dataset_id": None}, "dataset_id"),

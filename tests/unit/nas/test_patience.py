@@ -10,6 +10,7 @@ from safetensors.torch import load, save
 
 from core.nas.images import LabelledImages
 from core.nas.patience import Patience
+from core.nas.ranks import Ranks
 from core.nas.search import SearchConfig, SearchState, run
 from core.nas.space import Space
 from core.nas.supernet import Supernet
@@ -71,6 +72,29 @@ def test_a_resumed_search_ends_where_it_would_have(space: Space, halves: Halves)
     over.load(whole.tensors())
     assert over.stopped
     assert list(run(over, *halves, STILL)) == []
+
+
+class Rising(Ranks):
+    """Two processes, the other of which is right ever more often."""
+
+    size = 2
+
+    def __init__(self) -> None:
+        self.other = 0.0
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        if values.ndim:
+            return 2 * values
+        self.other += 0.15
+        return values + self.other
+
+
+def test_processes_end_by_what_all_of_them_see(space: Space, halves: Halves) -> None:
+    config = replace(STILL, epochs=5, patience=1)
+    alone = list(run(fresh(space), *halves, config))
+    assert [record.epoch for record in alone] == [0, 1]
+    together = list(run(fresh(space), *halves, config, ranks=Rising()))
+    assert [record.epoch for record in together] == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_start_is_measured_once(space: Space, halves: Halves) -> None:
