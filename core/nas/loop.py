@@ -288,14 +288,14 @@ def run_epochs(
         # Never across a yield: the setting is the process's, also while others compute.
         with deterministic(config.deterministic):
             step = prepare(state.epoch)
-            score, steps = _train_epoch(state, train, config, step, ranks, rate=rate)
+            trained, steps = _train_epoch(state, train, config, step, ranks, rate=rate)
             state.epoch += 1
             _, valid_score = _measure(state.result(), train, valid, config, ranks)
             state.right = valid_score.right
         yield Epoch(
             index=state.epoch,
             learning_rate=rate,
-            train=score,
+            train=trained,
             valid=valid_score,
             steps=steps,
             seconds=clock() - started,
