@@ -7,6 +7,7 @@ AppError                     internal
 ├── TooLarge                 too_large
 ├── Conflict                 conflict
 │   ├── IllegalTransition    illegal_transition
+│   │   └── CancelRequested  cancel_requested
 │   └── LeaseLost            lease_lost
 ├── Diverged                 diverged
 ├── CorruptObject            corrupt_object
@@ -75,6 +76,12 @@ class IllegalTransition(Conflict):
     """A job cannot make this move from where it is."""
 
     code = "illegal_transition"
+
+
+class CancelRequested(IllegalTransition):
+    """Somebody was promised that this job will not succeed: what it made must not appear."""
+
+    code = "cancel_requested"
 
 
 class LeaseLost(Conflict):

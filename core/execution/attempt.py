@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from core.config import Settings
 from core.db.sessions import Sessions
 from core.domain.jobs import Job, JobRecord
-from core.errors import AppError, LeaseLost, Unavailable
+from core.errors import AppError, CancelRequested, LeaseLost, Unavailable
 from core.execution import protocol
 from core.execution.lease import Lease
 from core.execution.process import ChildProcess, environment
@@ -220,6 +220,8 @@ class Attempt:
             self._lease.close(finish)
         except (LeaseLost, Unavailable):
             raise
+        except CancelRequested:  # while the last words were on their way
+            self._settle(Cancelled())
         except AppError as error:
             self._settle(FailedForGood(error.stable_code, error.message))
         except Exception:  # a bug: logged whole, answered blank

@@ -27,7 +27,7 @@ from core.domain.jobs import (
     Progress,
     QueueName,
 )
-from core.errors import IllegalTransition, NotFound
+from core.errors import CancelRequested, IllegalTransition, NotFound
 from core.services import moves, paging
 
 CLIENT = "client"
@@ -188,26 +188,34 @@ def checkpoints(session: Session, job_id: UUID) -> tuple[Checkpoint, ...]:
 
 
 def finish(session: Session, job_id: UUID, fence: int, result: Mapping[str, Any]) -> Job:
-    """Succeed: the one commit that makes a result visible. Raises LeaseLost.
+    """Succeed: the one commit that makes a result visible. Raises LeaseLost, CancelRequested.
 
+    After either the transaction must be rolled back, and after the second `mark_cancelled` is due.
     The same holder may say it again (its first commit's answer may have been lost).
     """
     changes = {"result": result, "stage": "done", "progress": 1.0}
     row = _move_mine(session, job_id, fence, JobState.SUCCEEDED, "finished", changes)
     if row is not None:
         return row.to_domain()
-    said = (JobRow.id == job_id) & (JobRow.fence == fence) & in_state(JobState.SUCCEEDED)
+    said = (JobRow.id == job_id) & (JobRow.fence == fence)
     row = session.scalars(select(JobRow).where(said), execution_options=moves.LATEST).first()
-    if row is None or row.result != documents.dump(result):
+    if row is not None and row.state is JobState.RUNNING and row.cancel_requested:
+        raise CancelRequested("This job was asked to stop: it can no longer succeed.")
+    if row is None or row.state is not JobState.SUCCEEDED or row.result != documents.dump(result):
         raise moves.lease_lost()
     return row.to_domain()
 
 
 def fail(session: Session, job_id: UUID, fence: int, code: str, message: str) -> Job:
-    """End for good with a stable code and a sentence for people. Raises LeaseLost."""
-    changes = {"error_code": code, "error_message": message}
-    row = _move_mine(session, job_id, fence, JobState.FAILED, code, changes)
-    if row is None:
+    """End for good with a stable code and a sentence for people. Raises LeaseLost.
+
+    A job that was asked to stop becomes cancelled; the code is then its last event's reason.
+    """
+    to, changes = JobState.FAILED, {"error_code": code, "error_message": message}
+    if moves.held(session, job_id, fence).cancel_requested:
+        to, changes = JobState.CANCELLED, {}
+    row = _move_mine(session, job_id, fence, to, code, changes)
+    if row is None:  # locked above: cannot happen
         raise moves.lease_lost()
     return row.to_domain()
 

@@ -64,6 +64,8 @@ def move(
         values |= {"lease_until": None, "eta_seconds": None}
     if to in TERMINAL:
         values["finished_at"] = now()
+    if to is JobState.SUCCEEDED:  # an accepted cancel is a promise
+        which &= ~JobRow.cancel_requested
     statement = update(JobRow).where(which, in_state(origin)).values(values).returning(JobRow)
     options = {**LATEST, "synchronize_session": False}
     row = session.scalars(statement, execution_options=options).one_or_none()

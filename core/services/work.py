@@ -90,8 +90,8 @@ def inputs(session: Session, job: Job) -> Inputs:
 def record(session: Session, job: Job, outcome: Outcome) -> Mapping[str, Any]:
     """Write down what the job made and finish it, in the caller's one transaction.
 
-    Returns the job's result: the ids of what was made. Raises LeaseLost, and then the caller must
-    roll back.
+    Returns the job's result: the ids of what was made. Raises LeaseLost and CancelRequested, and
+    then the caller must roll back.
     """
     moves.held(session, job.id, job.fence)
     result = _written(session, job, outcome)

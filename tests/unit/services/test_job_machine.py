@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from core.db.sessions import Sessions
 from core.domain.jobs import REACHABLE_FROM, TERMINAL, JobId, JobRecord, JobState, QueueName
-from core.errors import IllegalTransition, LeaseLost
+from core.errors import CancelRequested, IllegalTransition, LeaseLost
 from core.services import jobs
 from tests.unit.services.samples import LEASE, expire, queued
 
@@ -43,6 +43,10 @@ class Expected:
     code: str | None = None
     records: dict[int, int] = field(default_factory=dict)
     moves: int = 1
+
+    def holds(self, behind: int) -> bool:
+        """Whether a fence that many claims old is the lease's."""
+        return behind == 0 and self.state is S.RUNNING
 
     def move(self, to: JobState) -> None:
         assert self.state in REACHABLE_FROM[to]
@@ -86,7 +90,7 @@ class Protocol(RuleBasedStateMachine):
         """Act with a fence that many claims old; whether that was, rightly, allowed."""
         expected = self.jobs[job]
         fence = expected.fence - behind
-        allowed = behind == 0 and expected.state is S.RUNNING
+        allowed = expected.holds(behind)
         if allowed:
             self.write(lambda session: act(session, fence))
         else:
@@ -148,7 +152,12 @@ class Protocol(RuleBasedStateMachine):
         expected = self.jobs[job]
         if end is S.SUCCEEDED and expected.state is S.SUCCEEDED and behind == 0:
             return  # saying it again is allowed, and tested elsewhere
+        if end is S.SUCCEEDED and expected.holds(behind) and expected.asked:
+            with pytest.raises(CancelRequested):
+                self.write(lambda session: acts[end](session, expected.fence))
+            return
         if self.as_holder(job, behind, acts[end]):
+            end = S.CANCELLED if expected.asked else end
             expected.code = "diverged" if end is S.FAILED else None
             expected.move(end)
 
@@ -194,6 +203,8 @@ class Protocol(RuleBasedStateMachine):
                     expected.code,
                     expected.asked,
                 )
+                if job.cancel_requested:  # neither queued again nor ended in any other way
+                    assert job.state in {S.RUNNING, S.CANCELLED}
                 events = jobs.events(session, id_)
                 assert len(events) == expected.moves
                 for before, after in pairwise(events):

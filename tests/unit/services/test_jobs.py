@@ -20,9 +20,20 @@ from core.domain.jobs import (
     Progress,
     QueueName,
 )
-from core.errors import IllegalTransition, InvalidInput, LeaseLost, NotFound
-from core.services import jobs
-from tests.unit.services.samples import LEASE, claimed, expire, queued, running
+from core.domain.searches import EmbedSpec
+from core.domain.work import EmbedOutcome
+from core.errors import CancelRequested, IllegalTransition, InvalidInput, LeaseLost, NotFound
+from core.services import datasets, jobs, searches, work
+from tests.unit.services.samples import (
+    EMBEDDER,
+    LEASE,
+    claimed,
+    dataset,
+    embedding,
+    expire,
+    queued,
+    running,
+)
 
 S = JobState
 
@@ -296,6 +307,34 @@ def test_a_job_asked_to_stop_is_never_queued_again(sessions: Sessions, way: str)
             expire(session, job.id)
             jobs.reap(session, retry_delays=())
         assert jobs.get(session, job.id).state is S.CANCELLED
+
+
+def test_a_job_asked_to_stop_cannot_succeed_and_nothing_of_it_appears(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        target = dataset(session)
+        searches.submit_embed(session, EmbedSpec(target.id, EMBEDDER))
+        job = claimed(session)
+    with sessions.begin() as session:
+        jobs.cancel(session, job.id)
+    with pytest.raises(CancelRequested), sessions.begin() as session:
+        work.record(session, job, EmbedOutcome(embedding(target)))
+    with sessions.read() as session:
+        assert jobs.get(session, job.id).state is S.RUNNING
+        assert datasets.embedding(session, target.id, EMBEDDER) is None
+    with sessions.begin() as session:
+        gone = jobs.mark_cancelled(session, job.id, job.fence)
+        assert (gone.state, gone.result) == (S.CANCELLED, None)
+        with pytest.raises(LeaseLost):
+            jobs.finish(session, job.id, job.fence, {})
+
+
+def test_a_failure_of_a_job_asked_to_stop_is_a_cancel(sessions: Sessions) -> None:
+    job = running(sessions)
+    with sessions.begin() as session:
+        jobs.cancel(session, job.id)
+        gone = jobs.fail(session, job.id, job.fence, "diverged", "No.")
+        assert (gone.state, gone.error_code) == (S.CANCELLED, None)
+        assert jobs.events(session, job.id)[-1].reason == "diverged"
 
 
 @pytest.mark.parametrize("end", ["finish", "fail"])
