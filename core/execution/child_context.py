@@ -10,7 +10,7 @@ from pathlib import Path
 from core.config import Settings
 from core.domain import keys
 from core.domain.jobs import Checkpoint, JobRecord, Progress
-from core.errors import NotFound
+from core.errors import CorruptObject, NotFound
 from core.execution import compute, protocol
 from core.pipelines.context import Restored, Stopped
 from core.ports import ObjectStore
@@ -89,7 +89,7 @@ class ChildContext:
         self._say(protocol.Checkpointed(Checkpoint(self._envelope.fence, step, key, sha256, size)))
 
     def restore(self) -> Restored | None:
-        """The newest checkpoint whose bytes match their checksum, if any."""
+        """The newest checkpoint that is whole: its bytes match their checksum and can be read."""
         unusable = 0
         for checkpoint in self._envelope.checkpoints:
             path = self.scratch / f"restored-{checkpoint.step}{Path(checkpoint.key).suffix}"
@@ -111,9 +111,26 @@ class ChildContext:
                 while chunk := source.read(CHUNK_BYTES):
                     digest.update(chunk)
                     target.write(chunk)
-        except NotFound:
-            return False
-        if digest.hexdigest() == checkpoint.sha256:
+        except (NotFound, CorruptObject):  # some stores find out by themselves
+            whole = False
+        else:
+            whole = digest.hexdigest() == checkpoint.sha256 and _is_readable(path)
+        if not whole:
+            path.unlink(missing_ok=True)
+        return whole
+
+
+def _is_readable(path: Path) -> bool:
+    """False for a tensor file whose header and length do not agree; other files are not judged.
+
+    Its checksum may still match: it was taken of the file as it was written, cut short or not.
+    """
+    if path.suffix != ".safetensors":
+        return True
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np"):
             return True
-        path.unlink()
+    except SafetensorError:
         return False

@@ -1,16 +1,22 @@
 """What a pipeline is given inside the child."""
 
 import hashlib
+import io
+import os
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
-from core.config import Settings
+from core.config import S3Storage, Settings
 from core.domain.jobs import Checkpoint, JobId, JobKind, JobRecord, Progress
 from core.execution import protocol
 from core.execution.child_context import ChildContext
 from core.pipelines.context import Stopped
+from core.storage import s3
 
 JOB = JobId(UUID(int=7))
 
@@ -90,6 +96,75 @@ def test_the_newest_whole_checkpoint_wins(
     assert (restored.step if restored else None) == step
     if restored:
         assert restored.path.read_text() == ["zero", "one", "two"][restored.step]
+
+
+class Bucket:
+    """The few calls of a bucket's client that reading needs."""
+
+    def __init__(self, objects: dict[str, bytes], digests: dict[str, str]) -> None:
+        self.objects, self.digests = objects, digests
+
+    def head_object(self, **asked: str) -> dict[str, Any]:
+        key = asked["Key"]
+        metadata = {s3.DIGEST: self.digests[key]}
+        return {"ContentLength": len(self.objects[key]), "Metadata": metadata}
+
+    def get_object(self, **asked: str) -> dict[str, Any]:
+        first = int(asked["Range"].removeprefix("bytes=").removesuffix("-"))
+        return {"Body": io.BytesIO(self.objects[asked["Key"]][first:])}
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def halved(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize("size", [3, 3 * s3.MEBIBYTE + 1])
+@pytest.mark.parametrize(
+    ("damage", "step"),
+    [(flipped, 1), (halved, 1), (None, 2)],
+)
+def test_a_bucket_that_finds_the_damage_itself_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, step: int, size: int
+) -> None:
+    contents = {number: os.urandom(size) for number in range(3)}
+    known = tuple(
+        Checkpoint(1, number, f"{number}.bin", hashlib.sha256(content).hexdigest(), size)
+        for number, content in sorted(contents.items(), reverse=True)
+    )
+    objects = {f"{number}.bin": content for number, content in contents.items()}
+    if damage:
+        objects["2.bin"] = damage(objects["2.bin"])
+    bucket = Bucket(objects, {checkpoint.key: checkpoint.sha256 for checkpoint in known})
+    monkeypatch.setattr(s3, "_client", lambda _: bucket)
+    context, said = context_at(tmp_path, checkpoints=known, attempt=2, fence=2)
+    context.store = s3.S3Store(S3Storage(kind="s3", bucket="b"))
+    restored = context.restore()
+    assert restored is not None
+    assert (restored.step, restored.path.read_bytes()) == (step, contents[step])
+    assert said == [protocol.Resumed(step, "newest" if step == 2 else "1 newer unreadable")]
+    left = [path.name for path in context.scratch.iterdir()]
+    assert left == [restored.path.name]  # what was thrown away takes no room
+
+
+def test_a_tensor_file_cut_short_before_its_checksum_was_taken_is_passed_over(
+    tmp_path: Path,
+) -> None:
+    whole = save({"weight": np.ones(8, np.float32)})
+    context, said = context_at(tmp_path)
+    for step, content in enumerate((whole, whole[:-1])):
+        path = context.scratch / "state.safetensors"
+        path.write_bytes(content)
+        context.checkpoint(step, path)
+    known = tuple(event.checkpoint for event in said if isinstance(event, protocol.Checkpointed))
+    resumed, said = context_at(tmp_path, checkpoints=known[::-1], attempt=2, fence=2)
+    restored = resumed.restore()
+    assert restored is not None
+    assert restored.path.read_bytes() == whole
+    assert said == [protocol.Resumed(0, "1 newer unreadable")]
 
 
 def test_a_first_attempt_has_nothing_to_explain(tmp_path: Path) -> None:
