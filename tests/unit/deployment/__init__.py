@@ -1,0 +1,1 @@
+"""The files that deploy the product: read, and held to rules that planted faults must break."""
