@@ -46,6 +46,10 @@ class UploadLimits(BaseModel):
     cpu_seconds: int = Field(default=1_800, gt=0)
 
 
+CANCEL_SECONDS = 10.0  # a cancelled job's process is gone this long after the request, or sooner
+ANSWER_SECONDS = 1.0  # of these, for the supervisor's ticks and the database's answers
+
+
 class JobTimings(BaseModel):
     """The lease protocol's clocks, in seconds (`docs/architecture.md`, "Jobs")."""
 
@@ -54,6 +58,7 @@ class JobTimings(BaseModel):
     lease: float = Field(default=60.0, gt=0)
     self_stop: float = Field(default=45.0, gt=0)
     sweep: float = Field(default=10.0, gt=0)
+    cancel_poll: float = Field(default=2.0, gt=0)
     cancel_grace: float = Field(default=5.0, ge=0)
     retry_delays: tuple[float, ...] = (0.0, 30.0, 120.0)
 
@@ -62,6 +67,13 @@ class JobTimings(BaseModel):
         # A holder must beat before it gives up, and give up before its successor may begin.
         if not self.heartbeat < self.self_stop < self.lease:
             raise ValueError("heartbeat < self_stop < lease must hold")
+        # A cancel is learned of at a beat or a look between beats, then the grace begins.
+        learned = min(self.cancel_poll, self.heartbeat)
+        if learned + self.cancel_grace > CANCEL_SECONDS - ANSWER_SECONDS:
+            raise ValueError(
+                f"cancel_poll + cancel_grace must be at most {CANCEL_SECONDS - ANSWER_SECONDS:g}: "
+                f"a cancel ends a job within {CANCEL_SECONDS:g} seconds"
+            )
         return self
 
 

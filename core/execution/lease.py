@@ -30,7 +30,7 @@ class Lease:
         self._sessions = sessions
         self._timings = timings
         self._told: Progress | None = None
-        self._started = self._last_beat = self._last_try = time.monotonic()
+        self._started = self._last_beat = self._last_try = self._last_look = time.monotonic()
 
     @property
     def deadline(self) -> float:
@@ -38,11 +38,18 @@ class Lease:
         return self._last_beat + self._timings.self_stop
 
     def keep(self) -> None:
-        """Beat when it is time or there is news. Raises LeaseLost; an absent database is noted."""
+        """Beat when it is time or there is news; between beats look for a cancel.
+
+        Raises LeaseLost; an absent database is noted.
+        """
         news = bool(self.records or self.checkpoints or self.progress is not self._told)
-        wait = self._timings.heartbeat
-        if time.monotonic() - self._last_try < (min(WRITE_SECONDS, wait) if news else wait):
-            return
+        wait, now = self._timings.heartbeat, time.monotonic()
+        if now - self._last_try >= (min(WRITE_SECONDS, wait) if news else wait):
+            self._beat()
+        elif now - max(self._last_try, self._last_look) >= self._timings.cancel_poll:
+            self._look()
+
+    def _beat(self) -> None:
         self._last_try = time.monotonic()
         try:
             with self._sessions.begin() as session:
@@ -72,6 +79,19 @@ class Lease:
             else:
                 self._forget_told()
                 return
+
+    def _look(self) -> None:
+        if self.cancel_requested:
+            return
+        self._last_look = time.monotonic()
+        try:
+            with self._sessions.read() as session:
+                self.cancel_requested = jobs.cancel_requested(
+                    session, self._job.id, self._job.fence
+                )
+        except Unavailable:
+            log.warning("look_failed")
+            self._last_look = time.monotonic()  # not at once again: the answer may have cost long
 
     def _write(self, session: Session) -> None:
         job = self._job

@@ -142,6 +142,15 @@ def beat(
     return requested
 
 
+def cancel_requested(session: Session, job_id: UUID, fence: int) -> bool:
+    """As `beat` answers, by reading alone: cheap enough to ask between beats. Raises LeaseLost."""
+    mine = select(JobRow.cancel_requested).where(JobRow.id == job_id, moves.holds(fence))
+    requested = session.scalars(mine).one_or_none()
+    if requested is None:
+        raise moves.lease_lost()
+    return requested
+
+
 def add_records(session: Session, job_id: UUID, fence: int, records: Sequence[JobRecord]) -> None:
     """Write lines of history; a stage and step written before is replaced. Raises LeaseLost."""
     moves.held(session, job_id, fence)
