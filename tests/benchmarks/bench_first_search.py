@@ -5,8 +5,9 @@ Run from the project root, with nothing else on the machine::
     python -m tests.benchmarks.bench_first_search [--runs N] [--dataset NAME]
 
 Every run starts a service with an empty home, uploads one of the demo's datasets (by default its
-Greek letters, 768 images of 32x32 pixels) over HTTP, asks for a search of the demo's budget that names no start, polls its
-job and fetches the page of the model. Nothing was pretrained but what comes with the package.
+Greek letters, 768 images of 32x32 pixels) over HTTP, asks for a search of the demo's budget that
+names no start, polls its job and fetches the page of the model. Nothing was pretrained but what
+comes with the package.
 """
 
 from __future__ import annotations
