@@ -1,4 +1,4 @@
-"""Engines and sessions. With `clock`, `types` and `upserts` the only place that knows dialects."""
+"""Engines and sessions. With `clock`, `postgresql`, `types`, `upserts` all that knows dialects."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -15,7 +15,6 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from core.errors import Unavailable
 
 BUSY_SECONDS = 30.0
-CONNECT_SECONDS = 5
 READING = "headstart_reading"
 
 
@@ -43,8 +42,12 @@ class Sessions:
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """A bare connection in one write transaction (migrations)."""
+        """A bare connection in one write transaction that may take its time (migrations)."""
         with _translated(), self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                from core.db import postgresql
+
+                postgresql.wait_for_ever(connection)
             yield connection
 
     def check(self) -> None:
@@ -75,12 +78,24 @@ def _normal(url: str) -> URL:
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "postgresql":
-        arguments = {"connect_timeout": CONNECT_SECONDS, "application_name": "headstart"}
-        return create_engine(url, pool_pre_ping=True, connect_args=arguments)
+        return _postgresql_engine(url)
     Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    from core.db import postgresql  # the driver takes a while to load, for SQLite in vain
+
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,  # after a restart of the server the next transaction must not fail
+        pool_timeout=postgresql.POOL_SECONDS,
+        connect_args=postgresql.arguments(url),
+    )
+    postgresql.listen(engine)
     return engine
 
 
@@ -103,5 +118,9 @@ def _begin_sqlite(connection: Connection) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise Unavailable("The database does not answer; try again in a moment.") from error
+    except (DBAPIError, PoolTimeout) as error:
+        # A session that the server ends, ends in many classes: they share a lost connection.
+        lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        if lost or isinstance(error, (OperationalError, InterfaceError, PoolTimeout)):
+            raise Unavailable("The database does not answer; try again in a moment.") from error
+        raise

@@ -1,12 +1,15 @@
 """Sessions: what each database is told, and what goes wrong in words people understand."""
 
+import os
+import socket
 import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import literal, select, text
+from sqlalchemy import Connection, literal, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.orm import Session
 
@@ -77,6 +80,63 @@ def test_sqlite_is_told_to_be_safe(tmp_path: Path) -> None:
             "busy_timeout": 30_000,
         }
     opened.dispose()
+
+
+def test_a_sqlite_file_is_used_in_wal_mode_by_others_alone(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "x.db")
+    other.execute("PRAGMA journal_mode=WAL")
+    other.execute("CREATE TABLE numbers (n INTEGER)")
+    opened = Sessions(f"sqlite:///{tmp_path / 'x.db'}")
+    with pytest.raises(Unavailable, match="does not answer"):
+        count(opened)
+    other.close()
+    assert count(opened) == 0
+    with opened.read() as session:
+        assert session.scalar(text("PRAGMA journal_mode")) == "truncate"
+    opened.dispose()
+
+
+@pytest.mark.services
+def test_postgresql_is_told_how_long_to_wait(postgres_url: str) -> None:
+    opened = Sessions(postgres_url)
+    for block in (opened.begin, opened.read):
+        with block() as session:
+            assert limits(session.connection()) == LIMITS
+    with opened.connect() as connection:  # a migration takes the time it takes
+        assert limits(connection) == {**LIMITS, **dict.fromkeys(SERVER_LIMITS, "0")}
+    with opened.read() as session:
+        assert limits(session.connection()) == LIMITS
+    opened.dispose()
+    words = "keepalives_idle=77&options=-c%20statement_timeout%3D7s"
+    opened = Sessions(f"{postgres_url}?{words}")
+    with opened.read() as session:
+        said = {"statement_timeout": "7s", "TCP_KEEPIDLE": 77}
+        assert limits(session.connection()) == {**LIMITS, **said}
+    opened.dispose()
+
+
+SERVER_LIMITS = {"statement_timeout": "15s", "idle_in_transaction_session_timeout": "30s"}
+KERNEL_LIMITS = {
+    "SO_KEEPALIVE": 1,
+    "TCP_KEEPIDLE": 10,
+    "TCP_KEEPINTVL": 3,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 15_000,
+}
+LIMITS = {**SERVER_LIMITS, **KERNEL_LIMITS}
+
+
+def limits(connection: Connection) -> dict[str, object]:
+    """What holds for the server's side of this connection, and for the kernel's."""
+    found: dict[str, object] = {
+        name: connection.execute(text(f"SHOW {name}")).scalar_one() for name in SERVER_LIMITS
+    }
+    driver: Any = connection.connection.dbapi_connection
+    with socket.socket(fileno=os.dup(driver.fileno())) as wire:
+        for name in KERNEL_LIMITS:
+            level = socket.IPPROTO_TCP if name.startswith("TCP") else socket.SOL_SOCKET
+            found[name] = wire.getsockopt(level, getattr(socket, name))
+    return found
 
 
 def test_two_sqlite_writers_take_turns(tmp_path: Path) -> None:
