@@ -2,24 +2,22 @@
 
 from alembic import context
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from core.config import Settings
-from core.db import vectors
+from core.db import schema, vectors
 from core.db.result_tables import Base  # imports every table
 from core.db.sessions import Sessions
-
-# Two servers that start at once: the second waits here, then finds nothing left to do.
-ONE_AT_A_TIME = 5_407_202_791
+from core.errors import Unavailable
 
 
 def run(connection: Connection) -> None:
     """Migrate on the connection, inside the transaction it is in."""
     postgresql = connection.dialect.name == "postgresql"
     if postgresql:
-        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_AT_A_TIME})
+        _take_turns(connection)
         # A migration that waits for a table lock stops every query behind it: give up instead.
-        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{schema.LOCK_SECONDS * 1000:.0f}ms'"))
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
@@ -29,6 +27,19 @@ def run(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _take_turns(connection: Connection) -> None:
+    connection.execute(text(f"SET LOCAL lock_timeout = '{schema.TURN_SECONDS}s'"))
+    try:
+        connection.execute(
+            text("SELECT pg_advisory_xact_lock(:key)"), {"key": schema.ONE_AT_A_TIME}
+        )
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) != schema.LOCK_NOT_AVAILABLE:
+            raise
+        words = f"Another process has been migrating this database for {schema.TURN_SECONDS} s."
+        raise Unavailable(f"{words} Wait for it, or end it, and try again.") from error
 
 
 given = context.config.attributes.get("connection")
