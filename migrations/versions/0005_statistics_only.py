@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from core.errors import Conflict
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -18,5 +20,15 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it: in place, because other tables point at this one."""
+    """Drop it: in place, because other tables point at this one.
+
+    Raises Conflict when there are such datasets: the older code would look for their images.
+    """
+    known = sa.text("SELECT count(*) FROM datasets WHERE statistics_only")
+    if count := op.get_bind().scalar(known):
+        raise Conflict(
+            f"Revision 0004 has no words for datasets without images, and {count} are registered: "
+            "stay at 0005, or restore a backup from before it.",
+            code="statistics_only",
+        )
     op.drop_column("datasets", "statistics_only")

@@ -1,5 +1,7 @@
 """Supernets of several datasets or of none here, each with its lineage."""
 
+import logging
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
@@ -8,6 +10,8 @@ revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
+
+log = logging.getLogger("migrations")
 
 DOCUMENT = sa.JSON().with_variant(JSONB(), "postgresql")
 IMPORTED = sa.text("job_id IS NULL")
@@ -50,10 +54,14 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Supernets that this version's predecessor has no words for leave the registry; their
-    files stay in the store and can be imported again."""
-    op.execute(
-        sa.delete(SUPERNETS).where(SUPERNETS.c.dataset_id.is_(None) | SUPERNETS.c.job_id.is_(None))
-    )
+    files stay in the store and can be imported again. Of the others the lineage is dropped."""
+    wordless = SUPERNETS.c.dataset_id.is_(None) | SUPERNETS.c.job_id.is_(None)
+    gone = op.get_bind().execute(sa.delete(SUPERNETS).where(wordless)).rowcount
+    if gone:
+        log.warning("%d supernets of several datasets or of none here leave the registry", gone)
+    known = sa.select(sa.func.count()).select_from(SUPERNETS)
+    if kept := op.get_bind().scalar(known):
+        log.warning("the lineage of %d supernets is dropped: an upgrade knows no parents", kept)
     op.drop_index("ix_supernets_imported", "supernets")
     op.drop_index("ix_supernets_sha256", "supernets")
     with op.batch_alter_table("supernets") as supernets:

@@ -1,0 +1,218 @@
+"""Migrations with rows in every table: down, up, and what is lost on the way is said."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import MetaData, select, text
+from sqlalchemy.exc import DBAPIError
+
+from core.db import schema, vectors
+from core.db.dataset_tables import EmbeddingRow, RankingRow
+from core.db.job_tables import CheckpointRow, JobRecordRow
+from core.db.result_tables import Base, ModelRow, SearchRow, SupernetRow
+from core.db.sessions import Sessions
+from core.domain.datasets import DistanceMap, MapPoint, Nearness, Verdict
+from core.domain.supernets import LineageKind, lineage
+from core.errors import Conflict
+from core.services import jobs
+from tests.unit.db.test_schema import assert_agreement
+from tests.unit.services.samples import (
+    EMBEDDER,
+    artifact,
+    claimed,
+    dataset,
+    queued,
+    ranking,
+    sha256_of,
+)
+
+Content = dict[str, list[dict[str, Any]]]
+
+
+def populate(opened: Sessions) -> None:
+    """Something in every table, and in every column that a revision added."""
+    with opened.begin() as session:
+        source, target = dataset(session), dataset(session, "target")
+        session.add(
+            EmbeddingRow(
+                dataset_id=source.id,
+                embedder=EMBEDDER,
+                key="k",
+                sha256=sha256_of("e"),
+                dimension=2,
+                samples=7,
+                seconds=0.5,
+                centre=(0.5, -1.25),
+            )
+        )
+        found = ranking(target, source)
+        session.add(
+            RankingRow(
+                dataset_id=target.id,
+                embedder=EMBEDDER,
+                neighbours=found.neighbours,
+                seconds=1.5,
+                settings={"samples": 100},
+                sources=3,
+                proven=2,
+                verdict=Verdict(Nearness.NEAR, 0.5, 0.75, 0.25, 9),
+                map=DistanceMap((MapPoint(source.id, source.name, 0.5, -0.5),), 0.125),
+            )
+        )
+        queued(session, dataset_id=source.id)
+        job = claimed(session)
+        at = job.created_at
+        session.add_all(
+            [
+                JobRecordRow(
+                    job_id=job.id,
+                    stage="search",
+                    step=1,
+                    fence=job.fence,
+                    values={"loss": 0.5},
+                    at=at,
+                ),
+                CheckpointRow(
+                    job_id=job.id,
+                    fence=job.fence,
+                    step=1,
+                    key="c",
+                    sha256=sha256_of("c"),
+                    size=9,
+                    at=at,
+                ),
+            ]
+        )
+        jobs.finish(session, job.id, job.fence, {"done": True})
+        waits = queued(session)
+        session.add(supernet("trained", source.id, job.id, lineage([source])))
+        imported = lineage([source, target], kind=LineageKind.IMPORT, parents=[sha256_of("p")])
+        session.add(supernet("imported", None, None, imported))
+        search = SearchRow(
+            dataset_id=target.id, job_id=waits.id, spec={"n": 1}, ranking=found, start={"warm": 1}
+        )
+        session.add(search)
+        session.flush()
+        session.add(
+            ModelRow(
+                search_id=search.id,
+                dataset_id=target.id,
+                genotype={"cells": []},
+                metrics={"accuracy": 0.5},
+                artifacts=(artifact(),),
+                manifest_key="m",
+                manifest_sha256=sha256_of("m"),
+            )
+        )
+
+
+def supernet(name: str, dataset_id: Any, job_id: Any, told: dict[str, Any]) -> SupernetRow:
+    return SupernetRow(
+        name=name,
+        dataset_id=dataset_id,
+        job_id=job_id,
+        space={"channels": 4},
+        resolution=16,
+        key=name,
+        sha256=sha256_of(name),
+        metrics={},
+        seconds=2.5,
+        lineage={**told, "training": {"seconds": 2.5}},
+    )
+
+
+def content(opened: Sessions) -> Content:
+    """Every row of every table as the database has it, in an order that is always the same."""
+    with opened.read() as session:
+        reflected = MetaData()
+        reflected.reflect(session.connection(), only=list(Base.metadata.tables))
+        return {
+            name: sorted(
+                (dict(row._mapping) for row in session.execute(select(table))),
+                key=lambda row: [str(row[column.name]) for column in table.primary_key],
+            )
+            for name, table in reflected.tables.items()
+        }
+
+
+def without_imports(rows: Content) -> None:
+    rows["supernets"] = [row for row in rows["supernets"] if row["job_id"] is not None]
+
+
+def without_evidence(rows: Content) -> None:
+    for row in rows["embeddings"]:
+        row["centre"] = b""
+    for row in rows["rankings"]:
+        row |= {"sources": 0, "proven": 0, "verdict": None, "map": None}
+
+
+# What each way down takes of all that `populate` makes, the deeper ones as well, and what it says.
+SAID = "the lineage of 1 supernets is dropped"
+TAKEN: list[tuple[str, Callable[[Content], None] | None, set[str]]] = [
+    ("0005", without_imports, {SAID, "1 supernets of several datasets or of none here leave"}),
+    ("0004", None, {SAID}),
+    ("0002", without_evidence, {SAID, "evidence of 1 embeddings", "evidence of 1 rankings"}),
+    ("0001", None, {SAID}),
+]
+
+
+def test_rows_outlive_every_way_down_and_up(
+    empty_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    schema.migrate(empty_url)
+    opened = Sessions(empty_url)
+    populate(opened)
+    expected = content(opened)
+    assert all(expected.values()), "a table without a row proves nothing"
+    for revision, take, words in TAKEN:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="migrations"):
+            schema.downgrade(empty_url, revision=revision)
+        schema.migrate(empty_url)
+        if take is not None:
+            take(expected)
+        assert content(opened) == expected
+        assert len(caplog.messages) == len(words)
+        assert all(any(each in said for said in caplog.messages) for each in words)
+    assert_agreement(empty_url)
+    for forbidden in ("UPDATE jobs SET stage = 'x'", "DELETE FROM job_events"):
+        with pytest.raises(DBAPIError, match=r"cannot (change|be deleted)"), opened.begin() as s:
+            s.execute(text(forbidden))
+    schema.downgrade(empty_url, revision="base")
+    schema.migrate(empty_url)
+    assert not any(content(opened).values())
+    opened.dispose()
+
+
+@pytest.mark.services
+def test_vectors_come_back_with_their_centres(postgres_url: str) -> None:
+    schema.migrate(postgres_url)
+    opened = Sessions(postgres_url)
+    populate(opened)
+    with opened.connect() as connection:
+        if not vectors.ensure(connection):
+            pytest.skip("this PostgreSQL has no pgvector")
+        before = connection.execute(select(vectors.VECTORS)).all()
+    schema.downgrade(postgres_url, revision="0003")
+    schema.migrate(postgres_url)
+    with opened.read() as session:
+        assert session.execute(select(vectors.VECTORS)).all() == before
+    assert len(before) == 1
+    opened.dispose()
+
+
+def test_a_shape_that_would_mistake_rows_is_refused(empty_url: str) -> None:
+    schema.migrate(empty_url)
+    opened = Sessions(empty_url)
+    populate(opened)
+    with opened.begin() as session:
+        session.execute(text("UPDATE datasets SET statistics_only = TRUE WHERE name = 'target'"))
+    before = content(opened)
+    with pytest.raises(Conflict, match=r"1 are registered: stay at 0005") as caught:
+        schema.downgrade(empty_url, revision="0003")
+    assert caught.value.stable_code == "statistics_only"
+    assert not schema.pending(empty_url)  # nothing of it happened, not even 0006's part
+    assert content(opened) == before
+    opened.dispose()
