@@ -1,5 +1,6 @@
 """How a job row changes state: one guarded UPDATE, and its event in the same transaction."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from core.errors import IllegalTransition, LeaseLost, NotFound
 
 SWEEPER = "sweeper"
 WORKER_LOST = "worker_lost"
+JITTER = 0.25  # the most that is added to a delay, as a share of it
 LATEST = {"populate_existing": True}  # what the database says, not what this session saw before
 
 
@@ -89,7 +91,10 @@ def note(
 def give_back(
     session: Session, row: JobRow, *, reason: str, delay_seconds: float, charge: bool, actor: str
 ) -> JobRow:
-    """End a locked running row's attempt: queued again, or cancelled or failed if that is due."""
+    """End a locked running row's attempt: queued again, or cancelled or failed if that is due.
+
+    What is queued again waits for the delay, spread.
+    """
     spent = row.attempt >= row.max_attempts
     changes: dict[str, Any]
     if row.cancel_requested:
@@ -101,7 +106,7 @@ def give_back(
         to = JobState.QUEUED
         changes = {
             "attempt": row.attempt if charge else row.attempt - 1,
-            "not_before": now(delay_seconds),
+            "not_before": now(spread(delay_seconds, row.id, row.fence)),
             "resume_reason": reason,
             "lease_owner": None,
             "stage": "queued",
@@ -116,6 +121,15 @@ def give_back(
 def delay_after(attempt: int, retry_delays: Sequence[float]) -> float:
     """How long to wait before the next attempt; the last delay repeats."""
     return retry_delays[min(attempt, len(retry_delays)) - 1] if retry_delays else 0.0
+
+
+def spread(delay_seconds: float, job_id: UUID, fence: int) -> float:
+    """The delay, longer by a share below `JITTER` that differs from attempt to attempt.
+
+    Jobs that failed at one moment, when a server went away, do not come back at one moment.
+    """
+    digest = hashlib.sha256(f"{job_id}:{fence}".encode()).digest()
+    return delay_seconds * (1 + JITTER * int.from_bytes(digest[:4]) / 2**32)
 
 
 def _first(session: Session, statement: Select[JobRow]) -> JobRow | None:

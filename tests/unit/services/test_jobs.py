@@ -4,12 +4,14 @@ import base64
 import json
 import time
 from datetime import UTC, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
+from core.db.clock import now
+from core.db.job_tables import JobRow
 from core.db.sessions import Sessions
 from core.domain.jobs import (
     Checkpoint,
@@ -23,7 +25,7 @@ from core.domain.jobs import (
 from core.domain.searches import EmbedSpec
 from core.domain.work import EmbedOutcome
 from core.errors import CancelRequested, IllegalTransition, InvalidInput, LeaseLost, NotFound
-from core.services import datasets, jobs, searches, work
+from core.services import datasets, jobs, moves, searches, work
 from tests.unit.services.samples import (
     EMBEDDER,
     LEASE,
@@ -100,11 +102,41 @@ def _tick(sessions: Sessions) -> None:
 def test_a_delayed_job_is_not_claimed_before_its_time(sessions: Sessions) -> None:
     job = running(sessions)
     with sessions.begin() as session:
-        jobs.release(session, job.id, job.fence, reason="x", delay_seconds=0.15, charge=True)
+        jobs.release(session, job.id, job.fence, reason="x", delay_seconds=0.2, charge=True)
         assert jobs.claim(session, queue=QueueName.CPU, owner="w", lease_seconds=1) is None
-    time.sleep(0.2)
+    time.sleep(0.2 * (1 + moves.JITTER) + 0.01)
     with sessions.begin() as session:
         assert claimed(session).fence == 2
+
+
+@pytest.mark.parametrize("way", ["release", "reap"])
+def test_who_failed_at_one_moment_does_not_come_back_at_one_moment(sessions, way: str) -> None:
+    failed = [running(sessions) for _ in range(5)]
+    with sessions.begin() as session:
+        before = session.scalar(select(now()))
+        for job in failed:
+            if way == "release":
+                terms = {"reason": "unavailable", "delay_seconds": 30.0, "charge": True}
+                jobs.release(session, job.id, job.fence, **terms)
+            else:
+                expire(session, job.id)
+        jobs.reap(session, retry_delays=(30.0,))
+        after = session.scalar(select(now()))
+        due = dict(session.execute(select(JobRow.id, JobRow.not_before)).all())
+    slack = timedelta(milliseconds=2)  # SQLite rounds
+    for job in failed:
+        delay = timedelta(seconds=moves.spread(30.0, job.id, job.fence))
+        assert before + delay - slack <= due[job.id] <= after + delay + slack
+    assert len(set(due.values())) == 5
+
+
+def test_a_delay_is_never_shortened_and_grows_by_a_quarter_at_most() -> None:
+    delays = sorted(moves.spread(120.0, UUID(int=n), n % 3) for n in range(400))
+    assert 120.0 <= delays[0] < 122.0
+    assert 148.0 < delays[-1] < 150.0
+    assert 133.0 < delays[200] < 137.0  # as many in each half
+    assert moves.spread(120.0, UUID(int=7), 1) != moves.spread(120.0, UUID(int=7), 2)
+    assert moves.spread(0.0, UUID(int=7), 1) == 0.0
 
 
 def test_a_beat_renews_the_lease_and_tells_progress(sessions: Sessions) -> None:
