@@ -27,11 +27,12 @@ from core.domain.jobs import (
     Progress,
     QueueName,
 )
-from core.errors import CancelRequested, IllegalTransition, NotFound
+from core.errors import CancelRequested, Detail, IllegalTransition, InvalidInput, NotFound
 from core.services import moves, paging
 
 CLIENT = "client"
 AT_ONCE = 100  # jobs that one sweep moves: its transaction stays short
+MOST_URGENT = 100  # and the least urgent is its negative
 
 
 def submit(
@@ -43,9 +44,15 @@ def submit(
     priority: int = 0,
     max_attempts: int = 3,
 ) -> Job:
-    """Queue a job. A higher `priority` is claimed sooner; equals go in order of arrival."""
+    """Queue a job. A higher `priority` is claimed sooner; equals go in order of arrival.
+
+    Raises InvalidInput for a priority beyond `MOST_URGENT` either way.
+    """
     if max_attempts < 1:
         raise ValueError("max_attempts is at least 1")
+    if abs(priority) > MOST_URGENT:
+        message = f"Give a priority from {-MOST_URGENT} to {MOST_URGENT}; most jobs have 0."
+        raise InvalidInput(message, details=[Detail("priority", "invalid", message)])
     row = JobRow(
         kind=kind,
         queue=QUEUE_OF[kind],

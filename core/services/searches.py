@@ -1,4 +1,7 @@
-"""What users ask for: each request is checked, then becomes a row and a queued job."""
+"""What users ask for: each request is checked, then becomes a row and a queued job.
+
+A higher `priority` is claimed sooner (`jobs.submit`).
+"""
 
 from uuid import UUID
 
@@ -22,32 +25,32 @@ from core.services import (
 )
 
 
-def submit_embed(session: Session, spec: EmbedSpec) -> Job:
+def submit_embed(session: Session, spec: EmbedSpec, *, priority: int = 0) -> Job:
     """Queue an embedding. Raises NotFound, InvalidInput."""
-    return _submit(session, JobKind.EMBED, spec)
+    return _submit(session, JobKind.EMBED, spec, priority)
 
 
-def submit_rank(session: Session, spec: RankSpec) -> Job:
+def submit_rank(session: Session, spec: RankSpec, *, priority: int = 0) -> Job:
     """Queue a ranking of the dataset's sources. Raises NotFound, InvalidInput."""
-    return _submit(session, JobKind.RANK, spec)
+    return _submit(session, JobKind.RANK, spec, priority)
 
 
-def submit_pretrain(session: Session, spec: PretrainSpec) -> Job:
+def submit_pretrain(session: Session, spec: PretrainSpec, *, priority: int = 0) -> Job:
     """Queue the training of a supernet. Raises NotFound, InvalidInput."""
     specs.check(spec)
     if spec.continue_from is not None:
         spec = replay.joined(session, spec, spec.continue_from)
     for each in spec.others:
         datasets.check_images(datasets.get(session, each))
-    return _submit(session, JobKind.PRETRAIN, spec)
+    return _submit(session, JobKind.PRETRAIN, spec, priority)
 
 
-def submit_search(session: Session, spec: SearchSpec) -> tuple[Search, Job]:
+def submit_search(session: Session, spec: SearchSpec, *, priority: int = 0) -> tuple[Search, Job]:
     """Queue a search. Raises NotFound, InvalidInput."""
     specs.check(spec)
     if spec.supernet_id is not None:
         _check_startable(session, spec.supernet_id, spec.embedder)
-    job = _submit(session, JobKind.SEARCH, spec)
+    job = _submit(session, JobKind.SEARCH, spec, priority)
     row = SearchRow(dataset_id=spec.dataset_id, job_id=job.id, spec=job.spec)
     session.add(row)
     session.flush()
@@ -78,14 +81,16 @@ def listing(
     return tuple(search.to_domain(model_id) for search, model_id in rows), token
 
 
-def _submit(session: Session, kind: JobKind, spec: specs.Spec) -> Job:
+def _submit(session: Session, kind: JobKind, spec: specs.Spec, priority: int) -> Job:
     specs.check(spec)
     embedders.check(session, spec.embedder)
     dataset = datasets.get(session, spec.dataset_id)
     seen = datasets.embedding(session, dataset.id, spec.embedder) is not None
     if kind is not JobKind.RANK or not seen:  # the statistics that came with it can be ranked
         datasets.check_images(dataset)
-    return jobs.submit(session, kind=kind, spec=wire.dump(spec), dataset_id=dataset.id)
+    return jobs.submit(
+        session, kind=kind, spec=wire.dump(spec), dataset_id=dataset.id, priority=priority
+    )
 
 
 def _check_startable(session: Session, supernet_id: UUID, embedder: str) -> None:

@@ -22,7 +22,7 @@ from core.domain.jobs import (
     Progress,
     QueueName,
 )
-from core.domain.searches import EmbedSpec
+from core.domain.searches import EmbedSpec, PretrainSpec, RankSpec, SearchSpec
 from core.domain.work import EmbedOutcome
 from core.errors import CancelRequested, IllegalTransition, InvalidInput, LeaseLost, NotFound
 from core.services import datasets, jobs, moves, searches, work
@@ -92,6 +92,38 @@ def test_urgent_jobs_first_then_in_order_of_arrival(sessions: Sessions) -> None:
     with sessions.begin() as session:
         order = [claimed(session).id for _ in submitted]
     assert order == [submitted[i] for i in (2, 0, 1, 3)]
+
+
+@pytest.mark.parametrize("priority", [-101, 101, 2**40])
+def test_a_priority_has_bounds(sessions: Sessions, priority: int) -> None:
+    with sessions.begin() as session:
+        assert queued(session, priority=100).id == claimed(session).id
+        with pytest.raises(InvalidInput, match="-100 to 100") as caught:
+            queued(session, priority=priority)
+    assert caught.value.details[0].place == "priority"
+
+
+def test_every_request_can_be_urgent(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        here = dataset(session).id
+    requests = {
+        QueueName.CPU: [
+            (searches.submit_embed, EmbedSpec(here, EMBEDDER)),
+            (searches.submit_rank, RankSpec(here, EMBEDDER)),
+        ],
+        QueueName.GPU: [
+            (searches.submit_pretrain, PretrainSpec(here, "net", EMBEDDER)),
+            (lambda *a, **k: searches.submit_search(*a, **k)[1], SearchSpec(here, EMBEDDER)),
+        ],
+    }
+    for queue, submits in requests.items():
+        for submit, spec in submits:
+            with sessions.begin() as session:
+                plain, urgent = submit(session, spec), submit(session, spec, priority=3)
+                for expected in (urgent, plain):
+                    got = jobs.claim(session, queue=queue, owner="w", lease_seconds=LEASE)
+                    assert got is not None
+                    assert got.id == expected.id
 
 
 def _tick(sessions: Sessions) -> None:
