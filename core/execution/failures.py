@@ -1,0 +1,190 @@
+"""Every way an attempt may end without a result, by stable code: what follows, and the words.
+
+The one place that decides whether a job is tried again. Nothing here asks the world; what was
+seen of it (an exception, an exit status, a peak of memory) is an argument.
+"""
+
+import errno
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from core.domain.jobs import Job
+from core.errors import AppError, CorruptObject, Diverged, Unavailable
+
+DEVICE_LOST = "device_lost"
+DRAINED = "drained"
+HOST_OOM = "host_oom"
+INTERNAL = AppError.code
+OUT_OF_MEMORY = "out_of_memory"
+STORAGE_FULL = "storage_full"
+UNAVAILABLE = Unavailable.code
+WORKER_LOST = "worker_lost"
+
+NEAR = 0.8  # of the memory there is: a process killed above it was most likely killed for it
+
+
+class Retry(StrEnum):
+    """What follows the end of an attempt."""
+
+    FINAL = "final"  # the job fails: another attempt would end the same way
+    CHARGED = "charged"  # it is tried again, and this attempt counts
+    UNCHARGED = "uncharged"  # it is tried again, and this attempt counts for nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How one code is answered.
+
+    `words` are for people, where the failure brings none. `in_a_row` attempts may end with the
+    code one after the other; then it is final. `patience` bounds what is never charged: from that
+    many claims of the job on, an attempt counts. `waits` says whether delays lie between attempts.
+    """
+
+    retry: Retry
+    words: str = ""
+    in_a_row: int | None = None
+    patience: int | None = None
+    waits: bool = True
+
+
+FAILURES: Mapping[str, Failure] = {
+    INTERNAL: Failure(Retry.FINAL),
+    Diverged.code: Failure(Retry.FINAL),
+    CorruptObject.code: Failure(Retry.FINAL),  # a checkpoint is passed over instead
+    OUT_OF_MEMORY: Failure(
+        Retry.FINAL, "The work needed more memory than there is; try a smaller batch or space."
+    ),
+    HOST_OOM: Failure(
+        Retry.CHARGED,
+        "The machine ran out of memory; try a smaller batch or space, or fewer jobs at once.",
+        in_a_row=2,  # its neighbours may have been to blame once
+    ),
+    DEVICE_LOST: Failure(Retry.CHARGED, "The accelerator stopped working under the job."),
+    WORKER_LOST: Failure(Retry.CHARGED, "The computing process was lost."),
+    # Not the job's doing, and longer than its attempts would last: with the default delays a
+    # store may be away for a quarter of an hour and a disk full for three hours.
+    UNAVAILABLE: Failure(
+        Retry.UNCHARGED, "The database or the object store did not answer.", patience=10
+    ),
+    STORAGE_FULL: Failure(
+        Retry.UNCHARGED,
+        "There was no room left on a disk of the worker or the store.",
+        patience=100,
+    ),
+    DRAINED: Failure(Retry.UNCHARGED, waits=False),
+}
+# Whatever else the product says of a job (`not_found`, `invalid_input`, ...) stays true.
+OTHERS = Failure(Retry.FINAL)
+
+# The driver's words for a device that is gone, or broken until its process ends.
+LOST_DEVICE = (
+    "unspecified launch failure",
+    "illegal memory access",
+    "misaligned address",
+    "launch timed out",
+    "uncorrectable ecc error",
+    "uncorrectable nvlink error",
+    "hardware stack error",
+    "no cuda-capable device",
+    "devices unavailable",
+    "device(s) is/are busy or unavailable",
+    "driver shutting down",
+    "gpu is lost",
+    "fallen off the bus",
+    "nvrm: xid",
+)
+# What it says of the program: that would come again.
+OWN_FAULTS = ("device-side assert", "invalid ", "no kernel image", "not supported", "too many")
+# Said without a class of its own when an allocation fails: on the CPU, by the driver, by cuDNN...
+NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def of_code(code: str) -> Failure:
+    """How a code is answered."""
+    return FAILURES.get(code, OTHERS)
+
+
+def verdict(code: str, job: Job) -> Retry:
+    """What follows when this attempt at the job ends with the code."""
+    failure = of_code(code)
+    retry = failure.retry
+    if retry is Retry.UNCHARGED and failure.patience and job.fence >= failure.patience:
+        retry = Retry.CHARGED
+    if retry is Retry.CHARGED and job.attempt >= job.max_attempts:
+        return Retry.FINAL
+    if failure.in_a_row == 2 and job.resume_reason == code:
+        return Retry.FINAL
+    return retry
+
+
+def of_error(error: Exception) -> tuple[str, str]:
+    """The code and the words of an exception; what nobody foresaw is `internal` and says nothing.
+
+    Classes of torch and safetensors are known by name: neither may be loaded.
+    """
+    if _is_full_disk(error):
+        code = STORAGE_FULL
+    elif isinstance(error, AppError):
+        return error.stable_code, error.message
+    elif _is_out_of_memory(error):
+        code = OUT_OF_MEMORY
+    elif isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        code = HOST_OOM
+    elif _is_lost_device(error):
+        code = DEVICE_LOST
+    else:
+        code = INTERNAL
+    return code, of_code(code).words
+
+
+def of_exit(status: int, *, peak_bytes: int, limit_bytes: int | None) -> str:
+    """The code of a process that ended without a last word and that nobody of ours has killed."""
+    starved = limit_bytes is not None and peak_bytes >= NEAR * limit_bytes
+    return HOST_OOM if status == -signal.SIGKILL and starved else WORKER_LOST
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    return any(
+        (isinstance(cause, OSError) and cause.errno in NO_ROOM)
+        or (
+            type(cause).__name__ == "SafetensorError"
+            and any(f"(os error {number})" in str(cause) for number in NO_ROOM)
+        )
+        for cause in _causes(error)
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was raised from, or while handling."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    said = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and any(words in said for words in NO_MEMORY))
+    )
+
+
+def _is_lost_device(error: Exception) -> bool:
+    said = str(error).lower()
+    if not isinstance(error, RuntimeError) or any(words in said for words in OWN_FAULTS):
+        return False
+    return type(error).__name__ == "AcceleratorError" or any(
+        words in said for words in LOST_DEVICE
+    )
