@@ -17,8 +17,9 @@ from sqlalchemy.orm import Session
 from core.config import Settings
 from core.db.sessions import Sessions
 from core.domain.jobs import Job, JobRecord
-from core.errors import AppError, CancelRequested, LeaseLost, Unavailable
-from core.execution import protocol
+from core.errors import CancelRequested, LeaseLost, Unavailable
+from core.execution import failures, host_memory, protocol
+from core.execution.failures import Retry
 from core.execution.lease import Lease
 from core.execution.process import ChildProcess, environment
 from core.services import jobs, moves, wire, work
@@ -36,20 +37,11 @@ class Succeeded:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedForGood:
-    """A failure that another attempt would repeat."""
+class Failed:
+    """No result; what follows is for `core.execution.failures` to say, by the code."""
 
     code: str
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class GivenBack:
-    """The work was not finished, and another attempt may do better; `charge` counts this one."""
-
-    reason: str
-    message: str
-    charge: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +54,7 @@ class Abandoned:
     """The lease may be another's by now: write nothing."""
 
 
-Ending = Succeeded | FailedForGood | GivenBack | Cancelled | Abandoned
+Ending = Succeeded | Failed | Cancelled | Abandoned
 
 
 class Attempt:
@@ -97,32 +89,43 @@ class Attempt:
         return False
 
     def _compute(self) -> Ending:
+        try:
+            with self._scratch() as scratch:
+                envelope = self._envelope(scratch)
+                return envelope if isinstance(envelope, Failed) else self._run_child(envelope)
+        except OSError as error:  # no room, no folder, no process: this machine's state
+            log.exception("attempt_impossible")
+            code, message = failures.of_error(error)
+            if code != failures.INTERNAL:
+                return Failed(code, message)
+            return Failed(failures.UNAVAILABLE, f"The worker cannot compute: {error.strerror}.")
+
+    def _scratch(self) -> "TemporaryDirectory[str]":
         folder = self._settings.home.absolute() / "scratch"
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{self._job.id}-a{self._job.fence}-"
-        with TemporaryDirectory(prefix=name, dir=folder, ignore_cleanup_errors=True) as scratch:
-            try:
-                envelope = self._envelope(scratch)
-            except Unavailable:
-                return GivenBack("unavailable", "The inputs could not be read.", charge=True)
-            except AppError as error:
-                return FailedForGood(error.stable_code, error.message)
-            except Exception:  # a bug: logged whole, answered blank
-                log.exception("inputs_unreadable")
-                return FailedForGood(AppError.code, "")
-            with ChildProcess(
-                self._command,
-                envelope=protocol.seal(envelope),
-                env=environment(os.environ, threads=self._settings.threads),
-                deadline=self._lease.deadline,
-            ) as child:
-                log.info("child_started", child=child.pid)
-                return self._attend(child)
+        return TemporaryDirectory(prefix=name, dir=folder, ignore_cleanup_errors=True)
 
-    def _envelope(self, scratch: str) -> protocol.Envelope:
-        with self._sessions.read() as session:
-            inputs = work.inputs(session, self._job)
-            checkpoints = jobs.checkpoints(session, self._job.id)
+    def _run_child(self, envelope: protocol.Envelope) -> Ending:
+        with ChildProcess(
+            self._command,
+            envelope=protocol.seal(envelope),
+            env=environment(os.environ, threads=self._settings.threads),
+            deadline=self._lease.deadline,
+        ) as child:
+            log.info("child_started", child=child.pid)
+            return self._attend(child)
+
+    def _envelope(self, scratch: str) -> protocol.Envelope | Failed:
+        try:
+            with self._sessions.read() as session:
+                inputs = work.inputs(session, self._job)
+                checkpoints = jobs.checkpoints(session, self._job.id)
+        except Unavailable:
+            return Failed(failures.UNAVAILABLE, "The inputs could not be read.")
+        except Exception as error:
+            log.exception("inputs_unreadable")
+            return Failed(*failures.of_error(error))
         return protocol.Envelope(
             job_id=self._job.id,
             kind=self._job.kind,
@@ -134,6 +137,7 @@ class Attempt:
             threads=self._settings.threads,
             device=self._settings.device,
             scratch=scratch,
+            supervisor=os.getpid(),
         )
 
     def _attend(self, child: ChildProcess) -> Ending:
@@ -163,26 +167,33 @@ class Attempt:
             case protocol.Failed(code, message, trace):
                 return self._failed(code, message, trace)
             case protocol.Halted():
-                return self._stopped("halted")
-            case protocol.Exited(status):
-                log.warning("child_exited", status=status, expired=expired)
-                return Abandoned() if expired else self._stopped(f"exit status {status}")
+                return self._stopped(Failed(failures.WORKER_LOST, ""))
+            case protocol.Exited():
+                return self._exited(event, expired=expired)
         return None
 
     def _failed(self, code: str, message: str, trace: str) -> Ending:
         log.error("pipeline_failed", code=code, message=message, trace=trace)
-        if self._kill_at is not None:  # it may have failed at stopping only
-            return self._stopped("failed")
-        if code == Unavailable.code:
-            return GivenBack(code, message, charge=True)
-        return FailedForGood(code, message)
+        # Asked to stop, it may have failed at stopping only.
+        return self._stopped(Failed(code, message))
 
-    def _stopped(self, how: str) -> Ending:
+    def _exited(self, event: protocol.Exited, *, expired: bool) -> Ending:
+        limit = host_memory.limit_bytes()
+        words = {"status": event.status, "peak_bytes": event.peak_bytes, "limit_bytes": limit}
+        log.warning("child_exited", expired=expired, **words)
+        if expired:
+            return Abandoned()
+        code = failures.of_exit(event.status, peak_bytes=event.peak_bytes, limit_bytes=limit)
+        if code != failures.WORKER_LOST:
+            return self._stopped(Failed(code, ""))
+        lost = f"The computing process was lost (exit status {event.status})."
+        return self._stopped(Failed(code, lost))
+
+    def _stopped(self, otherwise: Failed) -> Ending:
+        """How it ended if somebody wanted its end, and `otherwise` if nobody did."""
         if self._lease.cancel_requested:
             return Cancelled()
-        if self._kill_at is not None:
-            return GivenBack("drained", "", charge=False)
-        return GivenBack("worker_lost", f"The computing process was lost ({how}).", charge=True)
+        return Failed(failures.DRAINED, "") if self._kill_at is not None else otherwise
 
     def _press(self, child: ChildProcess) -> None:
         """Ask the child to stop if somebody wants that, and after the grace make it."""
@@ -200,11 +211,8 @@ class Attempt:
             case Cancelled():
                 self._lease.close(lambda s: jobs.mark_cancelled(s, job.id, job.fence))
                 log.info("job_cancelled")
-            case FailedForGood(code, message):
-                self._lease.close(lambda s: jobs.fail(s, job.id, job.fence, code, message))
-                log.info("job_failed", code=code)
-            case GivenBack():
-                return self._give_back(ending)
+            case Failed(code, message):
+                return self._fail(code, message or failures.of_code(code).words)
             case Succeeded(outcome):
                 self._record(outcome)
         return False
@@ -222,28 +230,24 @@ class Attempt:
             raise
         except CancelRequested:  # while the last words were on their way
             self._settle(Cancelled())
-        except AppError as error:
-            self._settle(FailedForGood(error.stable_code, error.message))
-        except Exception:  # a bug: logged whole, answered blank
+        except Exception as error:
             log.exception("outcome_unrecordable")
-            self._settle(FailedForGood(AppError.code, ""))
+            self._settle(Failed(*failures.of_error(error)))
         else:
             log.info("job_succeeded")
 
-    def _give_back(self, ending: GivenBack) -> bool:
-        job, delays = self._job, self._settings.jobs.retry_delays
-        if ending.charge and job.attempt >= job.max_attempts:
-            return self._settle(FailedForGood(ending.reason, ending.message))
-        delay = moves.delay_after(job.attempt, delays) if ending.charge else 0.0
-        self._lease.close(
-            lambda s: jobs.release(
-                s,
-                job.id,
-                job.fence,
-                reason=ending.reason,
-                delay_seconds=delay,
-                charge=ending.charge,
-            )
-        )
-        log.info("job_released", reason=ending.reason, delay_seconds=delay)
+    def _fail(self, code: str, message: str) -> bool:
+        job, retry = self._job, failures.verdict(code, self._job)
+        if retry is Retry.FINAL:
+            self._lease.close(lambda s: jobs.fail(s, job.id, job.fence, code, message))
+            log.info("job_failed", code=code)
+            return False
+        charge, delay = retry is Retry.CHARGED, 0.0
+        if failures.of_code(code).waits:
+            # What is not charged does not count up: how often it was claimed does.
+            tries = job.attempt if charge else job.fence
+            delay = moves.delay_after(tries, self._settings.jobs.retry_delays)
+        terms: dict[str, Any] = {"reason": code, "delay_seconds": delay, "charge": charge}
+        self._lease.close(lambda s: jobs.release(s, job.id, job.fence, **terms))
+        log.info("job_released", **terms)
         return delay == 0

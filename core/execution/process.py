@@ -5,9 +5,10 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from threading import Thread
+from threading import Lock, Thread
 from types import TracebackType
 from typing import IO, Self, cast
 
@@ -16,6 +17,8 @@ import structlog
 from core.execution import protocol
 
 EXIT_SECONDS = 5.0  # how long a child that has said its last word may take to be gone
+POLL_SECONDS = 0.02  # how soon its end is noticed
+PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # of getrusage's largest resident set
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -25,6 +28,8 @@ class ChildProcess:
 
     The child is killed at the deadline unless `keep_until` moves it, even when the caller hangs in
     a call to the database: a supervisor that lost touch must not compute beside its successor.
+    The thread that makes it must stay alive as long as it: the kernel kills a child (see
+    `core.execution.child`) at the end of the thread that started it.
     """
 
     def __init__(
@@ -32,6 +37,7 @@ class ChildProcess:
     ) -> None:
         self.expired = False
         self._deadline = deadline
+        self._reaping = Lock()  # a process that has been waited for must not be signalled any more
         self._events: queue.SimpleQueue[protocol.Event] = queue.SimpleQueue()
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(env), process_group=0
@@ -82,12 +88,15 @@ class ChildProcess:
 
     def terminate(self) -> None:
         """Ask the child to stop at its next report."""
-        self._process.terminate()
+        with self._reaping:
+            if self._process.returncode is None:
+                os.kill(self._process.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """End the child and everything it started."""
-        if self._process.returncode is None:
-            self._kill_group()
+        with self._reaping:
+            if self._process.returncode is None:
+                self._kill_group()
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -105,17 +114,23 @@ class ChildProcess:
                 log.warning("child_line_unreadable", size=len(line))
 
     def _watch(self) -> None:
-        status: int | None = None
-        while status is None:
-            left = self._deadline - time.monotonic()
-            if left <= 0 and not self.expired:
+        while (exited := self._reap()) is None:
+            if time.monotonic() >= self._deadline and not self.expired:
                 self.expired = True
                 self._kill_group()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                status = self._process.wait(timeout=None if self.expired else left)
+            time.sleep(POLL_SECONDS)
         self._kill_group()  # what it started would hold the pipe open
         self._reader.join()
-        self._events.put(protocol.Exited(status))
+        self._events.put(exited)
+
+    def _reap(self) -> protocol.Exited | None:
+        # Not Popen's own wait: it does not say how much memory the process has used.
+        with self._reaping:
+            pid, how, usage = os.wait4(self._process.pid, os.WNOHANG)
+            if pid == 0:
+                return None
+            status = self._process.returncode = os.waitstatus_to_exitcode(how)
+        return protocol.Exited(status, usage.ru_maxrss * PEAK_UNIT)
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -52,6 +52,7 @@ class Envelope:
     threads: int
     device: str
     scratch: str
+    supervisor: int  # its process id
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +101,13 @@ class Halted:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The child is gone. Said by the supervisor's own side, never on the wire."""
+    """The child is gone, and this was the most memory it held at once.
+
+    Said by the supervisor's own side, never on the wire.
+    """
 
     status: int
+    peak_bytes: int = 0
 
 
 Event = Reported | Checkpointed | Resumed | Finished | Failed | Halted | Exited

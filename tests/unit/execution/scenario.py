@@ -79,6 +79,22 @@ def miss(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
     raise Unavailable("The store does not answer.")
 
 
+def fill(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Finds its disk full until somebody makes `room`."""
+    if not (folder / "room").exists():
+        with open("/dev/full", "wb", buffering=0) as disk:
+            disk.write(b"0")
+    return outcome(inputs)
+
+
+def lose_device(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Loses it once."""
+    if not (folder / "lost").exists():
+        (folder / "lost").touch()
+        raise RuntimeError("CUDA error: unspecified launch failure")
+    return outcome(inputs)
+
+
 def die(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
     with (folder / "log").open("a") as log:
         log.write("died\n")
@@ -110,7 +126,19 @@ def hang(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
 
 SCENARIOS: dict[str, Callable[[EmbedInputs, Context, Path], EmbedOutcome]] = {
     pipeline.__name__: pipeline
-    for pipeline in (succeed, steps, diverge, break_down, run_out, miss, die, wait, hang)
+    for pipeline in (
+        succeed,
+        steps,
+        diverge,
+        break_down,
+        run_out,
+        miss,
+        fill,
+        lose_device,
+        die,
+        wait,
+        hang,
+    )
 }
 
 

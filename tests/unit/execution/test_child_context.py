@@ -37,6 +37,7 @@ def context_at(
         threads=1,
         device="cpu",
         scratch=str(scratch),
+        supervisor=1,
     )
     said: list[protocol.Event] = []
     return ChildContext(protocol.unseal(protocol.seal(envelope)), say=said.append), said

@@ -1,12 +1,21 @@
 """From claim to last word, with a real child."""
 
+import errno
+import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from tempfile import TemporaryDirectory
 
+import psutil
 import pytest
 
 from core.db.sessions import Sessions
 from core.domain.jobs import JobState, QueueName
 from core.errors import Conflict, NotFound, Unavailable
+from core.execution import attempt, failures, host_memory
 from core.services import jobs, work
 from tests.unit.execution.bench import QUICK, Bench, alive, eventually
 
@@ -65,7 +74,9 @@ def test_inputs_that_cannot_be_read_fail_the_job(
     error = RuntimeError("/secret/path")
     assert bench.run("succeed").error_code == "internal"
     error = Unavailable("The database does not answer.")
-    assert (bench.run("succeed").error_code, bench.run("succeed").attempt) == ("unavailable", 3)
+    lose_patience(monkeypatch)
+    job = bench.run("succeed")
+    assert (job.error_code, job.attempt) == ("unavailable", 3)
 
 
 @pytest.mark.parametrize(
@@ -117,12 +128,123 @@ def test_a_corrupt_checkpoint_gives_way_to_the_one_before(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("scenario", "code"), [("die", "worker_lost"), ("miss", "unavailable")])
-def test_attempts_run_out(bench: Bench, scenario: str, code: str) -> None:
+def test_attempts_run_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, scenario: str, code: str
+) -> None:
+    lose_patience(monkeypatch)
     job = bench.run(scenario)
     assert (job.state, job.error_code, job.attempt) == (JobState.FAILED, code, 3)
     with bench.sessions.read() as session:
         moves = [event.to_state for event in jobs.events(session, job.id)]
     assert moves.count(JobState.RUNNING) == 3
+
+
+def test_a_store_that_is_away_costs_no_attempt(bench: Bench) -> None:
+    job_id = bench.submit()
+    assert bench.supervisor("miss", replace_delays(0.0, 30.0)).run_next(QueueName.CPU)
+    job = bench.job(job_id)
+    assert (job.state, job.attempt, job.resume_reason) == (JobState.QUEUED, 0, "unavailable")
+    supervisor = bench.supervisor("miss", replace_delays(0.0, 30.0))
+    assert supervisor.run_next(QueueName.CPU)  # by another worker, at once
+    assert not supervisor.run_next(QueueName.CPU)  # and then later and later
+
+
+def test_a_full_disk_costs_no_attempt_and_the_job_goes_on_when_there_is_room(bench: Bench) -> None:
+    job_id = bench.submit()
+    supervisor = bench.supervisor("fill")
+    for _ in range(4):  # more often than it has attempts
+        assert supervisor.run_next(QueueName.CPU)
+        job = bench.job(job_id)
+        assert (job.state, job.attempt, job.resume_reason) == (JobState.QUEUED, 0, "storage_full")
+    (bench.folder / "room").touch()
+    assert supervisor.run_next(QueueName.CPU)
+    assert (bench.job(job_id).state, bench.job(job_id).attempt) == (JobState.SUCCEEDED, 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOSPC, "storage_full"),
+        (errno.EDQUOT, "storage_full"),
+        (errno.EACCES, "unavailable"),
+        (errno.ENOMEM, "host_oom"),
+    ],
+)
+def test_an_attempt_that_cannot_begin_gives_the_job_back_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    def refuse(*_: object, **__: object) -> TemporaryDirectory[str]:
+        raise OSError(number, os.strerror(number), "/secret/path")
+
+    job_id = bench.submit()
+    supervisor = bench.supervisor("succeed")
+    with monkeypatch.context() as patch:
+        patch.setattr(attempt, "TemporaryDirectory", refuse)
+        assert supervisor.run_next(QueueName.CPU)
+    job = bench.job(job_id)
+    assert (job.state, job.resume_reason) == (JobState.QUEUED, reason)
+    assert supervisor.run_next(QueueName.CPU)
+    assert bench.job(job_id).state is JobState.SUCCEEDED
+
+
+def test_a_process_that_cannot_be_started_gives_the_job_back_at_once(bench: Bench) -> None:
+    job_id = bench.submit()
+    supervisor = bench.supervisor("succeed")
+    command, supervisor._command = supervisor._command, ("/no/such/program",)
+    assert supervisor.run_next(QueueName.CPU)
+    assert bench.job(job_id).resume_reason == "unavailable"
+    supervisor._command = command
+    assert supervisor.run_next(QueueName.CPU)
+    assert bench.job(job_id).state is JobState.SUCCEEDED
+
+
+def test_a_lost_device_is_tried_again_in_a_new_process(bench: Bench) -> None:
+    job = bench.run("lose_device")
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+    assert job.resume_reason == "device_lost"
+
+
+def test_a_machine_out_of_memory_is_tried_once_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_memory, "limit_bytes", lambda: 1024)
+    job = bench.run("die")
+    assert (job.state, job.error_code, job.attempt) == (JobState.FAILED, "host_oom", 2)
+    assert job.error_message == failures.FAILURES["host_oom"].words
+
+
+def test_a_child_that_we_have_killed_did_not_run_out_of_memory(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_memory, "limit_bytes", lambda: 1024)
+    job_id = bench.submit()
+    supervisor = bench.supervisor("hang")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(supervisor.run_next, QueueName.CPU)
+        bench.wait_for("ready")
+        supervisor.drain()
+        assert running.result(timeout=20)
+    assert bench.job(job_id).resume_reason == "drained"
+
+
+@pytest.mark.parametrize("case", ["stopped", "without its twin"])
+def test_a_child_dies_with_a_killed_process(bench: Bench, case: str) -> None:
+    module = "tests.unit.execution.embedded_process"
+    with subprocess.Popen([sys.executable, "-m", module, "hang", str(bench.folder)]) as process:
+        try:
+            eventually((bench.folder / "ready").exists, seconds=90.0)
+            child, other = int(bench.read("pid")), int(bench.read("grandchild"))
+            twins = [p.pid for p in psutil.Process(child).children() if p.pid != other]
+            victim, how = (
+                (child, signal.SIGSTOP) if case == "stopped" else (*twins, signal.SIGKILL)
+            )
+            os.kill(victim, how)
+        finally:
+            process.kill()
+    eventually(lambda: not alive(child))
+    if case != "stopped":
+        os.kill(other, signal.SIGKILL)
+    eventually(lambda: not alive(other))
 
 
 def test_a_later_attempt_waits(bench: Bench) -> None:
@@ -238,6 +360,12 @@ def test_the_sweep_takes_back_what_a_lost_worker_held(bench: Bench) -> None:
 
 def replace_delays(*seconds: float):  # type: ignore[no-untyped-def]
     return QUICK.model_copy(update={"retry_delays": seconds})
+
+
+def lose_patience(patch: pytest.MonkeyPatch) -> None:
+    """Let an absent store count from the first attempt on."""
+    hasty = replace(failures.FAILURES["unavailable"], patience=1)
+    patch.setattr(failures, "FAILURES", {**failures.FAILURES, "unavailable": hasty})
 
 
 def refuse(patch: pytest.MonkeyPatch) -> list[int]:
