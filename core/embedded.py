@@ -47,9 +47,8 @@ def embedded(
             f"{_owner_prefix(home)}{os.getpid()}",
             announce=slots.announce,
             child_command=child_command,
-            overdue_seconds=0,  # a ring costs nothing here
         )
-        sweeper = Sweeper(supervisor.sweep, seconds=settings.jobs.sweep)
+        sweeper = Sweeper(supervisor.sweep, slots.ring, seconds=settings.jobs.sweep)
         try:
             with container.sessions.begin() as session:
                 jobs.forget_owner(session, _owner_prefix(home))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from core.config import Settings
+from core.db import locks
 from core.db.sessions import Sessions
 from core.domain.jobs import Job, JobId, JobState, QueueName
 from core.errors import Unavailable
@@ -13,7 +14,6 @@ from core.execution.attempt import Attempt
 from core.services import jobs
 
 CHILD_COMMAND = (sys.executable, "-m", "core.execution.child")
-OVERDUE_SECONDS = 30.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -29,14 +29,12 @@ class Supervisor:
         *,
         announce: Callable[[JobId, QueueName], None] | None = None,
         child_command: Sequence[str] = CHILD_COMMAND,
-        overdue_seconds: float = OVERDUE_SECONDS,
     ) -> None:
         self._sessions = sessions
         self._settings = settings
         self._owner = owner
         self._announce = announce
         self._command = tuple(child_command)
-        self._overdue = overdue_seconds
         self._drains = False
 
     def run_next(self, queue: QueueName) -> bool:
@@ -66,15 +64,15 @@ class Supervisor:
         self._drains = True
 
     def sweep(self) -> None:
-        """Take back jobs whose lease ran out, and ring again for those that nobody fetched."""
+        """Take back jobs whose lease ran out, unless somebody else is at it just now."""
         with self._sessions.begin() as session:
+            if not locks.alone(session, "sweep"):
+                return
             reaped = jobs.reap(session, retry_delays=self._settings.jobs.retry_delays)
         for job in reaped:
             log.warning("job_reaped", job_id=str(job.id), state=job.state.value)
-        with self._sessions.read() as session:
-            waiting = jobs.waiting(session, older_than_seconds=self._overdue)
-        due = {job.id: job for job in (*reaped, *waiting) if job.state is JobState.QUEUED}
-        for job in due.values():
+        # One ring a queue: who hears it goes on until nothing waits, and a dead broker costs time.
+        for job in {job.queue: job for job in reaped if job.state is JobState.QUEUED}.values():
             self._ring(job)
 
     def _claim(self, queue: QueueName) -> Job | None:

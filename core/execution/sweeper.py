@@ -1,4 +1,4 @@
-"""A thread that does a small chore again and again until it is told to stop."""
+"""A thread that does small chores again and again until it is told to stop."""
 
 from collections.abc import Callable
 from threading import Event, Thread
@@ -11,30 +11,34 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Sweeper:
-    """Calls `sweep` every `seconds`; many of them side by side do no harm."""
+    """Does its chores in turn every `seconds`; one that fails keeps no other from its turn."""
 
-    def __init__(self, sweep: Callable[[], None], *, seconds: float) -> None:
-        self._sweep = sweep
+    def __init__(self, *chores: Callable[[], object], seconds: float) -> None:
+        self._chores = chores
         self._seconds = seconds
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="sweeper", daemon=True)
 
     def start(self) -> None:
-        """Begin, with a first sweep at once."""
+        """Begin, with a first round at once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the sweep under way, if any, and end; harmless before the start."""
+        """Finish the round under way, if any, and end; harmless before the start."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                self._sweep()
-            except Unavailable:
-                log.warning("sweep_failed")
-            except Exception:  # one bad sweep must not be the last
-                log.exception("sweep_failed")
+            for chore in self._chores:
+                self._do(chore)
             self._stopping.wait(self._seconds)
+
+    def _do(self, chore: Callable[[], object]) -> None:
+        try:
+            chore()
+        except Unavailable:
+            log.warning("sweep_failed")
+        except Exception:  # one bad round must not be the last
+            log.exception("sweep_failed")

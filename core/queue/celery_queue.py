@@ -12,8 +12,8 @@ from core.errors import Unavailable
 
 TASK = "jobs.run"
 ANSWER_SECONDS = 1.0  # whoever announces is serving a request: a dead broker must not hold it up
-# A hint means "look for any work", so a pile of them says no more than a few do. Without a bound
-# the sweepers' repeats would fill Redis for as long as the workers are busy or away.
+# A hint means "look until nothing waits", so a pile of them says no more than a few do. Without a
+# bound they would fill Redis for as long as jobs come and the workers are busy or away.
 ENOUGH_HINTS = 1_000
 
 log = structlog.stdlib.get_logger(__name__)
@@ -36,7 +36,7 @@ def wire_settings(*, connect_seconds: float, answer_seconds: float) -> dict[str,
 
 
 class CeleryQueue:
-    """Rings for Celery workers; a failed ring is logged: the workers' sweeps make up for it."""
+    """Rings for Celery workers; a failed ring is logged: the workers look by themselves too."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis = redis.Redis.from_url(

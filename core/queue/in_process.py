@@ -1,4 +1,4 @@
-"""Job hints inside one process, and the slots that answer them."""
+"""Job hints inside one process, and the slots that answer them: all jobs run in one of these."""
 
 from collections.abc import Callable
 from threading import Condition, Thread
@@ -17,6 +17,7 @@ class InProcessQueue:
         self._run_next = run_next
         self._changed = Condition()
         self._rings = 0
+        self._answered = -1
         self._stopping = False
         self._threads = [
             Thread(target=self._serve, name=f"slot-{number}", daemon=True)
@@ -39,9 +40,24 @@ class InProcessQueue:
 
     def announce(self, job_id: JobId, queue: QueueName) -> None:  # noqa: ARG002 - any ring wakes all
         """Wake every idle slot; the claim decides who gets the job."""
+        self.ring()
+
+    def ring(self) -> int:
+        """Wake every idle slot; the ring's number."""
         with self._changed:
             self._rings += 1
             self._changed.notify_all()
+            return self._rings
+
+    def settle(self, ring: int) -> None:
+        """Wait while every slot is busy: until one has looked since the ring and found no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._answered >= ring)
+
+    def answered(self, ring: int) -> bool:
+        """Whether a slot has looked since the ring and found no more."""
+        with self._changed:
+            return self._answered >= ring
 
     def check(self) -> None:
         """Hints are always delivered within one process."""
@@ -56,6 +72,9 @@ class InProcessQueue:
                     return
                 heard = self._rings
             self._work()
+            with self._changed:
+                self._answered = max(self._answered, heard)
+                self._changed.notify_all()
 
     def _work(self) -> None:
         try:

@@ -1,10 +1,13 @@
 """Slots are woken by rings, share the work, and end when told to."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from threading import Event, Lock
 from uuid import uuid4
+
+import pytest
 
 from core.domain.jobs import JobId, QueueName
 from core.queue.hintless import HintlessQueue
@@ -110,6 +113,54 @@ def test_a_slot_survives_a_broken_run() -> None:
         desk.piles[QueueName.CPU].put("next")
         ring(queue)
         assert desk.done.get(timeout=SECONDS) == "next"
+
+
+def test_a_ring_settles_when_a_slot_is_free_again() -> None:
+    desk = Desk()
+    desk.gate.clear()
+    for number in range(3):
+        desk.piles[QueueName.CPU].put(str(number))
+    with started(desk, 2) as queue, ThreadPoolExecutor(1) as other:
+        for _ in range(2):
+            desk.begun.get(timeout=SECONDS)
+        rung = queue.ring()
+        settled = other.submit(queue.settle, rung)
+        with pytest.raises(TimeoutError):
+            settled.result(timeout=0.2)
+        assert not queue.answered(rung)
+        desk.gate.set()
+        settled.result(timeout=SECONDS)
+        assert queue.answered(rung)
+        assert desk.piles[QueueName.CPU].empty()
+
+
+def test_a_ring_settles_at_once_where_one_slot_idles() -> None:
+    desk = Desk()
+    desk.gate.clear()
+    desk.piles[QueueName.GPU].put("long")
+    with started(desk, 2) as queue:
+        desk.begun.get(timeout=SECONDS)
+        queue.settle(queue.ring())
+        assert desk.done.empty()
+
+
+def test_a_broken_run_settles_too() -> None:
+    desk = Desk()
+    with started(desk, 1) as queue:
+        desk.piles[QueueName.CPU].put("broken")
+        queue.settle(queue.ring())
+        assert desk.begun.get_nowait() == "broken"
+
+
+def test_stopping_lets_go_of_who_waits() -> None:
+    desk = Desk()
+    desk.gate.clear()
+    desk.piles[QueueName.CPU].put("running")
+    with ThreadPoolExecutor(1) as other:
+        with started(desk, 1) as queue:
+            desk.begun.get(timeout=SECONDS)
+            settled = other.submit(queue.settle, queue.ring())
+        settled.result(timeout=SECONDS)
 
 
 def test_stop_waits_for_running_work_and_takes_no_more() -> None:
