@@ -2,68 +2,99 @@
 
 import os
 import socket
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from celery import signals
+from celery import bootsteps, signals
+from celery.concurrency import solo
+from celery.exceptions import ImproperlyConfigured
 
 from core import bootstrap
-from core.bootstrap import Container
 from core.config import Settings
+from core.domain.jobs import QueueName
 from core.execution.supervisor import Supervisor
 from core.execution.sweeper import Sweeper
+from core.queue.in_process import InProcessQueue
+from worker.beat import Beat
 
 
 class Lifecycle:
-    """Container, supervisor and sweeper of this process; made after any fork, on first use."""
+    """Slots that claim and run jobs beside Celery's consumer, which only wakes them.
+
+    They look at every `sweep` too, and begin before the consumer first tries to reach its broker:
+    a worker needs the database alone.
+    """
 
     def __init__(self, settings: Settings, *, child_command: Sequence[str]) -> None:
         self._settings = settings
         self._command = tuple(child_command)
+        self._queues: tuple[QueueName, ...] = ()
+        self._rung = 0
 
-    @cached_property
-    def container(self) -> Container:
-        """Database, store and queue."""
-        return bootstrap.build(self._settings)
-
-    @cached_property
-    def supervisor(self) -> Supervisor:
-        """Runs this worker's jobs."""
-        owner = f"worker:{socket.gethostname()}:{os.getpid()}"
-        return Supervisor(
-            self.container.sessions,
+    def begin(self, queues: Collection[QueueName], slots: int) -> None:
+        """Look for work in these queues, `slots` jobs at a time."""
+        self._queues = tuple(queue for queue in QueueName if queue in queues)
+        self._container = bootstrap.build(self._settings)
+        self._supervisor = Supervisor(
+            self._container.sessions,
             self._settings,
-            owner,
-            announce=self.container.queue.announce,
+            f"worker:{socket.gethostname()}:{os.getpid()}",
+            announce=self._container.queue.announce,
             child_command=self._command,
         )
+        self._slots = InProcessQueue(self._run_next, slots)
+        sweep = self._supervisor.sweep
+        self._sweeper = Sweeper(sweep, self._turn, seconds=self._settings.jobs.sweep)
+        self._slots.start()
+        self._sweeper.start()
 
-    @cached_property
-    def sweeper(self) -> Sweeper:
-        """Looks after lost jobs and lost hints."""
-        return Sweeper(self.supervisor.sweep, seconds=self._settings.jobs.sweep)
+    def look(self) -> None:
+        """Wake the slots, and come back as soon as one is free."""
+        self._slots.settle(self._slots.ring())
 
-    def attach(self) -> None:
-        """Follow Celery's signals."""
-        followers = {
-            signals.setup_logging: self._set_up_logging,
-            signals.worker_ready: self._begin,
-            signals.worker_shutting_down: self._drain,
-            signals.worker_shutdown: self._end,
-        }
-        for signal, follower in followers.items():
-            signal.connect(follower, weak=False)
+    def drain(self) -> None:
+        """Take nothing more. Only sets a flag: it is called from a signal handler."""
+        self._supervisor.drain()
 
-    def _set_up_logging(self, **_: object) -> None:
-        bootstrap.configure_logging(self._settings.log_format)
+    def end(self) -> None:
+        """Give the running jobs back and let everything go."""
+        self.drain()
+        self._sweeper.stop()
+        self._slots.stop()
+        self._container.close()
 
-    def _begin(self, **_: object) -> None:
-        self.sweeper.start()
+    def _run_next(self, queue: QueueName) -> bool:
+        return queue in self._queues and self._supervisor.run_next(queue)
 
-    def _drain(self, **_: object) -> None:
-        # Inside a signal handler: set the flag and return. Celery waits for the running task.
-        self.supervisor.drain()
+    def _turn(self) -> None:
+        idle = self._slots.answered(self._rung)  # a slot found nothing more since the last turn
+        Beat.now(self._queues, idle=idle).write(self._settings.home)
+        self._rung = self._slots.ring()
 
-    def _end(self, **_: object) -> None:
-        self.sweeper.stop()
-        self.container.close()
+
+def attach(lifecycle: Lifecycle) -> type[bootsteps.StartStopStep]:
+    """The worker's step that begins and ends this; the signals that it follows meanwhile."""
+
+    class Claiming(bootsteps.StartStopStep):  # type: ignore[misc]
+        """Starts after the pool and before the consumer, which waits for a broker."""
+
+        requires = ("celery.worker.components:Pool",)
+
+        def __init__(self, worker: Any, **options: Any) -> None:
+            if worker.pool_cls is not solo.TaskPool:
+                raise ImproperlyConfigured(
+                    "This worker starts its own children and needs no pool: leave --pool out, "
+                    "and give --concurrency N for N jobs at a time."
+                )
+            super().__init__(worker, **options)
+
+        def start(self, worker: Any) -> None:
+            queues = [QueueName(name) for name in worker.app.amqp.queues.consume_from]
+            lifecycle.begin(queues, worker.concurrency)
+
+        def stop(self, worker: Any) -> None:  # noqa: ARG002
+            lifecycle.end()
+
+    # Inside a signal handler: set the flag and return.
+    signals.worker_shutting_down.connect(lambda **_: lifecycle.drain(), weak=False)
+    return Claiming

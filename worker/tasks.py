@@ -2,7 +2,6 @@
 
 from celery import Celery
 
-from core.domain.jobs import QueueName
 from core.queue.celery_queue import TASK
 from worker.lifecycle import Lifecycle
 
@@ -10,7 +9,7 @@ from worker.lifecycle import Lifecycle
 def register(app: Celery, lifecycle: Lifecycle) -> None:
     """Teach the application its task."""
 
-    @app.task(name=TASK)  # type: ignore[untyped-decorator]
-    def run(queue: str) -> None:
-        """Claim any job that waits in the queue; a hint that comes late or twice finds none."""
-        lifecycle.supervisor.run_next(QueueName(queue))
+    @app.task(name=TASK, shared=False)  # type: ignore[untyped-decorator]
+    def run(queue: str) -> None:  # noqa: ARG001 - any hint makes the slots look everywhere
+        """Wake the slots, and take no further hint from other workers while all are busy."""
+        lifecycle.look()
