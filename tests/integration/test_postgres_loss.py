@@ -1,7 +1,6 @@
 """PostgreSQL goes away, with a word or without: `Unavailable` soon, and never half of anything."""
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from sqlalchemy.orm import Session
 from core.db import postgresql
 from core.db.sessions import Sessions
 from core.errors import Unavailable
+from tests.chaos.proxy import Proxy, proxied
 from tests.fixtures.postgres import OwnServer
 
 pytestmark = pytest.mark.services
@@ -22,76 +22,14 @@ SILENCE, CONNECT = 0.4, 2  # libpq rounds fewer than two seconds up
 BOUND = 8.0  # both of them, on a machine that is busy with something else
 
 
-class Wire:
-    """A proxy that can fall silent: every connection stays open, and nothing passes any more."""
-
-    def __init__(self, port: int) -> None:
-        self._target = ("127.0.0.1", port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._ways = {"forth": threading.Event(), "back": threading.Event()}
-        self._ends: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self.heal()
-        self._start(self._accept)
-
-    def silence(self, *ways: str) -> None:
-        """From now on nothing passes (in these directions), on old connections and on new ones."""
-        for way in ways or self._ways:
-            self._ways[way].clear()
-
-    def heal(self) -> None:
-        """Pass again what comes on new connections; what was held back is lost."""
-        self._cut()
-        for way in self._ways.values():
-            way.set()
-
-    def close(self) -> None:
-        """End every connection and thread."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self.heal()
-        for thread in self._threads:
-            thread.join()
-        for end in (self._listener, *self._ends):
-            end.close()
-
-    def _cut(self) -> None:
-        for end in self._ends:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def _start(self, work, *arguments) -> None:  # type: ignore[no-untyped-def]
-        self._threads.append(threading.Thread(target=work, args=arguments))
-        self._threads[-1].start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(self._target)
-                self._ends += (client, server)
-                self._start(self._pass_on, client, server, self._ways["forth"])
-                self._start(self._pass_on, server, client, self._ways["back"])
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket, way: threading.Event) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                way.wait()
-                sink.sendall(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+@pytest.fixture
+def wire(postgres_url: str) -> Iterator[Proxy]:
+    with proxied(("127.0.0.1", make_url(postgres_url).port or 5432)) as made:
+        yield made
 
 
 @pytest.fixture
-def wire(postgres_url: str) -> Iterator[Wire]:
-    made = Wire(make_url(postgres_url).port or 5432)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def opened(wire: Wire, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessions]:
+def opened(wire: Proxy, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessions]:
     """Transactions over the wire, soon tired of silence."""
     monkeypatch.setattr(postgresql, "SILENCE_SECONDS", SILENCE)
     monkeypatch.setattr(postgresql, "CONNECT_SECONDS", CONNECT)
@@ -123,32 +61,34 @@ def unavailable_soon() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("moment", ["connecting", "idle", "within", "committing"])
-def test_silence_is_unavailable_soon(opened: Sessions, wire: Wire, moment: str) -> None:
+def test_silence_is_unavailable_soon(opened: Sessions, wire: Proxy, moment: str) -> None:
     if moment == "connecting":
         opened.dispose()
     with unavailable_soon(), opened.begin() as session:
         if moment in {"connecting", "idle"}:
-            wire.silence()  # the pool's connection, if it has one, is not yet asked for
+            wire.black_hole()  # the pool's connection, if it has one, is not yet asked for
         half(session, 1, 1)
         if moment == "within":
-            wire.silence()
+            wire.black_hole()
         half(session, 1, 2)
-        wire.silence()
+        wire.black_hole()
     with unavailable_soon():
         stored(opened)
-    wire.heal()
+    wire.reset()  # what the silence held back is lost
+    wire.forward()
     with opened.begin() as session:
         half(session, 2, 1)
         half(session, 2, 2)
     assert stored(opened) == {2: 2}
 
 
-def test_a_commit_whose_answer_is_lost_is_whole(opened: Sessions, wire: Wire) -> None:
+def test_a_commit_whose_answer_is_lost_is_whole(opened: Sessions, wire: Proxy) -> None:
+    wire.cut_at(b"COMMIT")
     with unavailable_soon(), opened.begin() as session:
         half(session, 1, 1)
         half(session, 1, 2)
-        wire.silence("back")
-    wire.heal()
+    assert wire.cuts == 1
+    wire.forward()
     assert stored(opened) == {1: 2}
 
 
