@@ -179,7 +179,16 @@ def test_a_worker_has_as_long_to_end_in_both(service: str) -> None:
     pod = pod_of(WORKLOADS[service])
     seconds = compose.seconds(SERVICES[service]["stop_grace_period"])
     assert pod["terminationGracePeriodSeconds"] == seconds
-    python, option, module = container_of(WORKLOADS[service])["livenessProbe"]["exec"]["command"]
+
+
+@pytest.mark.parametrize("service", ["worker-cpu", "worker-gpu"])
+def test_a_worker_is_asked_the_same_in_both(service: str) -> None:
+    dockerfile = SERVICES[service]["build"]["dockerfile"]
+    check = stages((PROJECT / dockerfile).read_text())[-1].last("HEALTHCHECK")
+    assert check is not None
+    asked = container_of(WORKLOADS[service])["livenessProbe"]["exec"]["command"]
+    assert asked == exec_form(check)
+    python, option, module = asked
     assert (python, option) == ("python", "-m")
     assert find_spec(module) is not None
 
