@@ -98,8 +98,13 @@ class Cluster:
     def succeeds(self, job_id: JobId) -> None:
         eventually(lambda: self.state(job_id) is JobState.SUCCEEDED, seconds=PATIENCE)
 
-    def connects(self, times: int = 1) -> None:
-        eventually(lambda: self.log().count("Connected to") >= times, seconds=PATIENCE)
+    def listens(self) -> None:
+        """Wait until a worker consumes from the broker."""
+        eventually(lambda: " ready." in self.log(), seconds=PATIENCE)
+
+    def listens_again(self) -> None:
+        """Wait until it does so after it had lost the broker."""
+        eventually(lambda: self.log().count("Connected to") == 2, seconds=PATIENCE)
 
     def health(self) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -160,7 +165,7 @@ def test_a_hint_makes_a_worker_run_a_job_whatever_else_is_in_the_queue(cluster: 
 
 def test_one_hint_is_enough_for_all_that_waits(cluster: Cluster) -> None:
     with cluster.worker(sweep=NEVER):
-        cluster.connects()
+        cluster.listens()
         waiting = [cluster.submit(f"embedder-{number}") for number in range(5)]
         assert len(set(waiting)) == 5
         cluster.ring(waiting[0])
@@ -183,27 +188,27 @@ def test_a_worker_outlives_its_broker_and_hears_it_again(
 ) -> None:
     own_redis.start()
     with deaf.worker() as worker:
-        deaf.connects()
+        deaf.listens()
         own_redis.stop()
         silent = deaf.submit("while-it-is-away")
         deaf.ring(silent)  # as the API does; fails in a moment
         deaf.succeeds(silent)
         own_redis.start()
-        deaf.connects(2)
+        deaf.listens_again()
         assert worker.poll() is None
 
 
 def test_hints_work_again_after_an_outage(deaf: Cluster, own_redis: OwnServer) -> None:
     own_redis.start()
     with deaf.worker(sweep=NEVER):
-        deaf.connects()
+        deaf.listens()
         own_redis.stop()
         lost = deaf.submit("lost-with-the-broker")
         deaf.ring(lost)
         eventually(lambda: "Trying again" in deaf.log(), seconds=PATIENCE)
         assert deaf.state(lost) is JobState.QUEUED
         own_redis.start()
-        deaf.connects(2)
+        deaf.listens_again()
         heard = deaf.submit("heard")
         deaf.ring(heard)
         deaf.succeeds(heard)
@@ -219,7 +224,7 @@ def test_no_more_jobs_at_once_than_slots_whoever_woke_them(cluster: Cluster, slo
 
     with cluster.worker("wait", "--concurrency", str(slots)):
         eventually(lambda: running() == slots, seconds=PATIENCE)
-        cluster.connects()
+        cluster.listens()
         for job_id in many:
             cluster.ring(job_id)
         end = time.monotonic() + 10 * TIMINGS.sweep
@@ -233,7 +238,7 @@ def test_no_more_jobs_at_once_than_slots_whoever_woke_them(cluster: Cluster, slo
 
 def test_a_busy_worker_leaves_hints_to_others(cluster: Cluster) -> None:
     with cluster.worker("wait", sweep=NEVER):
-        cluster.connects()
+        cluster.listens()
         first = cluster.submit("first")
         cluster.ring(first)
         eventually(lambda: cluster.state(first) is JobState.RUNNING, seconds=PATIENCE)
