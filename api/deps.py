@@ -36,7 +36,7 @@ def working(container: Container) -> Iterator[UnitOfWork]:
     with container.sessions.begin() as session:
         work = UnitOfWork(session)
         yield work
-    for job in work.jobs:  # lost here? the sweeper rings again for rows that wait
+    for job in work.jobs:  # lost here? a worker's next look finds the row
         container.queue.announce(job.id, job.queue)
 
 

@@ -1,4 +1,4 @@
-"""Engines and sessions. With `clock`, `postgresql`, `types`, `upserts` all that knows dialects."""
+"""Engines and sessions. Dialects: here, in `clock`, `locks`, `postgresql`, `types`, `upserts`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

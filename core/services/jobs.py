@@ -300,18 +300,6 @@ def forget_owner(session: Session, owner_prefix: str) -> tuple[Job, ...]:
     return tuple(taken)
 
 
-def waiting(session: Session, *, older_than_seconds: float) -> tuple[Job, ...]:
-    """Jobs that could have been claimed for that long and were not, most urgent first."""
-    statement = (
-        select(JobRow)
-        .where(in_state(JobState.QUEUED), JobRow.not_before <= now(-older_than_seconds))
-        .order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id)
-        .limit(AT_ONCE)
-    )
-    rows = session.scalars(statement, execution_options=moves.LATEST)
-    return tuple(row.to_domain() for row in rows)
-
-
 def events(session: Session, job_id: UUID) -> tuple[JobEvent, ...]:
     """Every move the job has made, oldest first."""
     row = JobEventRow

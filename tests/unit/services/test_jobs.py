@@ -295,14 +295,6 @@ def test_checkpoints_newest_first(sessions: Sessions) -> None:
         assert jobs.checkpoints(session, job.id) == (later, made[1], made[0])
 
 
-def test_waiting_names_the_jobs_nobody_fetched(sessions: Sessions) -> None:
-    running(sessions)
-    with sessions.begin() as session:
-        job = queued(session)
-        assert [found.id for found in jobs.waiting(session, older_than_seconds=0)] == [job.id]
-        assert jobs.waiting(session, older_than_seconds=30) == ()
-
-
 def test_listing_filters(sessions: Sessions) -> None:
     with sessions.begin() as session:
         search = queued(session, kind=JobKind.SEARCH)
