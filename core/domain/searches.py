@@ -176,11 +176,12 @@ class SearchSpec:
 
     With several learning rates each is searched in full and the best by validation accuracy is
     kept; every one of them is paid for and recorded; None leaves them to the start. A search that
-    has not become better, beyond noise, for `patience` epochs ends (None: for a tenth of its
-    epochs; 0: none ends), and retraining has two epochs more for each that this saves. With
-    objectives the cells that no other beats in all of them are listed, and the most accurate is
-    retrained. With `adapt` sources are adapted to `space` instead of bringing their own. Only with
-    `contribute` is the searched supernet registered, as a source for others.
+    has not become better, beyond noise, for `patience` epochs ends (0: none does; None: a tenth of
+    its epochs where the head is solved after each, else 0, for what it can do does not show), and
+    retraining has two epochs more for each that this saves. With objectives the cells that no
+    other beats in all of them are listed, and the most accurate is retrained. With `adapt` sources
+    are adapted to `space` instead of bringing their own. Only with `contribute` is the searched
+    supernet registered, as a source for others.
     """
 
     dataset_id: DatasetId
@@ -203,7 +204,10 @@ class SearchSpec:
     @property
     def waits(self) -> int:
         """The patience of its searches, in epochs."""
-        return max(1, self.training.epochs // 10) if self.patience is None else self.patience
+        if self.patience is not None:
+            return self.patience
+        solved = self.head is HeadInit.EVERY_EPOCH
+        return max(1, self.training.epochs // 10) if solved else 0
 
     def rates(self, *, warm: bool) -> tuple[float, ...]:
         """The learning rates of a search with this kind of start."""

@@ -57,7 +57,9 @@ class SearchConfig(TrainingConfig):
         recompute: Compute maps again in backward passes instead of keeping them.
         guard: Watches for collapse and convergence, and ends the search early; None to not.
         patience: Epochs without a better validation accuracy, beyond noise, that end the search
-            (`core.nas.patience`); 0 to never.
+            (`core.nas.patience`), not counting those in which the alphas rest; 0 to never. Of use
+            with `solve_head`: a head that is descended makes a good search look like none for
+            epochs.
 
     Raises:
         ValueError: a value that is not finite or out of range.
@@ -217,16 +219,25 @@ def run(
                 valid, config.guard, seed=config.seed, solved=config.solve_head
             )
             record = replace(record, **asdict(sight))
-        seen = torch.tensor(record.valid_accuracy, dtype=torch.float64, device=valid.labels.device)
-        accuracy = (
-            float(ranks.total(seen)) / ranks.size
-        )  # devices may round, all must end together
-        waited = state.patience.look(accuracy, len(valid), epochs=config.patience)
-        if record.stopped is None:
-            record = replace(record, stopped=waited)
+        if method.searching:  # while alphas rest there is no search to end
+            waited = _waited(state, record, valid, config, ranks)
+            record = replace(record, stopped=record.stopped or waited)
         yield record
         if record.stopped is not None:
             return
+
+
+def _waited(
+    state: SearchState,
+    record: EpochRecord,
+    valid: LabelledImages,
+    config: SearchConfig,
+    ranks: Ranks,
+) -> str | None:
+    """Why patience ends the search here, the same in all processes: their devices may round."""
+    seen = torch.tensor(record.valid_accuracy, dtype=torch.float64, device=valid.labels.device)
+    accuracy = float(ranks.total(seen)) / ranks.size
+    return state.patience.look(accuracy, len(valid), epochs=config.patience)
 
 
 def _step(

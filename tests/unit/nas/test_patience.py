@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from core.nas import methods
 from core.nas.images import LabelledImages
 from core.nas.patience import Patience
 from core.nas.ranks import Ranks
@@ -113,3 +114,14 @@ def test_a_start_is_measured_once(space: Space, halves: Halves) -> None:
 def test_odd_patience_is_refused(patience: float) -> None:
     with pytest.raises(ValueError, match="patience"):
         SearchConfig(epochs=1, patience=patience)  # type: ignore[arg-type]
+
+
+def test_epochs_in_which_alphas_rest_do_not_count(halves: Halves) -> None:
+    partial = Space(channels=4, layers=3, nodes=2, input_channels=1, partial=2)
+    supernet = Supernet(partial, 10, torch.Generator().manual_seed(0))
+    method = methods.create("pc-darts", supernet)
+    config = replace(STILL, epochs=10, patience=1)
+    records = list(run(SearchState(supernet, method), *halves, config))
+    # Its alphas rest for three tenths of the epochs: the fourth is the first to compare with.
+    assert [record.epoch for record in records] == [0, 1, 2, 3, 4, 5]
+    assert records[-1].stopped is not None

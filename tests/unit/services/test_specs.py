@@ -171,3 +171,19 @@ def test_names_are_those_that_the_algorithms_have() -> None:
     assert {each.value for each in Method} == set(METHODS)
     assert specs.AUGMENTATIONS == augmentation.AUGMENTATIONS
     assert specs.PRECISIONS == precision.PRECISIONS
+
+
+@pytest.mark.parametrize(
+    ("change", "waits"),
+    [
+        ({}, 2),
+        ({"training": Training(epochs=4)}, 1),
+        ({"training": Training(epochs=50)}, 5),
+        ({"head": HeadInit.CLOSED_FORM}, 0),  # it falls back after its start
+        ({"head": HeadInit.RANDOM}, 0),  # it looks like chance at first
+        ({"head": HeadInit.RANDOM, "patience": 3}, 3),
+        ({"patience": 0}, 0),
+    ],
+)
+def test_how_long_a_search_waits_for_progress(change: dict[str, Any], waits: int) -> None:
+    assert replace(SEARCH, **change).waits == waits
