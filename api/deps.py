@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Query, Request
 from sqlalchemy.orm import Session
 
+from core import crash_points
 from core.bootstrap import Container
 from core.domain.jobs import Job
 
@@ -37,6 +38,7 @@ def working(container: Container) -> Iterator[UnitOfWork]:
         work = UnitOfWork(session)
         yield work
     for job in work.jobs:  # lost here? a worker's next look finds the row
+        crash_points.reach("before_announce")
         container.queue.announce(job.id, job.queue)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from sqlalchemy.orm import Session
 
+from core import crash_points
 from core.config import Settings
 from core.db.sessions import Sessions
 from core.domain.jobs import Job, JobRecord
@@ -114,6 +115,7 @@ class Attempt:
             deadline=self._lease.deadline,
         ) as child:
             log.info("child_started", child=child.pid)
+            crash_points.reach("child_started")
             return self._attend(child)
 
     def _envelope(self, scratch: str) -> protocol.Envelope | Failed:
@@ -209,6 +211,7 @@ class Attempt:
             case Abandoned():
                 log.error("lease_may_be_lost", self_stop=self._settings.jobs.self_stop)
             case Cancelled():
+                crash_points.reach("before_cancelled")
                 self._lease.close(lambda s: jobs.mark_cancelled(s, job.id, job.fence))
                 log.info("job_cancelled")
             case Failed(code, message):
@@ -223,7 +226,9 @@ class Attempt:
         def finish(session: Session) -> None:
             outcome = wire.load(protocol.OUTCOME_OF[job.kind], said)
             work.record(session, job, outcome)  # the results and `succeeded` in one commit
+            crash_points.reach("in_commit")
 
+        crash_points.reach("before_commit")
         try:
             self._lease.close(finish)
         except (LeaseLost, Unavailable):
@@ -234,6 +239,7 @@ class Attempt:
             log.exception("outcome_unrecordable")
             self._settle(Failed(*failures.of_error(error)))
         else:
+            crash_points.reach("after_commit")
             log.info("job_succeeded")
 
     def _fail(self, code: str, message: str) -> bool:
@@ -248,6 +254,8 @@ class Attempt:
             tries = job.attempt if charge else job.fence
             delay = moves.delay_after(tries, self._settings.jobs.retry_delays)
         terms: dict[str, Any] = {"reason": code, "delay_seconds": delay, "charge": charge}
+        crash_points.reach("before_release")
         self._lease.close(lambda s: jobs.release(s, job.id, job.fence, **terms))
+        crash_points.reach("after_release")
         log.info("job_released", **terms)
         return delay == 0

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
+from core import crash_points
 from core.domain.jobs import JobKind
 from core.domain.work import Outcome
 from core.errors import AppError
@@ -89,7 +90,9 @@ def main(pipeline_of: Callable[[JobKind], Pipeline] = find) -> None:
         channel = Channel()
         context = ChildContext(envelope, say=channel.say)
         signal.signal(signal.SIGTERM, lambda *_: context.stop())
-        channel.say(compute_one(envelope, context, pipeline_of))
+        last_word = compute_one(envelope, context, pipeline_of)
+        crash_points.reach("before_last_word")
+        channel.say(last_word)
 
 
 if __name__ == "__main__":

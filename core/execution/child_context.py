@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
+from core import crash_points
 from core.config import Settings
 from core.domain import keys
 from core.domain.jobs import Checkpoint, JobRecord, Progress
@@ -83,7 +84,9 @@ class ChildContext:
             os.fsync(file.fileno())
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         key = self.key(f"checkpoints/{step}{path.suffix}")
+        crash_points.reach("before_checkpoint_put")
         self.store.put(key, path)
+        crash_points.reach("after_checkpoint_put")
         self._last_step = step
         size = path.stat().st_size
         self._say(protocol.Checkpointed(Checkpoint(self._envelope.fence, step, key, sha256, size)))
@@ -97,6 +100,7 @@ class ChildContext:
                 self._last_step = checkpoint.step
                 reason = "newest" if not unusable else f"{unusable} newer unreadable"
                 self._say(protocol.Resumed(checkpoint.step, reason))
+                crash_points.reach("after_restore")
                 return Restored(checkpoint.step, path)
             unusable += 1
         if self._envelope.attempt > 1 or unusable:

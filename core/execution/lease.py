@@ -6,6 +6,7 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy.orm import Session
 
+from core import crash_points
 from core.config import JobTimings
 from core.db.sessions import Sessions
 from core.domain.jobs import Checkpoint, Job, JobRecord, Progress
@@ -107,6 +108,7 @@ class Lease:
         if self.records:
             jobs.add_records(session, job.id, job.fence, tuple(self.records))
         for checkpoint in self.checkpoints:
+            crash_points.reach("before_checkpoint_row")
             jobs.add_checkpoint(session, job.id, job.fence, checkpoint)
 
     def _forget_told(self) -> None:

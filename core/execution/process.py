@@ -14,6 +14,7 @@ from typing import IO, Self, cast
 
 import structlog
 
+from core import crash_points
 from core.execution import protocol
 
 EXIT_SECONDS = 5.0  # how long a child that has said its last word may take to be gone
@@ -140,6 +141,7 @@ class ChildProcess:
 def environment(base: Mapping[str, str], *, threads: int) -> dict[str, str]:
     """What a child inherits: no settings of ours (the envelope has them), its share of cores."""
     kept = {name: value for name, value in base.items() if not name.startswith("HEADSTART_")}
+    kept |= {name: base[name] for name in (crash_points.VARIABLE,) if name in base}
     pools = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
     return (
         kept

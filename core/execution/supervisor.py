@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from core import crash_points
 from core.config import Settings
 from core.db import locks
 from core.db.sessions import Sessions
@@ -42,6 +43,7 @@ class Supervisor:
         job = None if self._drains else self._claim(queue)
         if job is None:
             return False
+        crash_points.reach("after_claim")
         names = {"job_id": str(job.id), "kind": job.kind.value, "attempt": job.attempt}
         with structlog.contextvars.bound_contextvars(**names):
             log.info("job_claimed", fence=job.fence)
@@ -69,7 +71,10 @@ class Supervisor:
             if not locks.alone(session, "sweep"):
                 return
             reaped = jobs.reap(session, retry_delays=self._settings.jobs.retry_delays)
+            if reaped:
+                crash_points.reach("in_sweep")
         for job in reaped:
+            crash_points.reach("after_sweep")
             log.warning("job_reaped", job_id=str(job.id), state=job.state.value)
         # One ring a queue: who hears it goes on until nothing waits, and a dead broker costs time.
         for job in {job.queue: job for job in reaped if job.state is JobState.QUEUED}.values():

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from core import crash_points
 from core.domain.datasets import Dataset
 from core.domain.searches import Artifact
 from core.errors import AppError
@@ -142,10 +143,12 @@ def _publish(context: Context, folder: Path) -> tuple[tuple[Artifact, ...], Arti
         for path in sorted(folder.iterdir())
     )
     _json(folder / "manifest.json", [asdict(item) for item in artifacts])
+    crash_points.reach("before_manifest")
     manifest = objects.publish(
         context.store,
         context.key("model/manifest.json"),
         folder / "manifest.json",
         media_type="application/json",
     )
+    crash_points.reach("after_manifest")
     return artifacts, manifest

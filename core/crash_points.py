@@ -1,0 +1,70 @@
+"""Named places where a process can be told to die, so that tests hit windows of a millisecond.
+
+The environment says where, when, and by a file how often:
+
+    HEADSTART_CRASH_AT=before_commit        at the first time that a process gets there
+    HEADSTART_CRASH_AT=before_commit:2      at the second
+    HEADSTART_CRASH_AT=before_commit:1:FILE from then on as soon as FILE is there, which is taken
+                                            away: whoever puts it there has one process killed
+
+Without the variable nothing happens. It is read at every point, and children inherit it.
+"""
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from threading import Lock
+
+VARIABLE = "HEADSTART_CRASH_AT"
+OF_SUPERVISOR = (
+    "after_claim",
+    "child_started",
+    "before_checkpoint_row",
+    "before_commit",
+    "in_commit",
+    "after_commit",
+    "before_release",
+    "after_release",
+    "before_cancelled",
+    "in_sweep",
+    "after_sweep",
+)
+OF_CHILD = (
+    "after_restore",
+    "before_checkpoint_put",
+    "after_checkpoint_put",
+    "before_manifest",
+    "after_manifest",
+    "before_last_word",
+)
+OF_API = ("before_announce",)
+POINTS = (*OF_SUPERVISOR, *OF_CHILD, *OF_API)
+
+_reached: Counter[str] = Counter()
+_counting = Lock()
+
+
+def reach(point: str) -> None:
+    """Die here, without a word (SIGKILL), if that is asked for."""
+    order = os.environ.get(VARIABLE)
+    if order is None:
+        return
+    where, _, when = order.partition(":")
+    if where != point:
+        return
+    nth, _, file = when.partition(":")
+    with _counting:
+        _reached[point] += 1
+        due = _reached[point] >= int(nth or 1)
+    if due and (not file or _taken(Path(file))):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _taken(file: Path) -> bool:
+    """Whether the file was there and this process is the one that took it."""
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return False
+    return True
