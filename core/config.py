@@ -51,7 +51,12 @@ ANSWER_SECONDS = 1.0  # of these, for the supervisor's ticks and the database's 
 
 
 class JobTimings(BaseModel):
-    """The lease protocol's clocks, in seconds (`docs/architecture.md`, "Jobs")."""
+    """The lease protocol's clocks, in seconds (`docs/architecture.md`, "Jobs").
+
+    A child that is asked to stop has `cancel_grace` until it is killed where somebody cancelled
+    its job, and `drain_grace` where its worker ends: long enough to end an epoch and keep it. One
+    that has given no sign of life for `stall`, and ten times as long as is usual for it, is hung.
+    """
 
     model_config = ConfigDict(frozen=True)
     heartbeat: float = Field(default=10.0, gt=0)
@@ -60,6 +65,8 @@ class JobTimings(BaseModel):
     sweep: float = Field(default=10.0, gt=0)
     cancel_poll: float = Field(default=2.0, gt=0)
     cancel_grace: float = Field(default=5.0, ge=0)
+    drain_grace: float = Field(default=20.0, ge=0)
+    stall: float = Field(default=600.0, gt=0)
     retry_delays: tuple[float, ...] = (0.0, 30.0, 120.0)
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ then by class. Read with numpy alone; nothing here loads torch.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,17 +109,28 @@ def examples(path: Path, class_index: int, limit: int) -> Pixels:
 
 
 def repack(
-    originals: Path, target: Path, *, resolution: int, channels: int, max_pixels: int
+    originals: Path,
+    target: Path,
+    *,
+    resolution: int,
+    channels: int,
+    max_pixels: int,
+    heard: Callable[[], None] = lambda: None,
 ) -> None:
-    """Make the packed file of another resolution from the stored originals, row by row."""
+    """Make the packed file of another resolution from the stored originals, row by row.
+
+    `heard` is called with every row.
+    """
     labels, split = columns(originals)
-    rows = (
-        images.fit(images.decode(data, max_pixels=max_pixels).pixels, resolution)
-        for data in stored_images(originals)
-    )
+
+    def rows() -> Iterator[Pixels]:
+        for data in stored_images(originals):
+            heard()
+            yield images.fit(images.decode(data, max_pixels=max_pixels).pixels, resolution)
+
     write(
         target,
-        rows,
+        rows(),
         labels=labels,
         split=[TRAIN_CODE if name == "train" else TEST_CODE for name in split],
         channels=channels,

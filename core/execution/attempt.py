@@ -4,6 +4,7 @@ Short transactions only, and none while the child computes. Every write is guard
 refused one means that another worker has the job, and then nothing more is written.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from core.execution import failures, host_memory, protocol
 from core.execution.failures import Retry
 from core.execution.lease import Lease
 from core.execution.process import ChildProcess, environment
+from core.execution.vigil import Vigil
 from core.services import jobs, moves, wire, work
 
 TICK_SECONDS = 0.2  # how soon a drain is noticed
@@ -76,7 +78,9 @@ class Attempt:
         self._command = command
         self._draining = draining
         self._lease = Lease(job, sessions=sessions, timings=settings.jobs)
-        self._kill_at: float | None = None
+        self._kill_at = math.inf  # a moment as soon as somebody wants the child's end
+        self._vigil = Vigil(settings.jobs.stall)
+        self._hung = False
 
     def run(self) -> bool:
         """Compute, then record; whether the job is queued again for whoever comes next."""
@@ -144,11 +148,14 @@ class Attempt:
 
     def _attend(self, child: ChildProcess) -> Ending:
         tick = min(TICK_SECONDS, self._settings.jobs.heartbeat / 2)
+        self._vigil.heard()
         while True:
             for event in child.events(timeout=tick):
+                self._vigil.heard()
                 ending = self._hear(event, expired=child.expired)
                 if ending is not None:
                     return ending
+            self._watch(child)  # before the database is asked: signs are heard in between only
             self._lease.keep()
             child.keep_until(self._lease.deadline)
             self._press(child)
@@ -185,6 +192,8 @@ class Attempt:
         log.warning("child_exited", expired=expired, **words)
         if expired:
             return Abandoned()
+        if self._hung:
+            return self._stopped(Failed(failures.STALLED, ""))
         code = failures.of_exit(event.status, peak_bytes=event.peak_bytes, limit_bytes=limit)
         if code != failures.WORKER_LOST:
             return self._stopped(Failed(code, ""))
@@ -195,14 +204,31 @@ class Attempt:
         """How it ended if somebody wanted its end, and `otherwise` if nobody did."""
         if self._lease.cancel_requested:
             return Cancelled()
-        return Failed(failures.DRAINED, "") if self._kill_at is not None else otherwise
+        return Failed(failures.DRAINED, "") if math.isfinite(self._kill_at) else otherwise
+
+    def _watch(self, child: ChildProcess) -> None:
+        """Kill the child if it hangs: stopped, stuck in foreign code, or waiting for ever."""
+        if not self._hung and self._vigil.in_vain:
+            silence, limit = round(self._vigil.silence, 1), round(self._vigil.limit, 1)
+            log.error("child_hung", silent_seconds=silence, limit_seconds=limit)
+            self._hung = True
+            child.kill()
 
     def _press(self, child: ChildProcess) -> None:
         """Ask the child to stop if somebody wants that, and after the grace make it."""
-        if self._kill_at is None and (self._lease.cancel_requested or self._draining()):
+        timings, time_left = self._settings.jobs, math.inf
+        if self._draining():
+            time_left = timings.drain_grace
+        if self._lease.cancel_requested:  # also amid a drain
+            time_left = min(time_left, timings.cancel_grace)
+        if math.isinf(time_left):
+            return
+        moment = time.monotonic()
+        if math.isinf(self._kill_at):
             child.terminate()
-            self._kill_at = time.monotonic() + self._settings.jobs.cancel_grace
-        elif self._kill_at is not None and time.monotonic() >= self._kill_at:
+        # The grace begins when it is first wanted: what it would be from now on is later.
+        self._kill_at = min(self._kill_at, moment + time_left)
+        if moment >= self._kill_at:
             child.kill()
 
     def _settle(self, ending: Ending) -> bool:

@@ -17,7 +17,7 @@ from core.pipelines.context import Restored, Stopped
 from core.ports import ObjectStore
 from core.storage.select import store_of
 
-REPORT_SECONDS = 0.2  # progress without a record is passed on no more often than this
+REPORT_SECONDS = 0.2  # what is said often is passed on no more often than this
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -32,7 +32,7 @@ class ChildContext:
         self._settings = Settings(**envelope.settings)
         self._stopping = False
         self._last_step = -1
-        self._last_report = 0.0
+        self._last_report = self._last_sign = 0.0
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -71,10 +71,17 @@ class ChildContext:
         """Say how far the work is, and optionally one line of history. Raises Stopped."""
         now = time.monotonic()
         if record is not None or now - self._last_report >= REPORT_SECONDS:
-            self._last_report = now
+            self._last_report = self._last_sign = now
             self._say(protocol.Reported(progress, record))
         if self._stopping:
             raise Stopped
+
+    def alive(self) -> None:
+        """Give a sign of life, from the thread that computes; it costs little."""
+        now = time.monotonic()
+        if now - self._last_sign >= REPORT_SECONDS:
+            self._last_sign = now
+            self._say(protocol.Alive())
 
     def checkpoint(self, step: int, path: Path) -> None:
         """Make the file at `path` the newest state to resume from (`step` only ever grows)."""

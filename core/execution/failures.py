@@ -18,6 +18,7 @@ DRAINED = "drained"
 HOST_OOM = "host_oom"
 INTERNAL = AppError.code
 OUT_OF_MEMORY = "out_of_memory"
+STALLED = "stalled"
 STORAGE_FULL = "storage_full"
 UNAVAILABLE = Unavailable.code
 WORKER_LOST = "worker_lost"
@@ -62,6 +63,9 @@ FAILURES: Mapping[str, Failure] = {
         in_a_row=2,  # its neighbours may have been to blame once
     ),
     DEVICE_LOST: Failure(Retry.CHARGED, "The accelerator stopped working under the job."),
+    STALLED: Failure(
+        Retry.CHARGED, "The work gave no sign of life for too long, and its process was ended."
+    ),
     WORKER_LOST: Failure(Retry.CHARGED, "The computing process was lost."),
     # Not the job's doing, and longer than its attempts would last: with the default delays a
     # store may be away for a quarter of an hour and a disk full for three hours.

@@ -42,6 +42,9 @@ class OwnContext:
     def report(self, progress: Progress, record: JobRecord | None = None) -> None:
         """Nobody listens."""
 
+    def alive(self) -> None:
+        """Nobody listens."""
+
     def checkpoint(self, step: int, path: Path) -> None:
         """Nothing resumes."""
 

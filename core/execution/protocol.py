@@ -64,6 +64,11 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """The computation goes on: said by the thread that computes, so that a hung one is silent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpointed:
     """A state to resume from is in the store."""
 
@@ -110,9 +115,10 @@ class Exited:
     peak_bytes: int = 0
 
 
-Event = Reported | Checkpointed | Resumed | Finished | Failed | Halted | Exited
+Event = Reported | Alive | Checkpointed | Resumed | Finished | Failed | Halted | Exited
 _EVENTS: Mapping[str, Any] = {
-    kind.__name__: kind for kind in (Reported, Checkpointed, Resumed, Finished, Failed, Halted)
+    kind.__name__: kind
+    for kind in (Reported, Alive, Checkpointed, Resumed, Finished, Failed, Halted)
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -33,6 +33,10 @@ def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest))
 
 
+def _unheard() -> None:
+    """Nobody listens."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledImages:
     """Images with labels, normalised when batched.
@@ -43,6 +47,8 @@ class LabelledImages:
         classes: Number of classes; some may have no image here.
         mean: ``[C]`` float32 on the 0..1 scale.
         std: ``[C]`` float32 on the 0..1 scale, positive.
+        heard: Called with every batch, also of parts of these images: whoever trains or measures
+            on them goes on.
 
     Raises:
         ValueError: a shape, type or label that breaks the above.
@@ -53,6 +59,7 @@ class LabelledImages:
     classes: int
     mean: Tensor
     std: Tensor
+    heard: Callable[[], None] = _unheard
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype != torch.uint8:
@@ -206,6 +213,7 @@ class LabelledImages:
             else torch.randperm(len(self), generator=generator)
         ).to(self.images.device)
         for indices in order.tensor_split(math.ceil(len(self) / batch_size)) if len(self) else ():
+            self.heard()
             images = self.images[indices]
             if generator is not None:
                 images = augmenter(images, fill, generator)

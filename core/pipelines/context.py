@@ -56,6 +56,13 @@ class Context(Protocol):
         """Say how far the work is, and optionally one line of history. Raises Stopped."""
         ...
 
+    def alive(self) -> None:
+        """Give a sign of life: between two reports, whenever a part of the work is done.
+
+        A job without any for long counts as hung, and its process is killed. Never raises.
+        """
+        ...
+
     def checkpoint(self, step: int, path: Path) -> None:
         """Make the file at `path` the newest state to resume from (`step` only ever grows)."""
         ...

@@ -1,7 +1,7 @@
 """A registered dataset's images as tensors, at the resolution and channels a supernet wants."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,8 @@ def load(
     in_test = torch.from_numpy(packed.split) == packing.TEST_CODE
     classes = len(dataset.classes)
     train = LabelledImages.measured(images[~in_test], labels[~in_test], classes)
-    test = LabelledImages(images[in_test], labels[in_test], classes, train.mean, train.std)
+    train = replace(train, heard=context.alive)
+    test = replace(train, images=images[in_test], labels=labels[in_test])
     return train.with_channels(channels), test.with_channels(channels)
 
 
@@ -81,6 +82,7 @@ def _packed_file(context: Context, dataset: Dataset, resolution: int) -> Path:
         resolution=resolution,
         channels=dataset.channels,
         max_pixels=_ACCEPTED,
+        heard=context.alive,
     )
     context.store.put(key, path)  # made once per dataset and resolution
     return path

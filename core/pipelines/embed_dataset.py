@@ -1,11 +1,13 @@
 """Embed a dataset: features of its train images, reduced to what distances need, stored once."""
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from core.domain import keys
 from core.domain.datasets import Dataset, Embedding
@@ -116,6 +118,7 @@ def ensure(
 
 def load(embedding: Embedding, context: Context) -> EmbeddedDataset:
     """A stored embedding. Raises CorruptObject when its bytes are not the recorded ones."""
+    context.alive()
     path = context.scratch / f"embedding-{embedding.sha256}.safetensors"
     if not path.exists():
         objects.fetch(context.store, embedding.key, path, sha256=embedding.sha256)
@@ -177,7 +180,8 @@ def _trunk(trunk: Trunk, context: Context) -> TrunkEmbedder:
     path = context.scratch / f"trunk-{trunk.sha256[:16]}.safetensors"
     objects.fetch(context.store, trunk.key, path, sha256=trunk.sha256)
     source = dataset_images.open_train(context, trunk.source, resolution=trunk.resolution)
-    mean, std = channel_statistics(source.batches(BATCH), space.input_channels)
+    batches = _heard(source.batches(BATCH), context)
+    mean, std = channel_statistics(batches, space.input_channels)
     return TrunkEmbedder(
         load_file(path),
         space=space,
@@ -187,6 +191,12 @@ def _trunk(trunk: Trunk, context: Context) -> TrunkEmbedder:
         version=str(trunk.supernet_id),
         device=context.device,
     )
+
+
+def _heard(batches: Iterable[Tensor], context: Context) -> Iterator[Tensor]:
+    for batch in batches:
+        context.alive()
+        yield batch
 
 
 def _store(

@@ -68,7 +68,7 @@ class Cluster:
     def _environment(self, scenario: str, sweep: float) -> dict[str, str]:
         settings = self.container.settings
         timings = settings.jobs.model_copy(update={"sweep": sweep})
-        names = ("heartbeat", "lease", "self_stop", "sweep", "cancel_grace")
+        names = ("heartbeat", "lease", "self_stop", "sweep", "cancel_grace", "drain_grace")
         return {
             **os.environ,
             **{f"HEADSTART_JOBS__{name.upper()}": str(getattr(timings, name)) for name in names},

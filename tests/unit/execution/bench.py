@@ -17,7 +17,13 @@ from core.execution.supervisor import Supervisor
 from core.services import datasets, jobs, searches
 
 QUICK = JobTimings(
-    heartbeat=0.1, lease=20, self_stop=15, sweep=0.2, cancel_grace=0.5, retry_delays=(0.0,)
+    heartbeat=0.1,
+    lease=20,
+    self_stop=15,
+    sweep=0.2,
+    cancel_grace=0.5,
+    drain_grace=0.5,
+    retry_delays=(0.0,),
 )
 REPORT = DatasetReport(
     problems=(),

@@ -1,5 +1,6 @@
 """A child with tiny pipelines: `python -m tests.unit.execution.scenario NAME FOLDER`."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -124,6 +125,47 @@ def hang(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
     raise AssertionError
 
 
+def hold(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Never comes back from foreign code, which holds the interpreter's lock."""
+    (folder / "pid").write_text(str(os.getpid()))
+    (folder / "ready").touch()
+    ctypes.PyDLL(None).sleep(600)
+    raise AssertionError
+
+
+def plod(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Has nothing to report for long, but goes on."""
+    for _ in range(40):
+        time.sleep(0.1)
+        context.alive()
+    return outcome(inputs)
+
+
+def slow_down(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Gives signs seldom, and then takes longer than the floor for once."""
+    for seconds in (0.4, 0.4, 0.4, 3.0):
+        time.sleep(seconds)
+        context.alive()
+    return outcome(inputs)
+
+
+def finish_epoch(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Hears that it should stop amid an epoch, and keeps what is done at its end."""
+    restored = context.restore()
+    if restored is not None:
+        return outcome(inputs, seconds=float(restored.step))
+    (folder / "pid").write_text(str(os.getpid()))
+    (folder / "ready").touch()
+    time.sleep(1.5)
+    try:
+        context.report(Progress("work", 0.5), JobRecord("work", 1, {}))
+    finally:
+        path = context.scratch / "state.txt"
+        path.write_text("1")
+        context.checkpoint(1, path)
+    raise AssertionError("nobody asked for the end")
+
+
 SCENARIOS: dict[str, Callable[[EmbedInputs, Context, Path], EmbedOutcome]] = {
     pipeline.__name__: pipeline
     for pipeline in (
@@ -138,6 +180,10 @@ SCENARIOS: dict[str, Callable[[EmbedInputs, Context, Path], EmbedOutcome]] = {
         die,
         wait,
         hang,
+        hold,
+        plod,
+        slow_down,
+        finish_epoch,
     )
 }
 

@@ -191,6 +191,19 @@ def test_progress_is_thinned_and_records_are_not(tmp_path: Path) -> None:
     assert len(said) < 20
 
 
+def test_signs_of_life_are_thinned_and_a_report_is_one(tmp_path: Path) -> None:
+    context, said = context_at(tmp_path)
+    context.report(Progress("work", 0.1))
+    for _ in range(100):
+        context.alive()
+    assert len(said) < 20
+    context._last_sign -= 1.0
+    context.alive()
+    assert said[-1] == protocol.Alive()
+    context.stop()
+    context.alive()  # an epoch may end
+
+
 def test_after_a_stop_the_next_report_raises(tmp_path: Path) -> None:
     context, said = context_at(tmp_path)
     context.report(Progress("work", 0.0))

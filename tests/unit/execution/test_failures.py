@@ -58,6 +58,7 @@ GIB = 1024**3
         ("out_of_memory", Retry.FINAL, Retry.FINAL),
         ("host_oom", Retry.CHARGED, Retry.FINAL),
         ("device_lost", Retry.CHARGED, Retry.FINAL),
+        ("stalled", Retry.CHARGED, Retry.FINAL),
         ("worker_lost", Retry.CHARGED, Retry.FINAL),
         ("unavailable", Retry.UNCHARGED, Retry.UNCHARGED),
         ("storage_full", Retry.UNCHARGED, Retry.UNCHARGED),

@@ -12,6 +12,7 @@ from core.execution.process import environment
 EVENTS = [
     protocol.Reported(Progress("search", 0.5, 3.0), JobRecord("search", 1, {"loss": 0.1})),
     protocol.Reported(Progress("search", 0.5), None),
+    protocol.Alive(),
     protocol.Checkpointed(Checkpoint(2, 3, "key", "0" * 64, 10)),
     protocol.Resumed(None, "no checkpoint yet"),
     protocol.Finished({"genotype": {"normal": [["skip", 0]]}}),

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
+from core.config import JobTimings
 from core.db.sessions import Sessions
 from core.domain.jobs import JobState, QueueName
 from core.errors import Conflict, NotFound, Unavailable
@@ -247,6 +248,89 @@ def test_a_child_dies_with_a_killed_process(bench: Bench, case: str) -> None:
     eventually(lambda: not alive(other))
 
 
+def test_a_hung_child_is_killed_and_three_are_enough(bench: Bench) -> None:
+    job_id = bench.submit()
+    supervisor = bench.supervisor("hang", stalling_after(1.5))
+    for claims in (1, 2, 3):
+        assert supervisor.run_next(QueueName.CPU)
+        assert not alive(int(bench.read("pid")))
+        job = bench.job(job_id)
+        assert job.attempt == claims
+        if claims < 3:
+            assert (job.state, job.resume_reason) == (JobState.QUEUED, "stalled")
+    assert (job.state, job.error_code) == (JobState.FAILED, "stalled")
+    assert job.error_message == failures.FAILURES["stalled"].words
+    other = bench.submit()
+    assert bench.supervisor("succeed").run_next(QueueName.CPU)
+    assert bench.job(other).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("case", ["stopped", "stuck in foreign code"])
+def test_no_thread_of_its_own_speaks_for_a_child_that_cannot(bench: Bench, case: str) -> None:
+    job_id = bench.submit()
+    scenario = "wait" if case == "stopped" else "hold"
+    supervisor = bench.supervisor(scenario, stalling_after(1.5))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(supervisor.run_next, QueueName.CPU)
+        bench.wait_for("ready")
+        if case == "stopped":
+            os.kill(int(bench.read("pid")), signal.SIGSTOP)
+        assert running.result(timeout=30)
+    assert not alive(int(bench.read("pid")))
+    assert (bench.job(job_id).resume_reason, bench.job(job_id).attempt) == ("stalled", 1)
+
+
+@pytest.mark.parametrize("scenario", ["plod", "slow_down"])
+def test_a_slow_child_is_left_alone(bench: Bench, scenario: str) -> None:
+    job_id = bench.submit()
+    assert bench.supervisor(scenario, stalling_after(2.5)).run_next(QueueName.CPU)
+    assert (bench.job(job_id).state, bench.job(job_id).attempt) == (JobState.SUCCEEDED, 1)
+
+
+def test_a_hung_child_that_was_cancelled_is_cancelled(bench: Bench) -> None:
+    job_id = bench.submit()
+    patient = stalling_after(1.5).model_copy(update={"cancel_grace": 8.0, "cancel_poll": 0.1})
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bench.supervisor("hang", patient).run_next, QueueName.CPU)
+        bench.wait_for("ready")
+        with bench.sessions.begin() as session:
+            jobs.cancel(session, job_id)
+        assert running.result(timeout=7)
+    assert bench.job(job_id).state is JobState.CANCELLED
+
+
+def test_a_drain_lets_the_epoch_end(bench: Bench) -> None:
+    job_id = bench.submit()
+    timings = QUICK.model_copy(update={"drain_grace": 20.0})
+    supervisor = bench.supervisor("finish_epoch", timings)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(supervisor.run_next, QueueName.CPU)
+        bench.wait_for("ready")
+        supervisor.drain()
+        assert running.result(timeout=15)
+    job = bench.job(job_id)
+    assert (job.state, job.attempt, job.resume_reason) == (JobState.QUEUED, 0, "drained")
+    with bench.sessions.read() as session:
+        (kept,) = jobs.checkpoints(session, job_id)
+    assert kept.step == 1
+    assert bench.supervisor("finish_epoch").run_next(QueueName.CPU)
+    assert bench.job(job_id).state is JobState.SUCCEEDED
+
+
+def test_a_cancel_amid_a_drain_does_not_wait_for_it(bench: Bench) -> None:
+    job_id = bench.submit()
+    timings = QUICK.model_copy(update={"drain_grace": 60.0})
+    supervisor = bench.supervisor("hang", timings)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(supervisor.run_next, QueueName.CPU)
+        bench.wait_for("ready")
+        supervisor.drain()
+        with bench.sessions.begin() as session:
+            jobs.cancel(session, job_id)
+        assert running.result(timeout=20)
+    assert bench.job(job_id).state is JobState.CANCELLED
+
+
 def test_a_later_attempt_waits(bench: Bench) -> None:
     job_id = bench.submit()
     supervisor = bench.supervisor("die", replace_delays(30.0))
@@ -360,6 +444,10 @@ def test_the_sweep_takes_back_what_a_lost_worker_held(bench: Bench) -> None:
 
 def replace_delays(*seconds: float):  # type: ignore[no-untyped-def]
     return QUICK.model_copy(update={"retry_delays": seconds})
+
+
+def stalling_after(seconds: float) -> JobTimings:
+    return QUICK.model_copy(update={"stall": seconds})
 
 
 def lose_patience(patch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -55,6 +57,16 @@ def test_batches_hold_every_image_once_in_even_sizes(batch_size: int) -> None:
     assert (means * data.std + data.mean).mul(255).round().sort().values.tolist() == list(
         range(60)
     )
+
+
+def test_every_batch_is_heard_also_of_a_part() -> None:
+    heard: list[int] = []
+    data = replace(numbered(), heard=lambda: heard.append(1))
+    train, valid = data.to("cpu").with_channels(3).halves(0)
+    generator = epoch_generator(0, 0)
+    for images, count in ((train, 4), (valid.sample(20, generator), 3)):
+        heard.clear()
+        assert len(list(images.batches(8))) == count == len(heard)
 
 
 def test_normalised_batches_have_mean_zero_and_deviation_one(digits: LabelledImages) -> None:

@@ -33,6 +33,7 @@ class World:
     resnet18_weights: Path | None = None
     stop_after: int | None = None
     attempt: str = "1"
+    signs: int = 0
     records: list[JobRecord] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
     checkpoints: list[tuple[int, Path]] = field(default_factory=list)
@@ -46,6 +47,9 @@ class World:
             self.records.append(record)
         if self.stop_after is not None and len(self.records) >= self.stop_after:
             raise Stopped
+
+    def alive(self) -> None:
+        self.signs += 1
 
     def checkpoint(self, step: int, path: Path) -> None:
         assert not self.checkpoints or step > self.checkpoints[-1][0]
