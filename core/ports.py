@@ -1,9 +1,34 @@
 """What core needs from outside and has more than one real adapter for."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from core.domain.jobs import JobId, QueueName
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as a listing shows it; `modified` is the store's own time."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What a `put` has written so far, or had when its process was killed: not an object.
+
+    `mark` tells apart several for one key; only the store that gave it can read it.
+    """
+
+    key: str
+    mark: str
+    size: int
+    began: datetime
 
 
 class ObjectStore(Protocol):
@@ -19,6 +44,25 @@ class ObjectStore(Protocol):
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
+        ...
+
+    def listing(self, folder: str) -> Iterator[Stored]:
+        """Every object whose key lies under `folder` ("" for all), in no particular order.
+
+        What is put or deleted meanwhile may be in it or not.
+        """
+        ...
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove the objects; those that are not there are no error."""
+        ...
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Every `put` that has begun and not ended, those of killed processes included."""
+        ...
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Free what it takes; its `put`, if it still runs, fails with Unavailable."""
         ...
 
     def check(self) -> None:

@@ -6,7 +6,8 @@ construction (`core.domain.keys`), and what exists is said by the database, not 
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -19,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from core.config import S3Storage
 from core.errors import CorruptObject, NotFound, Unavailable
+from core.ports import Stored, Unfinished
 from core.storage.keys import checked
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 MEBIBYTE = 1024 * 1024
 DIGEST = "sha256"  # the name of our checksum among the object's metadata
 READ_ATTEMPTS = 3
-MISSING = {"404", "NoSuchKey", "NotFound"}
+MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
+DELETERS = 8
 # Several parts at a time; a failed upload is aborted by the transfer manager.
 TRANSFER = TransferConfig(
     multipart_threshold=16 * MEBIBYTE, multipart_chunksize=8 * MEBIBYTE, max_concurrency=4
@@ -83,6 +86,44 @@ class S3Store:
             return False
         return True
 
+    def listing(self, folder: str) -> Iterator[Stored]:
+        """Every object whose key lies under `folder` ("" for all), in no particular order.
+
+        What is put or deleted meanwhile may be in it or not.
+        """
+        prefix = f"{checked(folder.rstrip('/'))}/" if folder else ""
+        pages = self._client.get_paginator("list_objects_v2")
+        with _store_errors():
+            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
+                for each in page.get("Contents", ()):
+                    yield Stored(each["Key"], each["Size"], each["LastModified"])
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove the objects; those that are not there are no error."""
+        # One request each: what signs a request for many of them, stores do not agree upon.
+        with ThreadPoolExecutor(DELETERS) as pool:
+            for _ in pool.map(self._delete, keys):
+                pass
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Every `put` that has begun and not ended, those of killed processes included.
+
+        Of those in several parts; smaller ones are whole or leave nothing.
+        """
+        pages = self._client.get_paginator("list_multipart_uploads")
+        with _store_errors():
+            for page in pages.paginate(Bucket=self._bucket):
+                for each in page.get("Uploads", ()):
+                    key, mark = each["Key"], each["UploadId"]
+                    yield Unfinished(key, mark, self._parts_bytes(key, mark), each["Initiated"])
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Free what it takes; its `put`, if it still runs, fails with Unavailable."""
+        with contextlib.suppress(NotFound), _store_errors():
+            self._client.abort_multipart_upload(
+                Bucket=self._bucket, Key=unfinished.key, UploadId=unfinished.mark
+            )
+
     def check(self) -> None:
         """Raise Unavailable, saying why, when the store cannot be read."""
         try:
@@ -107,6 +148,17 @@ class S3Store:
     def _head(self, key: str) -> "HeadObjectOutputTypeDef":
         with _store_errors():
             return self._client.head_object(Bucket=self._bucket, Key=checked(key))
+
+    def _delete(self, key: str) -> None:
+        with contextlib.suppress(NotFound), _store_errors():
+            self._client.delete_object(Bucket=self._bucket, Key=checked(key))
+
+    def _parts_bytes(self, key: str, mark: str) -> int:
+        pages = self._client.get_paginator("list_parts")
+        with contextlib.suppress(NotFound), _store_errors():  # it may end meanwhile
+            parts = pages.paginate(Bucket=self._bucket, Key=key, UploadId=mark)
+            return sum(part["Size"] for page in parts for part in page.get("Parts", ()))
+        return 0
 
     def _stored_digest(self, key: str) -> str | None:
         with contextlib.suppress(NotFound, Unavailable):

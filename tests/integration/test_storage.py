@@ -5,12 +5,14 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.config import S3Storage
-from core.errors import InvalidInput, NotFound
+from core.errors import InvalidInput, NotFound, Unavailable
 from core.ports import ObjectStore
 from core.storage.local import LocalStore
 from core.storage.s3 import S3Store
@@ -147,6 +149,113 @@ def test_eight_writers_of_one_key_leave_one_object(store: ObjectStore, write: Wr
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(put, range(8)))
     assert content(store, "contended") == source.read_bytes()
+
+
+def keys_in(store: ObjectStore, folder: str = "") -> list[str]:
+    return sorted(each.key for each in store.listing(folder))
+
+
+def test_a_listing_says_what_is_there_and_how_large_and_since_when(
+    store: ObjectStore, write: Write
+) -> None:
+    began = datetime.now(UTC) - timedelta(seconds=2)  # some stores keep whole seconds
+    store.put("a/b", write(b"four"))
+    store.put("a/c/d", write(b""))
+    found = {each.key: each for each in store.listing("")}
+    assert {key: each.size for key, each in found.items()} == {"a/b": 4, "a/c/d": 0}
+    for each in found.values():
+        assert began <= each.modified <= datetime.now(UTC) + timedelta(seconds=2)
+
+
+def test_a_listing_keeps_to_its_folder(store: ObjectStore, write: Write) -> None:
+    for key in ("a/b/1", "a/b/c/2", "a/bb/3", "a/b.c", "d"):
+        store.put(key, write(b"x"))
+    assert keys_in(store, "a/b") == keys_in(store, "a/b/") == ["a/b/1", "a/b/c/2"]
+    assert keys_in(store, "nothing/here") == keys_in(store, "d") == []
+
+
+def test_a_long_listing_is_whole(
+    store: ObjectStore, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, keys = write(b"x"), [f"many/{number:04}" for number in range(45)]
+    for key in keys:
+        store.put(key, source)
+    pages: list[object] = []
+    if isinstance(store, S3Store):
+        real = store._client.list_objects_v2
+
+        def small(**terms: Any) -> Any:  # a page holds 1,000 else
+            pages.append(terms)
+            return real(**terms, MaxKeys=10)
+
+        monkeypatch.setattr(store._client, "list_objects_v2", small)
+    assert keys_in(store, "many") == keys
+    assert len(pages) in {0, 5}
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+def test_odd_keys_are_listed_and_deleted_as_they_are(
+    store: ObjectStore, write: Write, key: str
+) -> None:
+    store.put(key, write(b"x"))
+    store.put(f"beside/{key}", write(b"x"))
+    assert keys_in(store) == sorted([key, f"beside/{key}"])
+    store.delete([key])
+    assert keys_in(store) == [f"beside/{key}"]
+    assert not store.exists(key)
+
+
+def test_what_is_deleted_is_gone_and_may_be_put_again(store: ObjectStore, write: Write) -> None:
+    for key in ("a/1", "a/2", "b/3"):
+        store.put(key, write(b"first"))
+    store.delete(["a/1", "b/3", "missing", "a", "a/2/below"])
+    assert keys_in(store) == ["a/2"]
+    with pytest.raises(NotFound):
+        store.open("a/1")
+    store.put("a/1", write(b"second"))
+    assert content(store, "a/1") == b"second"
+
+
+def test_whoever_reads_while_it_is_deleted_reads_on_or_is_told(
+    store: ObjectStore, write: Write
+) -> None:
+    data = bytes(range(256)) * 20_000
+    store.put("a", write(data))
+    with store.open("a") as stream:
+        begin = stream.read(1_000)
+        store.delete(["a"])
+        with contextlib.suppress(NotFound, Unavailable):
+            assert begin + stream.read() == data
+
+
+def test_writers_and_deleters_of_one_folder_do_not_disturb_each_other(
+    store: ObjectStore, write: Write
+) -> None:
+    source = write(b"x" * 1_000)
+
+    def put_and_delete(writer: int) -> None:
+        for number in range(12):
+            key = f"shared/{number}/{writer}"
+            store.put(key, source)
+            assert content(store, key) == source.read_bytes()
+            store.delete([key])
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(put_and_delete, range(6)))
+    assert keys_in(store) == []
+
+
+@pytest.mark.parametrize("key", ["../outside", "/absolute", "a//b", "a/../../b"])
+def test_unsafe_keys_are_neither_listed_nor_deleted(store: ObjectStore, key: str) -> None:
+    with pytest.raises(InvalidInput, match="object key"):
+        list(store.listing(key))
+    with pytest.raises(InvalidInput, match="object key"):
+        store.delete([key])
+
+
+def test_a_store_at_rest_has_nothing_unfinished(store: ObjectStore, write: Write) -> None:
+    store.put("a/b", write(bytes(20 * MEBIBYTE)))
+    assert list(store.unfinished()) == []
 
 
 def test_a_store_in_order_passes_its_check(store: ObjectStore) -> None:

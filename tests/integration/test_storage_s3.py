@@ -6,9 +6,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
 from core.config import S3Storage
@@ -111,6 +113,49 @@ def test_a_failed_upload_leaves_neither_object_nor_parts(
     assert not store.exists("large")
     uploads = store._client.list_multipart_uploads(Bucket=store._bucket)
     assert not uploads.get("Uploads")
+
+
+def test_an_upload_of_a_killed_process_is_found_and_discarded(
+    store: S3Store, source: Path
+) -> None:
+    # What a kill in the middle of a `put` leaves: nobody completes or aborts it.
+    names = {"Bucket": store._bucket, "Key": "default/jobs/a/large"}
+    upload = store._client.create_multipart_upload(**names)["UploadId"]
+    part = {**names, "UploadId": upload}
+    store._client.upload_part(**part, PartNumber=1, Body=bytes(6 * MEBIBYTE))
+    store._client.upload_part(**part, PartNumber=2, Body=b"end")
+    store.put("beside", source)
+    (found,) = store.unfinished()
+    assert (found.key, found.size) == (names["Key"], 6 * MEBIBYTE + 3)
+    assert abs(found.began - datetime.now(UTC)) < timedelta(minutes=1)
+    assert [each.key for each in store.listing("")] == ["beside"]
+    store.discard(found)
+    store.discard(found)  # somebody else was first
+    assert list(store.unfinished()) == []
+    with pytest.raises(ClientError, match="NoSuchUpload"):
+        store._client.list_parts(**part)
+
+
+def test_a_put_whose_upload_is_discarded_fails_and_succeeds_again(
+    store: S3Store, tmp_path: Path
+) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(bytes(20 * MEBIBYTE))
+
+    def discard_once(params: dict[str, object], **_: object) -> None:
+        if params["PartNumber"] == 3:
+            store._client.meta.events.unregister(event, discard_once)
+            for each in store.unfinished():
+                store.discard(each)
+
+    event = "provide-client-params.s3.UploadPart"
+    store._client.meta.events.register(event, discard_once)
+    with pytest.raises(Unavailable):
+        store.put("large", large)
+    assert not store.exists("large")
+    store.put("large", large)
+    with store.open("large") as stream:
+        assert stream.read() == large.read_bytes()
 
 
 def test_an_altered_object_is_found_out_at_its_end(store: S3Store, source: Path) -> None:

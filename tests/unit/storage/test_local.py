@@ -2,11 +2,13 @@
 
 import errno
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from core.errors import InvalidInput, Unavailable
+from core.ports import Unfinished
 from core.storage.local import LocalStore
 
 
@@ -135,3 +137,85 @@ def test_objects_are_readable_by_their_owner_alone(store: LocalStore, source: Pa
     store.put("a", source)
     with store.open("a") as stream:
         assert os.fstat(stream.fileno()).st_mode & 0o077 == 0
+
+
+def test_a_file_of_a_killed_process_is_found_and_discarded(
+    store: LocalStore, source: Path, tmp_path: Path
+) -> None:
+    store.put("a/b/object", source)
+    left = tmp_path / "objects/a/c/.partial-0123456789abcdef"
+    left.parent.mkdir()
+    left.write_bytes(b"half of it")
+    (found,) = store.unfinished()
+    assert (found.key, found.mark, found.size) == ("a/c", left.name, 10)
+    assert [each.key for each in store.listing("")] == ["a/b/object"]
+    store.discard(found)
+    store.discard(found)  # somebody else was first
+    assert list(store.unfinished()) == []
+    assert not left.parent.exists()
+    assert files(tmp_path) == [tmp_path / "objects/a/b/object"]
+
+
+def test_a_put_whose_file_is_discarded_fails_and_succeeds_again(
+    store: LocalStore, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def discarding(descriptor: int) -> None:
+        real(descriptor)
+        for each in store.unfinished():
+            store.discard(each)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", discarding)
+        with pytest.raises(Unavailable):
+            store.put("a/b", source)
+    store.put("a/b", source)
+    assert store.exists("a/b")
+
+
+def test_only_what_was_found_unfinished_is_discarded(store: LocalStore, source: Path) -> None:
+    store.put("a/b", source)
+    for mark in ("b", "../a/b", ".partial-/../b"):
+        with pytest.raises(ValueError, match="not found"):
+            store.discard(Unfinished("a", mark, 0, datetime.now(UTC)))
+    assert store.exists("a/b")
+
+
+def test_deleting_takes_empty_folders_along(store: LocalStore, source: Path) -> None:
+    for key in ("a/b/c/1", "a/b/2"):
+        store.put(key, source)
+    store.delete(["a/b/c/1"])
+    assert [each.name for each in (store._root / "a/b").iterdir()] == ["2"]
+    store.delete(["a/b/2"])
+    assert list(store._root.iterdir()) == []
+
+
+def test_a_folder_that_goes_while_it_is_made_is_made_again(
+    store: LocalStore, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, gone = os.open, []
+
+    def open_too_late(path: Path, flags: int, *rest: int) -> int:
+        if flags & os.O_CREAT and len(gone) < 2:
+            gone.append(path)
+            Path(path).parent.rmdir()
+        return real(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", open_too_late)
+    store.put("a/b", source)
+    assert len(gone) == 2
+    assert store.exists("a/b")
+
+
+def test_a_folder_that_cannot_be_read_is_unavailable(
+    store: LocalStore, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("a/b", source)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(Unavailable, match="Permission denied"):
+        list(store.listing(""))
