@@ -1,4 +1,4 @@
-"""The job's tables: the row that is the truth, its moves, its history and its checkpoints."""
+"""The job's tables: the row that is the truth, its moves, history, checkpoints and request."""
 
 from datetime import datetime
 from typing import Any
@@ -89,6 +89,7 @@ class JobRow(Base):
     lease_owner: Mapped[str | None] = mapped_column(PlainText())
     lease_until: Mapped[datetime | None] = mapped_column(Instant())
     dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey(DatasetRow.id))
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id"), index=True)
 
     def to_domain(self) -> Job:
         """The row as a value."""
@@ -116,6 +117,7 @@ class JobRow(Base):
             lease_owner=self.lease_owner,
             lease_until=self.lease_until,
             dataset_id=self.dataset_id,
+            parent_id=None if self.parent_id is None else JobId(self.parent_id),
         )
 
 
@@ -186,3 +188,14 @@ class CheckpointRow(Base):
         return Checkpoint(
             fence=self.fence, step=self.step, key=self.key, sha256=self.sha256, size=self.size
         )
+
+
+class IdempotencyKeyRow(Base):
+    """The job that a client's request made; committed with the job, so never without it."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[UUID] = mapped_column(ForeignKey(JobRow.id))
+    created_at: Mapped[datetime] = mapped_column(Instant(), default=now(), index=True)

@@ -1,9 +1,14 @@
-"""Chores that one process at a time does, where many could."""
+"""Chores that one process at a time does, where many could; and waiting for others, not long."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 def alone(session: Session, chore: str) -> bool:
@@ -16,3 +21,26 @@ def alone(session: Session, chore: str) -> bool:
     digest = hashlib.blake2b(f"headstart:{chore}".encode(), digest_size=8).digest()
     key = int.from_bytes(digest, "big", signed=True)
     return bool(session.scalar(select(func.pg_try_advisory_xact_lock(key))))
+
+
+class Held(Exception):
+    """Somebody else had a lock for longer than there was patience for."""
+
+
+@contextmanager
+def patience(session: Session, seconds: float) -> Iterator[None]:
+    """Wait that long for another's locks within the block. Raises Held; roll back then.
+
+    SQLite knows no such wait: who writes has had the one lock since its BEGIN.
+    """
+    postgresql = session.get_bind().dialect.name == "postgresql"
+    if postgresql:
+        session.execute(text(f"SET LOCAL lock_timeout = {round(1000 * seconds)}"))
+    try:
+        yield
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
+            raise Held from error
+        raise
+    if postgresql:
+        session.execute(text("SET LOCAL lock_timeout = DEFAULT"))

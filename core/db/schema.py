@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from core.db import vectors
+from core.db.locks import LOCK_NOT_AVAILABLE
 from core.db.sessions import Sessions
 from core.errors import Unavailable
 
@@ -24,7 +25,6 @@ TURN_SECONDS = 60
 LOCK_SECONDS = 2.0
 LOCK_TRIES = 10
 LOCK_PAUSE_SECONDS = 3.0
-LOCK_NOT_AVAILABLE = "55P03"
 IN_USE = (
     "The database was not changed: a table to migrate was in use at each of {tries} tries. "
     "End what uses it and migrate again. Open the longest: {holders}."

@@ -81,6 +81,7 @@ class Job:
     lease_owner: str | None
     lease_until: datetime | None
     dataset_id: UUID | None
+    parent_id: JobId | None = None
 
     @property
     def finished(self) -> bool:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, select, text
+from sqlalchemy import MetaData, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from core.db import schema, vectors
 from core.db.dataset_tables import EmbeddingRow, RankingRow
-from core.db.job_tables import CheckpointRow, JobRecordRow
+from core.db.job_tables import CheckpointRow, IdempotencyKeyRow, JobRecordRow, JobRow
 from core.db.result_tables import Base, ModelRow, SearchRow, SupernetRow
 from core.db.sessions import Sessions
 from core.domain.datasets import DistanceMap, MapPoint, Nearness, Verdict
@@ -87,6 +87,8 @@ def populate(opened: Sessions) -> None:
         )
         jobs.finish(session, job.id, job.fence, {"done": True})
         waits = queued(session)
+        session.execute(update(JobRow).where(JobRow.id == waits.id).values(parent_id=job.id))
+        session.add(IdempotencyKeyRow(key="once", request_sha256=sha256_of("r"), job_id=waits.id))
         session.add(supernet("trained", source.id, job.id, lineage([source])))
         imported = lineage([source, target], kind=LineageKind.IMPORT, parents=[sha256_of("p")])
         session.add(supernet("imported", None, None, imported))
@@ -137,6 +139,12 @@ def content(opened: Sessions) -> Content:
         }
 
 
+def without_parents(rows: Content) -> None:
+    rows["idempotency_keys"] = []
+    for row in rows["jobs"]:
+        row["parent_id"] = None
+
+
 def without_imports(rows: Content) -> None:
     rows["supernets"] = [row for row in rows["supernets"] if row["job_id"] is not None]
 
@@ -151,6 +159,11 @@ def without_evidence(rows: Content) -> None:
 # What each way down takes of all that `populate` makes, the deeper ones as well, and what it says.
 SAID = "the lineage of 1 supernets is dropped"
 TAKEN: list[tuple[str, Callable[[Content], None] | None, set[str]]] = [
+    (
+        "0006",
+        without_parents,
+        {"the parents of 1 jobs are dropped", "1 idempotency keys are dropped"},
+    ),
     ("0005", without_imports, {SAID, "1 supernets of several datasets or of none here leave"}),
     ("0004", None, {SAID}),
     ("0002", without_evidence, {SAID, "evidence of 1 embeddings", "evidence of 1 rankings"}),
@@ -203,16 +216,26 @@ def test_vectors_come_back_with_their_centres(postgres_url: str) -> None:
     opened.dispose()
 
 
-def test_a_shape_that_would_mistake_rows_is_refused(empty_url: str) -> None:
+@pytest.mark.parametrize(
+    ("revision", "mark", "code"),
+    [
+        ("0003", "UPDATE datasets SET statistics_only = TRUE WHERE name = 'target'",
+         "statistics_only"),
+        ("0006", "UPDATE jobs SET kind = 'group' WHERE state = 'queued'", "group_jobs"),
+    ],
+)  # fmt: skip
+def test_a_shape_that_would_mistake_rows_is_refused(
+    empty_url: str, revision: str, mark: str, code: str
+) -> None:
     schema.migrate(empty_url)
     opened = Sessions(empty_url)
     populate(opened)
     with opened.begin() as session:
-        session.execute(text("UPDATE datasets SET statistics_only = TRUE WHERE name = 'target'"))
+        session.execute(text(mark))
     before = content(opened)
-    with pytest.raises(Conflict, match=r"1 are registered: stay at 0005") as caught:
-        schema.downgrade(empty_url, revision="0003")
-    assert caught.value.stable_code == "statistics_only"
-    assert not schema.pending(empty_url)  # nothing of it happened, not even 0006's part
+    with pytest.raises(Conflict, match=r"\b1\b.*: stay at 000") as caught:
+        schema.downgrade(empty_url, revision=revision)
+    assert caught.value.stable_code == code
+    assert not schema.pending(empty_url)  # nothing of it happened, not even later revisions' part
     assert content(opened) == before
     opened.dispose()
