@@ -1,11 +1,11 @@
 """Named places where a process can be told to die, so that tests hit windows of a millisecond.
 
-The environment says where, when, and by a file how often:
+The environment says where and when:
 
-    HEADSTART_CRASH_AT=before_commit        at the first time that a process gets there
-    HEADSTART_CRASH_AT=before_commit:2      at the second
-    HEADSTART_CRASH_AT=before_commit:1:FILE from then on as soon as FILE is there, which is taken
-                                            away: whoever puts it there has one process killed
+    HEADSTART_CRASH_AT=before_commit      at the first time that a process gets there
+    HEADSTART_CRASH_AT=before_commit:2    at the second
+    HEADSTART_CRASH_AT=/FOLDER            where a file of the point's name is in there; it is taken
+                                          away, so whoever puts it there has one process killed
 
 Without the variable nothing happens. It is read at every point, and children inherit it.
 """
@@ -50,14 +50,8 @@ def reach(point: str) -> None:
     order = os.environ.get(VARIABLE)
     if order is None:
         return
-    where, _, when = order.partition(":")
-    if where != point:
-        return
-    nth, _, file = when.partition(":")
-    with _counting:
-        _reached[point] += 1
-        due = _reached[point] >= int(nth or 1)
-    if due and (not file or _taken(Path(file))):
+    due = _taken(Path(order, point)) if order.startswith("/") else _counted(point, order)
+    if due:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -68,3 +62,13 @@ def _taken(file: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _counted(point: str, order: str) -> bool:
+    """Whether this is the point that is meant, for the time that is meant."""
+    where, _, nth = order.partition(":")
+    if where != point:
+        return False
+    with _counting:
+        _reached[point] += 1
+        return _reached[point] == int(nth or 1)
