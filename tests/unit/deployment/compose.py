@@ -7,7 +7,7 @@ import yaml
 
 from core.domain.jobs import QueueName
 from tests.unit.deployment.dockerfiles import PROJECT, SECRET, pinned, stages
-from tests.unit.deployment.environment import PREFIX, known_names, variables
+from tests.unit.deployment.environment import PREFIX, interpolated, known_names, variables
 
 Service = Mapping[str, Any]
 WAITS = {"service_healthy", "service_completed_successfully"}
@@ -125,7 +125,7 @@ def _environment_faults(service: Service) -> Iterator[str]:
         if name.startswith(PREFIX) and name not in known:
             yield f"{name} is no setting"
         yield from _secret_faults(name, str(value))
-    words = list(service.get("command", ()))
+    words = interpolated(list(service.get("command", ())), {})
     if "--queues" in words:
         for queue in words[words.index("--queues") + 1].split(","):
             if queue not in set(QueueName):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core.config import JobTimings, S3Storage, Settings, UploadLimits
+from core.domain.jobs import QueueName
 from tests.unit.deployment import compose
 from tests.unit.deployment.dockerfiles import PROJECT, SECRET, exec_form, stages
 from tests.unit.deployment.environment import PREFIX, interpolated, known_names, variables
@@ -123,6 +124,12 @@ def test_a_worker_has_a_thread_for_each_of_its_cores(name: str) -> None:
     service = interpolated(SERVICES[name], GIVEN)
     cores = service["deploy"]["resources"]["limits"]["cpus"]
     assert service["environment"]["HEADSTART_THREADS_PER_JOB"] == cores
+
+
+@pytest.mark.parametrize("name", ["worker-cpu", "worker-gpu"])
+def test_either_profile_alone_computes_everything(name: str) -> None:
+    _, queues = interpolated(SERVICES[name]["command"], {})
+    assert set(queues.split(",")) == set(QueueName)
 
 
 def test_nothing_starts_without_its_secrets() -> None:
