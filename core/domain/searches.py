@@ -89,8 +89,8 @@ class Training:
     With the `guard` a search that collapses ends early, and a derived normal cell has at most
     `max_skips` skip connections. `paths` sub-networks learn beside the mixture in every step;
     `generalisation_gap` weighs the difference between both halves in what the alphas descend.
-    With `fit_batch` the batch is the largest power of two, up to `batch_size`, that the machine's
-    free memory allows; `recompute` trades time for memory.
+    Where `batch_size` does not fit in the GPU's free memory, or with `fit_batch` in any machine's,
+    the batch is the largest power of two that does; `recompute` trades time for memory.
     """
 
     epochs: int = 20

@@ -6,6 +6,7 @@ refused one means that another worker has the job, and then nothing more is writ
 
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ class Attempt:
         self._kill_at = math.inf  # a moment as soon as somebody wants the child's end
         self._vigil = Vigil(settings.jobs.stall)
         self._hung = False
+        self.device_lost = False  # as the end of it has shown
 
     def run(self) -> bool:
         """Compute, then record; whether the job is queued again for whoever comes next."""
@@ -127,6 +129,7 @@ class Attempt:
             with self._sessions.read() as session:
                 inputs = work.inputs(session, self._job)
                 checkpoints = jobs.checkpoints(session, self._job.id)
+                past = jobs.events(session, self._job.id)
         except Unavailable:
             return Failed(failures.UNAVAILABLE, "The inputs could not be read.")
         except Exception as error:
@@ -137,6 +140,7 @@ class Attempt:
             kind=self._job.kind,
             fence=self._job.fence,
             attempt=self._job.attempt,
+            halvings=sum(event.reason == failures.GPU_OOM for event in past),
             inputs=wire.dump(inputs),
             checkpoints=checkpoints,
             settings=protocol.portable(self._settings),
@@ -159,6 +163,11 @@ class Attempt:
             self._lease.keep()
             child.keep_until(self._lease.deadline)
             self._press(child)
+            if child.stuck:
+                log.error("child_stuck", child=child.pid)
+                self.device_lost = True  # only a driver's call can outlive a kill
+                killed = protocol.Exited(-signal.SIGKILL)
+                return self._exited(killed, expired=child.expired)
 
     def _hear(self, event: protocol.Event, *, expired: bool) -> Ending | None:
         match event:
@@ -183,6 +192,7 @@ class Attempt:
 
     def _failed(self, code: str, message: str, trace: str) -> Ending:
         log.error("pipeline_failed", code=code, message=message, trace=trace)
+        self.device_lost = code == failures.DEVICE_LOST
         # Asked to stop, it may have failed at stopping only.
         return self._stopped(Failed(code, message))
 

@@ -55,6 +55,11 @@ class ChildContext:
         return compute.device(self._envelope.device)
 
     @property
+    def halvings(self) -> int:
+        """How often the batch is to be halved, as it has not fit before."""
+        return self._envelope.halvings
+
+    @property
     def resnet18_weights(self) -> Path | None:
         """A local safetensors file with ImageNet weights, when the operator gave one."""
         return self._settings.resnet18_weights

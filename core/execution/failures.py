@@ -6,15 +6,17 @@ seen of it (an exception, an exit status, a peak of memory) is an argument.
 
 import errno
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from core.domain.jobs import Job
 from core.errors import AppError, CorruptObject, Diverged, Unavailable
 
+DEVICE_FAULT = "device_fault"
 DEVICE_LOST = "device_lost"
 DRAINED = "drained"
+GPU_OOM = "gpu_oom"
 HOST_OOM = "host_oom"
 INTERNAL = AppError.code
 OUT_OF_MEMORY = "out_of_memory"
@@ -62,7 +64,16 @@ FAILURES: Mapping[str, Failure] = {
         "The machine ran out of memory; try a smaller batch or space, or fewer jobs at once.",
         in_a_row=2,  # its neighbours may have been to blame once
     ),
-    DEVICE_LOST: Failure(Retry.CHARGED, "The accelerator stopped working under the job."),
+    GPU_OOM: Failure(
+        Retry.CHARGED,
+        "The GPU ran out of memory, with half the batch too; try a smaller batch or space.",
+        in_a_row=2,  # the second attempt has half the batch
+    ),
+    DEVICE_FAULT: Failure(Retry.CHARGED, "The accelerator stopped working under the job."),
+    # Its worker claims no more of them; a job that takes device after device along is charged.
+    DEVICE_LOST: Failure(
+        Retry.UNCHARGED, "The accelerator was lost under the job.", patience=3, waits=False
+    ),
     STALLED: Failure(
         Retry.CHARGED, "The work gave no sign of life for too long, and its process was ended."
     ),
@@ -82,28 +93,37 @@ FAILURES: Mapping[str, Failure] = {
 # Whatever else the product says of a job (`not_found`, `invalid_input`, ...) stays true.
 OTHERS = Failure(Retry.FINAL)
 
-# The driver's words for a device that is gone, or broken until its process ends.
+# What torch and the driver say of a device that no new process could use either...
 LOST_DEVICE = (
-    "unspecified launch failure",
-    "illegal memory access",
-    "misaligned address",
-    "launch timed out",
     "uncorrectable ecc error",
     "uncorrectable nvlink error",
-    "hardware stack error",
     "no cuda-capable device",
+    "no cuda gpus are available",
+    "found no nvidia driver",
+    "cuda unknown error",
     "devices unavailable",
     "device(s) is/are busy or unavailable",
-    "driver shutting down",
+    "device lost",
     "gpu is lost",
     "fallen off the bus",
     "nvrm: xid",
 )
+# ... and of one that is broken until its process ends.
+FAULTY_DEVICE = (
+    "unspecified launch failure",
+    "illegal memory access",
+    "misaligned address",
+    "launch timed out",
+    "hardware stack error",
+    "driver shutting down",
+)
 # What it says of the program: that would come again.
 OWN_FAULTS = ("device-side assert", "invalid ", "no kernel image", "not supported", "too many")
-# Said without a class of its own when an allocation fails: on the CPU, by the driver, by cuDNN...
-NO_MEMORY = (
-    "DefaultCPUAllocator",
+# Said without a class of its own when an allocation fails: on the CPU ...
+NO_MEMORY = ("DefaultCPUAllocator",)
+# ... and on a GPU, by torch, the driver, cuDNN or cuBLAS.
+NO_GPU_MEMORY = (
+    "CUDA out of memory",
     "CUDA error: out of memory",
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -138,14 +158,14 @@ def of_error(error: Exception) -> tuple[str, str]:
         code = STORAGE_FULL
     elif isinstance(error, AppError):
         return error.stable_code, error.message
+    elif _is_gpu_out_of_memory(error):
+        code = GPU_OOM
     elif _is_out_of_memory(error):
         code = OUT_OF_MEMORY
     elif isinstance(error, OSError) and error.errno == errno.ENOMEM:
         code = HOST_OOM
-    elif _is_lost_device(error):
-        code = DEVICE_LOST
     else:
-        code = INTERNAL
+        code = _of_device(error) or INTERNAL
     return code, of_code(code).words
 
 
@@ -177,18 +197,23 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    said = str(error)
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and any(words in said for words in NO_MEMORY))
-    )
+    return isinstance(error, MemoryError) or _says(error, NO_MEMORY)
 
 
-def _is_lost_device(error: Exception) -> bool:
+def _is_gpu_out_of_memory(error: Exception) -> bool:
+    return type(error).__name__ == "OutOfMemoryError" or _says(error, NO_GPU_MEMORY)
+
+
+def _of_device(error: Exception) -> str | None:
+    """The code of an error that the device is to blame for."""
+    if _says(error, OWN_FAULTS):
+        return None
+    if _says(error, LOST_DEVICE):
+        return DEVICE_LOST
+    faulty = type(error).__name__ == "AcceleratorError" or _says(error, FAULTY_DEVICE)
+    return DEVICE_FAULT if faulty else None
+
+
+def _says(error: Exception, words: Iterable[str]) -> bool:
     said = str(error).lower()
-    if not isinstance(error, RuntimeError) or any(words in said for words in OWN_FAULTS):
-        return False
-    return type(error).__name__ == "AcceleratorError" or any(
-        words in said for words in LOST_DEVICE
-    )
+    return isinstance(error, RuntimeError) and any(each.lower() in said for each in words)

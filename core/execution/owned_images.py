@@ -34,6 +34,7 @@ class OwnContext:
     cache: Path
     device: str
     resnet18_weights: Path | None
+    halvings: int = 0
 
     def key(self, name: str) -> str:
         """The object key of a file."""

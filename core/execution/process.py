@@ -1,6 +1,7 @@
 """A child process that computes, and the two threads that listen to it and outlive it."""
 
 import contextlib
+import math
 import os
 import queue
 import signal
@@ -18,6 +19,7 @@ from core import crash_points
 from core.execution import protocol
 
 EXIT_SECONDS = 5.0  # how long a child that has said its last word may take to be gone
+KILL_SECONDS = 30.0  # how long a killed one may take to be gone
 POLL_SECONDS = 0.02  # how soon its end is noticed
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # of getrusage's largest resident set
 
@@ -26,6 +28,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 class ChildProcess:
     """A child in a process group of its own; leaving the `with` block leaves nothing alive.
+
+    Except for one that is stuck in the kernel, where a kill waits until a driver answers.
 
     The child is killed at the deadline unless `keep_until` moves it, even when the caller hangs in
     a call to the database: a supervisor that lost touch must not compute beside its successor.
@@ -38,6 +42,8 @@ class ChildProcess:
     ) -> None:
         self.expired = False
         self._deadline = deadline
+        self._killed_at = math.inf
+        self._left = False
         self._reaping = Lock()  # a process that has been waited for must not be signalled any more
         self._events: queue.SimpleQueue[protocol.Event] = queue.SimpleQueue()
         self._process = subprocess.Popen(
@@ -63,10 +69,16 @@ class ChildProcess:
         if error is None:
             self._guard.join(EXIT_SECONDS)
         self.kill()
-        self._guard.join()
-        with contextlib.suppress(BrokenPipeError):
-            self._stdin.close()
-        self._stdout.close()
+        self._left = True
+        patience = self._killed_at + KILL_SECONDS - time.monotonic()
+        self._guard.join(max(0.0, min(KILL_SECONDS, patience)))
+        if not self._guard.is_alive():
+            self._close()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it was killed long ago and is still there."""
+        return time.monotonic() >= self._killed_at + KILL_SECONDS and self._guard.is_alive()
 
     @property
     def pid(self) -> int:
@@ -123,6 +135,13 @@ class ChildProcess:
         self._kill_group()  # what it started would hold the pipe open
         self._reader.join()
         self._events.put(exited)
+        if self._left:  # nobody waited for one that was stuck
+            self._close()
+
+    def _close(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
+        self._stdout.close()
 
     def _reap(self) -> protocol.Exited | None:
         # Not Popen's own wait: it does not say how much memory the process has used.
@@ -134,6 +153,7 @@ class ChildProcess:
         return protocol.Exited(status, usage.ru_maxrss * PEAK_UNIT)
 
     def _kill_group(self) -> None:
+        self._killed_at = min(self._killed_at, time.monotonic())
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

@@ -40,7 +40,10 @@ OUTCOME_OF: Mapping[JobKind, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Everything a child needs to compute one attempt; `inputs` is read by `kind`."""
+    """Everything a child needs to compute one attempt; `inputs` is read by `kind`.
+
+    `halvings` counts the attempts that ended for want of GPU memory.
+    """
 
     job_id: JobId
     kind: JobKind
@@ -53,6 +56,7 @@ class Envelope:
     device: str
     scratch: str
     supervisor: int  # its process id
+    halvings: int = 0
 
 
 @dataclass(frozen=True, slots=True)

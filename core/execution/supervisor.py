@@ -37,10 +37,17 @@ class Supervisor:
         self._announce = announce
         self._command = tuple(child_command)
         self._drains = False
+        self._quarantined = False
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether the accelerator was lost: no GPU job is claimed, others compute on the CPU."""
+        return self._quarantined
 
     def run_next(self, queue: QueueName) -> bool:
         """Claim a job and see it to its end; False when none waits (or this worker drains)."""
-        job = None if self._drains else self._claim(queue)
+        refused = self._drains or (self._quarantined and queue is QueueName.GPU)
+        job = None if refused else self._claim(queue)
         if job is None:
             return False
         crash_points.reach("after_claim")
@@ -50,11 +57,15 @@ class Supervisor:
             attempt = Attempt(
                 job,
                 sessions=self._sessions,
-                settings=self._settings,
+                settings=self._usable(),
                 command=self._command,
                 draining=lambda: self._drains,
             )
-            if attempt.run():
+            again = attempt.run()
+            if attempt.device_lost:
+                self._quarantined = True
+                log.error("device_quarantined")
+            if again:
                 self._ring(job)
         return True
 
@@ -79,6 +90,11 @@ class Supervisor:
         # One ring a queue: who hears it goes on until nothing waits, and a dead broker costs time.
         for job in {job.queue: job for job in reaped if job.state is JobState.QUEUED}.values():
             self._ring(job)
+
+    def _usable(self) -> Settings:
+        if not self._quarantined:
+            return self._settings
+        return self._settings.model_copy(update={"device": "cpu"})
 
     def _claim(self, queue: QueueName) -> Job | None:
         try:

@@ -21,10 +21,11 @@ def fit_batch(
     limit: int,
     available: int | None = None,
 ) -> int:
-    """The largest power of two up to `limit` that a training step of `model` can take.
+    """The batch of up to `limit` that a training step of `model` can take.
 
-    GPUs try; CPUs, where a trial would make the machine swap, measure two small batches and
-    extrapolate. Optimisers' moments must exist already or be taken off `available`.
+    That is `limit` itself where it fits, and otherwise the largest power of two. GPUs try; CPUs,
+    where a trial would make the machine swap, measure two small batches and extrapolate.
+    Optimisers' moments must exist already or be taken off `available`.
 
     Args:
         model: Left as it is, running statistics included.
@@ -48,7 +49,7 @@ def fit_batch(
 
 
 def largest_by_trial(attempt: Callable[[int], None], *, limit: int) -> int:
-    """Double the batch until `attempt` runs out of memory.
+    """Try the limit and, where that is too much, double the batch until memory runs out.
 
     Args:
         attempt: Takes a step with that many images; may raise `torch.OutOfMemoryError`.
@@ -57,18 +58,17 @@ def largest_by_trial(attempt: Callable[[int], None], *, limit: int) -> int:
     Raises:
         ValueError: the smallest batch does not fit, or `limit` is below it.
     """
-    fitting, count = 0, SMALLEST
-    while count <= limit:
+
+    def fits(count: int) -> bool:
         try:
             attempt(count)
         except torch.OutOfMemoryError:
-            break
+            return False
         finally:
             torch.cuda.empty_cache()  # or fragments of a trial make the next one fail
-        fitting, count = count, 2 * count
-    if not fitting:
-        raise _nothing_fits(limit)
-    return fitting
+        return True
+
+    return _largest(fits, limit)
 
 
 def largest_by_growth(
@@ -90,12 +90,7 @@ def largest_by_growth(
     small, large = cost(SMALLEST), cost(2 * SMALLEST)
     each = max(0.0, (large - small) / SMALLEST)
     constant = small - SMALLEST * each
-    fitting, count = 0, SMALLEST
-    while count <= limit and constant + count * each <= share * available:
-        fitting, count = count, 2 * count
-    if not fitting:
-        raise _nothing_fits(limit)
-    return fitting
+    return _largest(lambda count: constant + count * each <= share * available, limit)
 
 
 def saved_bytes(forward: Callable[[], Tensor]) -> int:
@@ -112,6 +107,17 @@ def saved_bytes(forward: Callable[[], Tensor]) -> int:
     total = sum(sizes.values())
     del result  # until here nothing that was counted could give its address to another
     return total
+
+
+def _largest(fits: Callable[[int], bool], limit: int) -> int:
+    if limit >= SMALLEST and fits(limit):  # the usual case, at the price of one trial
+        return limit
+    fitting, count = 0, SMALLEST
+    while count < limit and fits(count):
+        fitting, count = count, 2 * count
+    if not fitting:
+        raise _nothing_fits(limit)
+    return fitting
 
 
 def _step(model: ImageClassifier, shape: tuple[int, int, int], count: int) -> None:

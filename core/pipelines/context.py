@@ -44,6 +44,11 @@ class Context(Protocol):
         ...
 
     @property
+    def halvings(self) -> int:
+        """How often the batch is to be halved: the GPU ran out of memory that often."""
+        ...
+
+    @property
     def resnet18_weights(self) -> Path | None:
         """A local safetensors file with ImageNet weights, when the operator gave one."""
         ...

@@ -154,10 +154,11 @@ def _features(train: TrainImages, model: Embedder, course: _Course, scratch: Pat
     path = scratch / "features.f32"
     features = FeatureFile(path, rows=len(train), dimension=model.dimension)
     course.resume(features, model.identifier)
+    size = max(1, BATCH >> course.context.halvings)
     while course.done < len(train):
         # Whole batches from wherever the last attempt stopped: the same batches, the same bits.
         images = train.read(course.done, course.done + BATCH)
-        features.write(course.done, model.embed(images, batch_size=BATCH))
+        features.write(course.done, model.embed(images, batch_size=size))
         course.advance(len(images))
         course.keep(features, scratch / "features.safetensors", model.identifier)
     return features

@@ -1,6 +1,8 @@
 """What the machine that computes makes of the settings asked for."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import psutil
 import torch
@@ -8,10 +10,12 @@ import torch
 from core.domain.searches import Training
 from core.errors import InvalidInput
 from core.nas import precision
-from core.nas.memory import fit_batch
+from core.nas.memory import SMALLEST, fit_batch
+from core.nas.network import Network
 from core.nas.space import Space
 from core.nas.supernet import Supernet
 from core.pipelines import bilevel
+from core.pipelines.context import Context
 
 
 def require(wanted: str, device: str) -> None:
@@ -23,26 +27,59 @@ def require(wanted: str, device: str) -> None:
 
 
 def fitted(
-    training: Training, space: Space, classes: int, *, resolution: int, device: str
+    training: Training, space: Space, classes: int, *, resolution: int, context: Context
 ) -> Training:
-    """The settings with a batch that fits in the memory free now, where that is asked for.
+    """The settings with a batch whose step fits in the memory free now.
 
-    A job keeps what it began with: a resumed one must not fit again, or its numbers would depend
-    on what else ran meanwhile. Raises InvalidInput where nothing fits, or the device cannot
-    compute in the precision.
+    Tried on every GPU, and on the CPU where it is asked for. A job keeps what it began with
+    (`again`): a resumed one must not fit again, or its numbers would depend on what else ran
+    meanwhile. Raises InvalidInput where nothing fits, or the device cannot compute in the
+    precision.
     """
-    require(training.precision, device)
-    if not training.fit_batch:
-        return training
-    supernet = Supernet(space, classes, bilevel.generator(0)).to(device)
-    supernet.recompute(training.recompute)
+    require(training.precision, context.device)
+    size = again(training.batch_size, 0, context)
+    if _is_tried(training, context):
+        supernet = Supernet(space, classes, bilevel.generator(0)).to(context.device)
+        supernet.recompute(training.recompute)
+        size = _fitting(supernet, space, resolution, limit=size)
+    return replace(training, batch_size=size)
+
+
+def fitted_network(
+    network: Network, training: Training, *, resolution: int, context: Context
+) -> int:
+    """The batch for training a derived network: no larger than the search's. Raises InvalidInput.
+
+    A search that recomputes its activations, or that trains few paths, takes less memory.
+    """
+    if not _is_tried(training, context):
+        return training.batch_size
+    return _fitting(network, network.space, resolution, limit=training.batch_size)
+
+
+def again(size: int, halved: int, context: Context) -> int:
+    """The batch of an attempt, of a size that was chosen when so many halvings were known of."""
+    return max(SMALLEST, size >> (context.halvings - halved)) if size > SMALLEST else size
+
+
+def resumed(training: Training, saved: Mapping[str, Any], context: Context) -> Training:
+    """The settings with the batch that a checkpoint tells of; early ones tell of none."""
+    size = saved.get("batch_size", training.batch_size)
+    size = again(size, saved.get("batch_halvings", 0), context)
+    return replace(training, batch_size=size)
+
+
+def _is_tried(training: Training, context: Context) -> bool:
+    return training.fit_batch or torch.device(context.device).type == "cuda"
+
+
+def _fitting(model: Supernet | Network, space: Space, resolution: int, *, limit: int) -> int:
     try:
-        size = fit_batch(
-            supernet,
+        return fit_batch(
+            model,
             (space.input_channels, resolution, resolution),
-            limit=training.batch_size,
+            limit=limit,
             available=psutil.virtual_memory().available,
         )
     except ValueError as error:
         raise InvalidInput(f"{error}.") from error
-    return replace(training, batch_size=size)

@@ -1,7 +1,7 @@
 """Train one supernet on several datasets at once; resumable after every round."""
 
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from core.domain.datasets import Dataset
@@ -104,7 +104,7 @@ def _begin(inputs: PretrainInputs, context: Context) -> Course:
             space,
             max(classes),
             resolution=spec.space.resolution,
-            device=context.device,
+            context=context,
         )
         course = Course(state, parts, configure(spec, training))
         if inputs.parent is not None:
@@ -113,7 +113,7 @@ def _begin(inputs: PretrainInputs, context: Context) -> Course:
         return course
     tensors, saved = checkpoint_file.read(restored.path)
     state.load(tensors)
-    training = replace(spec.training, batch_size=saved.get("batch_size", spec.training.batch_size))
+    training = machine.resumed(spec.training, saved, context)
     return Course(state, parts, configure(spec, training), saved["seconds"], saved["history"])
 
 
@@ -144,6 +144,7 @@ def _save(course: Course, context: Context) -> None:
         "history": course.history,
         "seconds": course.seconds,
         "batch_size": course.config.batch_size,
+        "batch_halvings": context.halvings,
     }
     checkpoint_file.write(path, course.state.tensors(), state)
     context.checkpoint(len(course.history), path)
@@ -153,6 +154,7 @@ def _metrics(course: Course, datasets: tuple[Dataset, ...]) -> dict[str, Any]:
     last = course.history[-1]
     by_dataset = zip(datasets, last["valid_accuracies"], strict=True)
     return {
+        "batch_size": course.config.batch_size,
         "valid_accuracy": last["valid_accuracy"],
         "valid_accuracies": {each.name: accuracy for each, accuracy in by_dataset},
         "history": course.history,

@@ -1,7 +1,6 @@
 """Train a supernet, on one dataset or several, to be registered as a source."""
 
 import time
-from dataclasses import replace
 from typing import Any
 
 from core.domain.searches import HeadInit
@@ -49,6 +48,7 @@ def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
         state = {
             "history": course.history,
             "batch_size": course.config.batch_size,
+            "batch_halvings": context.halvings,
             "seconds": course.seconds,
             "wall": earlier + time.perf_counter() - started,
         }
@@ -86,14 +86,14 @@ def _begin(
             space,
             images.classes,
             resolution=spec.space.resolution,
-            device=context.device,
+            context=context,
         )
         config = bilevel.configure(training, spec.learning_rate)
         began = time.perf_counter()
         state = bilevel.start(space, train, valid, config, head=HeadInit.RANDOM, method=method)
         return Course(state, train, valid, config, STAGE, time.perf_counter() - began), 0.0
     tensors, saved = checkpoint_file.read(restored.path)
-    training = replace(spec.training, batch_size=saved.get("batch_size", spec.training.batch_size))
+    training = machine.resumed(spec.training, saved, context)
     config = bilevel.configure(training, spec.learning_rate)
     state = bilevel.blank(space, images.classes, device=context.device, method=method)
     state.load(tensors)
@@ -105,6 +105,7 @@ def _metrics(course: Course, supernet: Supernet, test: LabelledImages) -> dict[s
     size = course.config.batch_size
     reestimate(supernet, course.train.batches(size))
     return {
+        "batch_size": size,
         "valid_accuracy": evaluate(supernet, course.valid, size).accuracy,
         "test_accuracy": evaluate(supernet, test, size).accuracy if len(test) else None,
         "history": course.history,

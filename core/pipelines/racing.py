@@ -131,7 +131,7 @@ class _Loader:
             space,
             train.classes,
             resolution=origins.resolution(origin, spec),
-            device=self.context.device,
+            context=self.context,
         )
         rate = spec.rates(warm=origin.supernet is not None)[0]
         config = bilevel.configure(training, rate, head=spec.head, patience=spec.waits)

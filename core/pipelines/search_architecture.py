@@ -2,7 +2,9 @@
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
+from core.domain.searches import SearchSpec
 from core.domain.work import SearchInputs, SearchOutcome
 from core.errors import Diverged, InvalidInput
 from core.nas.genotype import Genotype
@@ -82,18 +84,10 @@ def _open(inputs: SearchInputs, context: Context) -> Desk:
         context, inputs.dataset, resolution=resolution, channels=space.input_channels
     )
     machine.require(inputs.spec.retraining.precision, context.device)
-    if "batch_size" not in written.start:
-        training = machine.fitted(
-            inputs.spec.training,
-            space,
-            images.classes,
-            resolution=resolution,
-            device=context.device,
-        )
-        written.start["batch_size"] = training.batch_size
+    _settle_batch(written.start, inputs, images.classes, context)
     if restored is None and written.live:  # the race has begun the search
         written.save(context)
-    inputs = _with_batch(inputs, written.start["batch_size"])
+    inputs = replace(inputs, spec=_of_batch(inputs.spec, written.start["batch_size"]))
     meter = Meter(context, total=total)
     meter.skip(_units_done(inputs, written))
     return Desk(
@@ -101,9 +95,28 @@ def _open(inputs: SearchInputs, context: Context) -> Desk:
     )
 
 
-def _with_batch(inputs: SearchInputs, size: int) -> SearchInputs:
-    training = replace(inputs.spec.training, batch_size=size)
-    return replace(inputs, spec=replace(inputs.spec, training=training))
+def _settle_batch(
+    start: dict[str, Any], inputs: SearchInputs, classes: int, context: Context
+) -> None:
+    """Choose the batch, or halve the chosen one as often as the GPU's memory did not do since."""
+    if "batch_size" in start:
+        for name in ("batch_size", "retrain_batch_size"):
+            if name in start:
+                start[name] = machine.again(start[name], start.get("batch_halvings", 0), context)
+    else:
+        training = machine.fitted(
+            inputs.spec.training,
+            Space.from_dict(start["space"]),
+            classes,
+            resolution=start["resolution"],
+            context=context,
+        )
+        start["batch_size"] = training.batch_size
+    start["batch_halvings"] = context.halvings
+
+
+def _of_batch(spec: SearchSpec, size: int) -> SearchSpec:
+    return replace(spec, training=replace(spec.training, batch_size=size))
 
 
 def _total_units(inputs: SearchInputs) -> float:
@@ -231,6 +244,14 @@ def _retrain(desk: Desk) -> Network:
     written, spec = desk.notes, derivation.extended(desk.inputs.spec, desk.notes.arms)
     genotype = Genotype.from_json(written.genotype or "")
     state = derivation.blank(desk.space, genotype, desk.images, spec)
+    if "retrain_batch_size" not in written.start:
+        written.start["retrain_batch_size"] = machine.fitted_network(
+            state.network,
+            spec.training,
+            resolution=written.start["resolution"],
+            context=desk.context,
+        )
+    spec = _of_batch(spec, written.start["retrain_batch_size"])
     state.load(written.live)
     teacher = None
     if spec.retraining.distillation:

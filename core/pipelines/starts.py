@@ -88,6 +88,7 @@ def _go_on(found: Notes, begun: Begun, meter: Meter) -> None:
         found.live_history.append(bilevel.kept(row))
     found.live = begun.state.tensors()
     found.start["batch_size"] = begun.entry.config.batch_size
+    found.start["batch_halvings"] = meter.context.halvings
 
 
 def _ranked(inputs: SearchInputs, context: Context) -> tuple[Ranking, Embedding | None]:

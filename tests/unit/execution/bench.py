@@ -101,10 +101,11 @@ class Bench:
     def job(self, job_id: JobId) -> Job:
         return job_of(self.sessions, job_id)
 
-    def supervisor(self, scenario: str, timings: JobTimings | None = None) -> Supervisor:
-        settings = self.settings
-        if timings is not None:
-            settings = settings.model_copy(update={"jobs": timings})
+    def supervisor(
+        self, scenario: str, timings: JobTimings | None = None, *, device: str = "auto"
+    ) -> Supervisor:
+        changes = {"jobs": timings or self.settings.jobs, "device": device}
+        settings = self.settings.model_copy(update=changes)
         return Supervisor(
             self.sessions,
             settings,

@@ -88,12 +88,48 @@ def fill(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
     return outcome(inputs)
 
 
-def lose_device(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
-    """Loses it once."""
-    if not (folder / "lost").exists():
-        (folder / "lost").touch()
+def break_device(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Breaks it once."""
+    if not (folder / "broken").exists():
+        (folder / "broken").touch()
         raise RuntimeError("CUDA error: unspecified launch failure")
     return outcome(inputs)
+
+
+def lose_device(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Has lost the accelerator, whatever attempt this is."""
+    with (folder / "log").open("a") as log:
+        log.write(f"{context.device}\n")
+    if context.device != "cpu":
+        raise RuntimeError("CUDA error: no CUDA-capable device is detected")
+    return outcome(inputs)
+
+
+class OutOfMemoryError(RuntimeError):
+    """Bears the name that torch's has, which need not be loaded."""
+
+
+def exhaust(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Fits with a quarter of the batch, and dies for another reason in between."""
+    with (folder / "log").open("a") as log:
+        log.write(f"{context.halvings}\n")
+    if (folder / "log").read_text().split() == ["0", "1"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if context.halvings < 2:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+    return outcome(inputs)
+
+
+def halve(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Fits with half the batch."""
+    if context.halvings < 1:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+    return outcome(inputs, seconds=context.halvings)
+
+
+def overflow(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """Never fits."""
+    raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
 
 def die(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
@@ -135,6 +171,8 @@ def hold(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
 
 def plod(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
     """Has nothing to report for long, but goes on."""
+    context.alive()
+    (folder / "ready").touch()
     for _ in range(40):
         time.sleep(0.1)
         context.alive()
@@ -143,6 +181,8 @@ def plod(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
 
 def slow_down(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
     """Gives signs seldom, and then takes longer than the floor for once."""
+    context.alive()
+    (folder / "ready").touch()
     for seconds in (0.4, 0.4, 0.4, 3.0):
         time.sleep(seconds)
         context.alive()
@@ -176,7 +216,11 @@ SCENARIOS: dict[str, Callable[[EmbedInputs, Context, Path], EmbedOutcome]] = {
         run_out,
         miss,
         fill,
+        break_device,
         lose_device,
+        exhaust,
+        halve,
+        overflow,
         die,
         wait,
         hang,

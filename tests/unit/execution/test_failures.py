@@ -57,7 +57,9 @@ GIB = 1024**3
         ("never heard of", Retry.FINAL, Retry.FINAL),
         ("out_of_memory", Retry.FINAL, Retry.FINAL),
         ("host_oom", Retry.CHARGED, Retry.FINAL),
-        ("device_lost", Retry.CHARGED, Retry.FINAL),
+        ("gpu_oom", Retry.CHARGED, Retry.FINAL),
+        ("device_fault", Retry.CHARGED, Retry.FINAL),
+        ("device_lost", Retry.UNCHARGED, Retry.UNCHARGED),
         ("stalled", Retry.CHARGED, Retry.FINAL),
         ("worker_lost", Retry.CHARGED, Retry.FINAL),
         ("unavailable", Retry.UNCHARGED, Retry.UNCHARGED),
@@ -72,9 +74,16 @@ def test_what_follows_the_first_and_the_last_attempt(code: str, first: Retry, la
     assert verdict(code, replace(JOB, attempt=3, max_attempts=4)) is first
 
 
-def test_a_machine_without_memory_twice_in_a_row_is_enough() -> None:
-    for before, expected in (("host_oom", Retry.FINAL), ("drained", Retry.CHARGED)):
-        assert verdict("host_oom", replace(JOB, attempt=2, resume_reason=before)) is expected
+@pytest.mark.parametrize("code", ["host_oom", "gpu_oom"])
+def test_a_machine_without_memory_twice_in_a_row_is_enough(code: str) -> None:
+    for before, expected in ((code, Retry.FINAL), ("drained", Retry.CHARGED)):
+        assert verdict(code, replace(JOB, attempt=2, resume_reason=before)) is expected
+
+
+def test_a_job_that_takes_device_after_device_along_is_charged() -> None:
+    for claims, expected in ((2, Retry.UNCHARGED), (3, Retry.CHARGED)):
+        assert verdict("device_lost", replace(JOB, fence=claims)) is expected
+    assert verdict("device_lost", replace(JOB, fence=5, attempt=3)) is Retry.FINAL
 
 
 @pytest.mark.parametrize("code", sorted(FAILURES))
@@ -122,14 +131,16 @@ NO_ROOM = OSError(errno.ENOSPC, "No space left on device")
         (NotFound("Gone."), "not_found"),
         (AppError("Precise.", code="very_precise"), "very_precise"),
         (MemoryError(), "out_of_memory"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory"),
-        (said_by_cuda("out of memory"), "out_of_memory"),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "out_of_memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "gpu_oom"),
+        (said_by_cuda("out of memory"), "gpu_oom"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "gpu_oom"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "host_oom"),
-        (said_by_cuda("unspecified launch failure"), "device_lost"),
-        (said_by_cuda("an illegal memory access was encountered"), "device_lost"),
+        (said_by_cuda("unspecified launch failure"), "device_fault"),
+        (said_by_cuda("an illegal memory access was encountered"), "device_fault"),
         (said_by_cuda("uncorrectable ECC error encountered"), "device_lost"),
-        (said_by_cuda("words of next year's driver"), "device_lost"),
+        (said_by_cuda("words of next year's driver"), "device_fault"),
+        (RuntimeError("No CUDA GPUs are available"), "device_lost"),
+        (RuntimeError("Found no NVIDIA driver on your system."), "device_lost"),
         (RuntimeError("No CUDA-capable device is detected"), "device_lost"),
         (
             RuntimeError("NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus"),

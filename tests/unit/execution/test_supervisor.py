@@ -5,20 +5,36 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
+from sqlalchemy import update
 
 from core.config import JobTimings
+from core.db.job_tables import JobRow
 from core.db.sessions import Sessions
 from core.domain.jobs import JobState, QueueName
 from core.errors import Conflict, NotFound, Unavailable
-from core.execution import attempt, failures, host_memory
+from core.execution import attempt, failures, host_memory, process
+from core.execution.vigil import Vigil
 from core.services import jobs, work
 from tests.unit.execution.bench import QUICK, Bench, alive, eventually
+
+
+@pytest.fixture
+def watched_from_ready(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a child takes to start, it is not called hung for that."""
+
+    class Started(Vigil):
+        @property
+        def in_vain(self) -> bool:
+            return (bench.folder / "ready").exists() and super().in_vain
+
+    monkeypatch.setattr(attempt, "Vigil", Started)
 
 
 def test_success_records_the_result_and_leaves_nothing_behind(bench: Bench) -> None:
@@ -199,10 +215,81 @@ def test_a_process_that_cannot_be_started_gives_the_job_back_at_once(bench: Benc
     assert bench.job(job_id).state is JobState.SUCCEEDED
 
 
-def test_a_lost_device_is_tried_again_in_a_new_process(bench: Bench) -> None:
-    job = bench.run("lose_device")
+def test_a_broken_device_is_tried_again_in_a_new_process(bench: Bench) -> None:
+    job = bench.run("break_device")
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
-    assert job.resume_reason == "device_lost"
+    assert job.resume_reason == "device_fault"
+
+
+def test_a_lost_device_is_not_used_again_and_costs_no_attempt(bench: Bench) -> None:
+    job_id = bench.submit()
+    supervisor = bench.supervisor("lose_device", device="cuda")
+    assert not supervisor.quarantined
+    assert supervisor.run_next(QueueName.CPU)
+    job = bench.job(job_id)
+    assert (job.state, job.attempt, job.resume_reason) == (JobState.QUEUED, 0, "device_lost")
+    assert supervisor.quarantined
+    with bench.sessions.begin() as session:
+        session.execute(update(JobRow).values(queue=QueueName.GPU))
+    assert not supervisor.run_next(QueueName.GPU)  # others may
+    assert bench.job(job_id).state is JobState.QUEUED
+    with bench.sessions.begin() as session:
+        session.execute(update(JobRow).values(queue=QueueName.CPU))
+    assert supervisor.run_next(QueueName.CPU)  # what needs no accelerator
+    assert bench.read("log").split() == ["cuda", "cpu"]
+    assert bench.job(job_id).state is JobState.SUCCEEDED
+
+
+def test_a_job_that_kills_every_device_ends(bench: Bench) -> None:
+    job_id = bench.submit()
+    claims = 0
+    while bench.supervisor("lose_device", device="cuda").run_next(QueueName.CPU):
+        claims += 1
+    job = bench.job(job_id)
+    assert (job.state, job.error_code, claims) == (JobState.FAILED, "device_lost", 5)
+
+
+def test_a_gpu_without_memory_is_tried_once_more_with_half_the_batch(bench: Bench) -> None:
+    job = bench.run("halve")
+    assert (job.state, job.attempt, job.resume_reason) == (JobState.SUCCEEDED, 2, "gpu_oom")
+    job = bench.run("overflow")
+    assert (job.state, job.error_code, job.attempt) == (JobState.FAILED, "gpu_oom", 2)
+    assert job.error_message == failures.FAILURES["gpu_oom"].words
+
+
+def test_what_did_not_fit_is_remembered_across_other_ends(bench: Bench) -> None:
+    job_id = bench.submit()
+    with bench.sessions.begin() as session:
+        session.execute(update(JobRow).values(max_attempts=4))
+    supervisor = bench.supervisor("exhaust")
+    while supervisor.run_next(QueueName.CPU):
+        pass
+    assert bench.read("log").split() == ["0", "1", "1", "2"]
+    assert bench.job(job_id).state is JobState.SUCCEEDED
+
+
+@pytest.mark.usefixtures("watched_from_ready")
+def test_a_child_that_no_kill_ends_holds_neither_job_nor_worker(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = bench.submit()
+    supervisor = bench.supervisor("hang", stalling_after(1.5))
+    kill = os.killpg
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "killpg", lambda *_: None)
+        patch.setattr(process, "KILL_SECONDS", 0.5)
+        patch.setattr(process, "EXIT_SECONDS", 0.1)
+        assert supervisor.run_next(QueueName.CPU)
+    pid = int(bench.read("pid"))
+    assert alive(pid)
+    assert (bench.job(job_id).state, bench.job(job_id).resume_reason) == (
+        JobState.QUEUED,
+        "stalled",
+    )
+    assert supervisor.quarantined
+    kill(pid, signal.SIGKILL)
+    eventually(lambda: "child-guard" not in [thread.name for thread in threading.enumerate()])
+    assert not alive(pid)
 
 
 def test_a_machine_out_of_memory_is_tried_once_more(
@@ -248,6 +335,7 @@ def test_a_child_dies_with_a_killed_process(bench: Bench, case: str) -> None:
     eventually(lambda: not alive(other))
 
 
+@pytest.mark.usefixtures("watched_from_ready")
 def test_a_hung_child_is_killed_and_three_are_enough(bench: Bench) -> None:
     job_id = bench.submit()
     supervisor = bench.supervisor("hang", stalling_after(1.5))
@@ -265,6 +353,7 @@ def test_a_hung_child_is_killed_and_three_are_enough(bench: Bench) -> None:
     assert bench.job(other).state is JobState.SUCCEEDED
 
 
+@pytest.mark.usefixtures("watched_from_ready")
 @pytest.mark.parametrize("case", ["stopped", "stuck in foreign code"])
 def test_no_thread_of_its_own_speaks_for_a_child_that_cannot(bench: Bench, case: str) -> None:
     job_id = bench.submit()
@@ -280,6 +369,7 @@ def test_no_thread_of_its_own_speaks_for_a_child_that_cannot(bench: Bench, case:
     assert (bench.job(job_id).resume_reason, bench.job(job_id).attempt) == ("stalled", 1)
 
 
+@pytest.mark.usefixtures("watched_from_ready")
 @pytest.mark.parametrize("scenario", ["plod", "slow_down"])
 def test_a_slow_child_is_left_alone(bench: Bench, scenario: str) -> None:
     job_id = bench.submit()
@@ -287,15 +377,16 @@ def test_a_slow_child_is_left_alone(bench: Bench, scenario: str) -> None:
     assert (bench.job(job_id).state, bench.job(job_id).attempt) == (JobState.SUCCEEDED, 1)
 
 
+@pytest.mark.usefixtures("watched_from_ready")
 def test_a_hung_child_that_was_cancelled_is_cancelled(bench: Bench) -> None:
     job_id = bench.submit()
-    patient = stalling_after(1.5).model_copy(update={"cancel_grace": 8.0, "cancel_poll": 0.1})
+    patient = stalling_after(1.5).model_copy(update={"cancel_grace": 600.0})
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(bench.supervisor("hang", patient).run_next, QueueName.CPU)
         bench.wait_for("ready")
         with bench.sessions.begin() as session:
             jobs.cancel(session, job_id)
-        assert running.result(timeout=7)
+        assert running.result(timeout=20)
     assert bench.job(job_id).state is JobState.CANCELLED
 
 

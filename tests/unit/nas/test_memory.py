@@ -25,13 +25,23 @@ def fails_above(count: int, seen: list[int]) -> Callable[[int], None]:
 
 
 @pytest.mark.parametrize(
-    ("fits", "limit", "largest"), [(100, 512, 64), (64, 512, 64), (1000, 512, 512), (1000, 7, 4)]
+    ("fits", "limit", "largest"),
+    [(100, 512, 64), (64, 512, 64), (5, 7, 4), (95, 96, 64), (31, 32, 16)],
 )
 def test_trials_find_the_largest_power_of_two(fits: int, limit: int, largest: int) -> None:
     seen: list[int] = []
     assert largest_by_trial(fails_above(fits, seen), limit=limit) == largest
-    assert seen == [2**k for k in range(1, len(seen) + 1)]
-    assert seen[-1] <= limit
+    assert seen[0] == limit
+    assert seen[1:] == [2**k for k in range(1, len(seen))]
+    assert seen[-1] < limit
+
+
+@pytest.mark.parametrize("limit", [2, 7, 96, 512])
+def test_what_was_asked_for_costs_one_trial_where_it_fits(limit: int) -> None:
+    seen: list[int] = []
+    assert largest_by_trial(fails_above(1000, seen), limit=limit) == limit
+    assert seen == [limit]
+    assert largest_by_growth(lambda count: count, available=1000, limit=limit) == limit
 
 
 def test_other_errors_are_not_taken_for_a_full_memory() -> None:

@@ -32,6 +32,7 @@ class World:
     device: str = "cpu"
     resnet18_weights: Path | None = None
     stop_after: int | None = None
+    halvings: int = 0
     attempt: str = "1"
     signs: int = 0
     records: list[JobRecord] = field(default_factory=list)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+import torch
 
 from core.domain.datasets import Dataset
 from core.domain.searches import (
@@ -18,10 +19,13 @@ from core.domain.searches import (
 )
 from core.domain.work import PretrainInputs, SearchInputs
 from core.errors import InvalidInput
+from core.nas.classifier import ImageClassifier
+from core.nas.memory import largest_by_trial
 from core.nas.space import Space
 from core.pipelines import machine, pretrain_supernet, search_architecture
 from core.pipelines.context import Stopped
 from tests.unit.pipelines.conftest import World, apart
+from tests.unit.pipelines.test_jobs import source_of
 
 EMBEDDER = "oriented-energy@1"
 SPACE = SpaceSpec(channels=2, layers=3, nodes=1, resolution=8, cells="s2")
@@ -34,20 +38,20 @@ def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 
 
 def test_the_batch_follows_free_memory_up_to_what_was_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space, found = Space(channels=2, layers=3, nodes=1, cells="s2"), []
     for size in (2**40, 2**20, 2**19):
         free(monkeypatch, size)
-        fit = machine.fitted(TRAINING, space, 3, resolution=8, device="cpu")
+        fit = machine.fitted(TRAINING, space, 3, resolution=8, context=world)
         assert replace(fit, batch_size=16) == TRAINING
         found.append(fit.batch_size)
     assert found[0] == 16 >= found[1] > found[2] >= 2
     free(monkeypatch, 1)
     with pytest.raises(InvalidInput, match="no batch of 2 to 16 images fits in memory"):
-        machine.fitted(TRAINING, space, 3, resolution=8, device="cpu")
+        machine.fitted(TRAINING, space, 3, resolution=8, context=world)
     asked = replace(TRAINING, fit_batch=False)
-    assert machine.fitted(asked, space, 3, resolution=8, device="cpu") == asked
+    assert machine.fitted(asked, space, 3, resolution=8, context=world) == asked
 
 
 def test_a_resumed_search_keeps_the_batch_it_began_with(
@@ -101,6 +105,121 @@ def test_a_resumed_pretraining_keeps_it_too(
     assert pretrain_supernet.run(inputs, world).sha256 == whole.sha256
     unlimited = pretrain_supernet.run(inputs, apart(world, "unlimited"))
     assert unlimited.sha256 != whole.sha256
+
+
+@pytest.fixture
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The CPU plays a GPU on which 12 images fit; the trials made on it, by what was tried."""
+    trials: list[tuple[str, int]] = []
+
+    def fit(model: ImageClassifier, shape: tuple[int, int, int], *, limit: int, **_: int) -> int:
+        def attempt(count: int) -> None:
+            trials.append((type(model).__name__, count))
+            if count > 12:
+                raise torch.OutOfMemoryError
+
+        assert shape == (3, 8, 8)
+        return largest_by_trial(attempt, limit=limit)
+
+    monkeypatch.setattr(machine, "fit_batch", fit)
+    monkeypatch.setattr(machine, "_is_tried", lambda *_: True)
+    return trials
+
+
+def test_a_gpu_is_tried_without_being_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    unasked = Training()
+    for device, tried in (("cpu", False), ("cuda", True), ("cuda:1", True)):
+        assert machine._is_tried(unasked, replace(world, device=device)) is tried
+    assert machine._is_tried(TRAINING, world)
+
+
+def test_every_training_of_a_search_begins_with_what_fits(
+    world: World, registered: Register, on_gpu: list[tuple[str, int]]
+) -> None:
+    source, target = registered("source", seed=1), registered("target", seed=2)
+    unasked = replace(TRAINING, epochs=20, fit_batch=False)
+    pretraining = PretrainSpec(source.id, "net", EMBEDDER, SPACE, replace(unasked, epochs=1))
+    pretrained = pretrain_supernet.run(
+        PretrainInputs(pretraining, source, None), apart(world, "source")
+    )
+    assert pretrained.metrics["batch_size"] == 8
+    assert {name for name, _ in on_gpu} == {"Supernet"}
+    on_gpu.clear()
+    spec = SearchSpec(
+        target.id,
+        EMBEDDER,
+        StartPolicy.RACE,
+        space=SPACE,
+        training=unasked,
+        retrain_epochs=1,
+        patience=1,
+    )
+    inputs = SearchInputs(spec, target, None, (source_of(source, pretrained),))
+    outcome = search_architecture.run(inputs, world)
+    start = outcome.start
+    assert (start["batch_size"], start["retrain_batch_size"]) == (8, 8)
+    assert start["batch_halvings"] == 0
+    assert on_gpu.count(("Supernet", 16)) == 2  # one for each contestant
+    assert on_gpu.count(("Network", 8)) == 1
+
+
+@pytest.mark.parametrize("stop_after", [1, 5])
+def test_a_search_that_ran_out_of_gpu_memory_goes_on_with_half_the_batch(
+    world: World, registered: Register, stop_after: int
+) -> None:
+    target = registered("target")
+    spec = SearchSpec(
+        target.id,
+        EMBEDDER,
+        StartPolicy.COLD,
+        space=SPACE,
+        training=replace(TRAINING, fit_batch=False),
+        learning_rates=(0.05,),
+        retrain_epochs=3,
+    )
+    inputs = SearchInputs(spec, target, None, ())
+    with pytest.raises(Stopped):
+        search_architecture.run(inputs, replace(world, stop_after=stop_after))
+    steps = len(world.checkpoints)
+    with pytest.raises(Stopped):  # and is stopped once more, which halves nothing
+        search_architecture.run(inputs, replace(world, halvings=1, stop_after=stop_after + 1))
+    assert len(world.checkpoints) > steps
+    outcome = search_architecture.run(inputs, replace(world, halvings=1))
+    start = outcome.start
+    assert (start["batch_size"], start["retrain_batch_size"]) == (8, 8)
+    assert start["batch_halvings"] == 1
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_pretraining_does_too(
+    world: World, registered: Register, several: bool, stopped: bool
+) -> None:
+    dataset = registered("source")
+    others = (registered("other", seed=4),) if several else ()
+    spec = PretrainSpec(
+        dataset.id,
+        "net",
+        EMBEDDER,
+        SPACE,
+        replace(TRAINING, fit_batch=False),
+        others=tuple(each.id for each in others),
+        steps=2,
+    )
+    inputs = PretrainInputs(spec, dataset, None, others=others)
+    if stopped:
+        with pytest.raises(Stopped):
+            pretrain_supernet.run(inputs, replace(world, stop_after=1))
+    with pytest.raises(Stopped):
+        pretrain_supernet.run(inputs, replace(world, halvings=1, stop_after=1))
+    outcome = pretrain_supernet.run(inputs, replace(world, halvings=1))
+    assert outcome.metrics["batch_size"] == 8
+
+
+def test_no_batch_is_halved_to_less_than_two(world: World) -> None:
+    for size, halvings, expected in ((64, 0, 64), (64, 3, 8), (5, 1, 2), (3, 1, 2), (2, 9, 2)):
+        assert machine.again(size, 0, replace(world, halvings=halvings)) == expected
+    assert machine.again(8, 2, replace(world, halvings=3)) == 4
 
 
 def test_a_precision_that_the_device_has_not_is_refused(
