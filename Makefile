@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo serve test check bench bench-ot bench-search bench-transfer clean
+.PHONY: help install demo cluster serve test check bench bench-ot bench-search bench-transfer clean
 
 BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
@@ -18,6 +18,9 @@ install: .venv/.all ## Install everything, development tools included (again: in
 
 demo: .venv/.demo ## Install what it needs and run the main job on real images, end to end
 	@$(BIN)/python -m api.demo
+
+cluster: .venv/.all ## Run demo's job through PostgreSQL, Redis, S3, the API and two workers, and compare
+	@$(BIN)/python -m tests.cluster $(if $(SEED),--seed $(SEED))
 
 serve: .venv/.demo ## Serve the pages and the API on this machine
 	@$(BIN)/headstart serve

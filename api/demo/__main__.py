@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from api.demo import images, results
-from api.demo.service import DemoFailed, Json, Service, started
+from api.demo.service import DemoFailed, Json, Service, attached, started
 
 SOURCES = ("mnist", "latin", "textures")
 TARGETS = ("digits", "greek")
@@ -174,13 +174,7 @@ class Demo:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; 0 when it ended with its table, 1 when it failed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path("var/demo"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--long", action="store_true", help="train a supernet on each source; one control more"
-    )
-    options = parser.parse_args(arguments)
+    options = _parsed(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     console, began = Console(), time.monotonic()
     columns = ("{task.description}", "{task.fields[stage]}")
@@ -192,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console=console,
     )
     try:
-        with started(options.folder) as service:
+        with attached(options.url) if options.url else started(options.folder) as service:
             console.print(f"The service runs at {service.url}")
             with progress:
                 demo = Demo(
@@ -209,15 +203,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = options.folder / "result.json"
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     console.print(results.tables(result))
-    _where_to_look(console, result, path, seconds=time.monotonic() - began)
+    stays = "" if options.url else "  (the service stays up for an hour)"
+    console.print(f"\nTook {time.monotonic() - began:.0f} seconds. Where to look:")
+    _where_to_look(console, result, path, stays)
     return 0
 
 
-def _where_to_look(console: Console, result: Json, path: Path, *, seconds: float) -> None:
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("var/demo"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--long", action="store_true", help="train a supernet on each source; one control more"
+    )
+    parser.add_argument("--url", help="use the service that runs there instead of starting one")
+    return parser.parse_args(arguments)
+
+
+def _where_to_look(console: Console, result: Json, path: Path, stays: str) -> None:
     warm: Any = result["targets"][TARGETS[0]]["warm"]["artifacts"]
     lines = (
-        f"\nTook {seconds:.0f} seconds. Where to look:",
-        f"  result page   {result['url']}  (the service stays up for an hour)",
+        f"  result page   {result['url']}{stays}",
         f"  report        {warm['report']}",
         f"  ONNX model    {warm['onnx']}",
         f"  all figures   {path}",

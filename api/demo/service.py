@@ -1,4 +1,4 @@
-"""The demo's own Headstart service: started as a user would, spoken to over HTTP alone."""
+"""The demo's Headstart service, its own or one that runs: spoken to over HTTP alone."""
 
 import os
 import shutil
@@ -22,9 +22,9 @@ class DemoFailed(Exception):
 
 
 class Service:
-    """The running service, through its REST interface."""
+    """The running service, through its REST interface; `log` is where it says what went wrong."""
 
-    def __init__(self, url: str, log: Path) -> None:
+    def __init__(self, url: str, log: Path | str) -> None:
         self.url, self.log = url, log
         self._http = httpx.Client(base_url=url, timeout=120)
 
@@ -87,6 +87,15 @@ class Service:
             raise DemoFailed(f"{response.request.url}: {response.text}; see {self.log}")
         body: Json = response.json()
         return body
+
+
+@contextmanager
+def attached(url: str) -> Iterator[Service]:
+    """A service that somebody else runs. Raises DemoFailed when it cannot work."""
+    service = Service(url.rstrip("/"), "the log of the service")
+    if not service.ready():
+        raise DemoFailed(f"no service at {url} answers that it can work (GET /readyz)")
+    yield service
 
 
 @contextmanager
