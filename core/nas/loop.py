@@ -26,7 +26,7 @@ from core.nas.scores import Meter, Score, measure, score
 TRAIN, VALID, STATISTICS, PATHS = 2, 3, 4, 5
 
 # Without a backward pass larger batches fit, and small networks spend less on each call.
-_MEASURING_BATCH = 256
+MEASURING_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,7 +272,7 @@ def run_epochs(
             model = state.result()
             seen, valid_score = _measure(model, train, valid, config, ranks)
             if seen is None:  # later the steps tell
-                seen = measure(model, _statistics_sample(train, config), _MEASURING_BATCH)
+                seen = measure(model, _statistics_sample(train, config), MEASURING_BATCH)
         state.right = valid_score.right
         yield Epoch(
             index=0,
@@ -358,10 +358,10 @@ def _measure(
     Running statistics are estimated anew first: the average that training leaves makes a young
     network look like chance.
     """
-    reestimate(model, _statistics_sample(train, config).batches(_MEASURING_BATCH))
+    reestimate(model, _statistics_sample(train, config).batches(MEASURING_BATCH))
     if config.solve_head:
         return _solve_head(model, train, valid, ranks)
-    return None, measure(model, valid, _MEASURING_BATCH)
+    return None, measure(model, valid, MEASURING_BATCH)
 
 
 @torch.no_grad()
@@ -370,7 +370,7 @@ def _solve_head(
 ) -> tuple[Score, Score]:
     """Solve the head for the features of `model`, the same in all processes, and score it."""
     on_train, on_valid = (
-        collect_features(model, half.batches(_MEASURING_BATCH)) for half in (train, valid)
+        collect_features(model, half.batches(MEASURING_BATCH)) for half in (train, valid)
     )
     install(model, solve_head(on_train, train.labels, on_valid, valid.labels, model.classes))
     if ranks.size > 1:  # each has all images, but its device may round otherwise

@@ -66,9 +66,7 @@ def choose(
         meter.advance(STAGE, step)
 
     train, valid = images.halves(spec.training.seed)
-    scorer = Scorer(
-        supernet, train, valid, seed=spec.training.seed, batch_size=spec.training.batch_size
-    )
+    scorer = Scorer(supernet, train, valid, seed=spec.training.seed)
     scored: dict[Genotype, Candidate] = {}
 
     def score(proposal: Proposal) -> Candidate:

@@ -13,6 +13,7 @@ from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
 from core.nas.head import fit_head, remove_temperature
 from core.nas.images import LabelledImages
+from core.nas.loop import MEASURING_BATCH
 from core.nas.network import Network, inherit
 from core.nas.normalisation import reestimate
 from core.nas.retrain import RetrainConfig, RetrainState, retrain
@@ -48,14 +49,13 @@ def derive(
     """Inherit the weights, solve the head for the derived features, and measure both."""
     started = time.perf_counter()
     train, valid = images.halves(spec.training.seed)
-    size = spec.training.batch_size
-    reestimate(supernet, train.batches(size))
+    reestimate(supernet, train.batches(MEASURING_BATCH))
     network = inherit(supernet, genotype)
-    reestimate(network, train.batches(size))
-    solution = fit_head(network, train, valid, batch_size=size)
+    reestimate(network, train.batches(MEASURING_BATCH))
+    solution = fit_head(network, train, valid, batch_size=MEASURING_BATCH)
     figures = {
-        "supernet": _accuracies(supernet, valid, test, size),
-        "discretised": _accuracies(network, valid, test, size),
+        "supernet": _accuracies(supernet, valid, test),
+        "discretised": _accuracies(network, valid, test),
     }
     remove_temperature(network, solution)  # what retraining begins from
     state = _state(network, images, spec)
@@ -107,7 +107,7 @@ def blank(
 def as_teacher(supernet: Supernet, images: LabelledImages, spec: SearchSpec) -> Supernet:
     """A searched supernet with the running statistics that it was derived with."""
     train, _ = images.halves(spec.training.seed)
-    reestimate(supernet, train.batches(spec.training.batch_size))
+    reestimate(supernet, train.batches(MEASURING_BATCH))
     return supernet
 
 
@@ -158,11 +158,10 @@ def final_figures(
 ) -> dict[str, Any]:
     """What the retrained network is worth, with its confusions on the test split."""
     train, valid = _parts(images, spec)
-    size = spec.training.batch_size
-    reestimate(network, train.batches(size))
-    on_test = evaluate(network, test, size)
+    reestimate(network, train.batches(MEASURING_BATCH))
+    on_test = evaluate(network, test, MEASURING_BATCH)
     return {
-        "valid_accuracy": evaluate(network, valid, size).accuracy,
+        "valid_accuracy": evaluate(network, valid, MEASURING_BATCH).accuracy,
         "test_accuracy": on_test.accuracy,
         "test_loss": on_test.loss,
         "confusion": on_test.confusion.tolist(),
@@ -184,9 +183,9 @@ def _parts(images: LabelledImages, spec: SearchSpec) -> tuple[LabelledImages, La
 
 
 def _accuracies(
-    model: Supernet | Network, valid: LabelledImages, test: LabelledImages, size: int
+    model: Supernet | Network, valid: LabelledImages, test: LabelledImages
 ) -> dict[str, float]:
     return {
-        "valid_accuracy": evaluate(model, valid, size).accuracy,
-        "test_accuracy": evaluate(model, test, size).accuracy,
+        "valid_accuracy": evaluate(model, valid, MEASURING_BATCH).accuracy,
+        "test_accuracy": evaluate(model, test, MEASURING_BATCH).accuracy,
     }
