@@ -12,7 +12,7 @@ there if it wins.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -102,28 +102,32 @@ class Race:
     """Everyone who runs, and what that has cost so far.
 
     Args:
-        contestants: The likeliest first: ties go to the earlier.
+        contestants: Ties go to the earlier. Each is asked for when those before it have been
+            measured: what is known at once need not wait for what must be looked for first.
+        entrants: How many contestants there are at most, for the budget to be shared out.
         budget: What all of it may cost, in epochs of search. The first rung is run whatever it
             is, on as few images as tell anything.
         method: Method of search, see `core.nas.methods`.
         head: How the classifier begins in the later rungs; the first always solves it.
         seed: Decides every draw.
-        heard: Told what each trial cost, in epochs of search, when it is over.
+        heard: Told of each trial when it is over: what it cost, in epochs of search, how many
+            epochs that contestant has searched, and what it is worth, compared with nobody.
         clock: Seconds from any origin.
     """
 
     def __init__(
         self,
-        contestants: Sequence[Contestant],
+        contestants: Iterable[Contestant],
         *,
+        entrants: int,
         budget: float,
         method: str,
         head: Head,
         seed: int,
-        heard: Callable[[float], None] = lambda _cost: None,
+        heard: Callable[[float, int, Standing], None] = lambda _cost, _epochs, _alone: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._contestants, self._budget = contestants, budget
+        self._contestants, self._entrants, self._budget = contestants, entrants, budget
         self._method, self._head, self._seed = method, head, seed
         self._heard, self._clock = heard, clock
         self._entries: dict[str, Entry] = {}
@@ -169,7 +173,7 @@ class Race:
 
     def _first(self, budget: float) -> Rung:
         """Everyone loaded and compared before any step."""
-        share = budget / (_ENTRY * max(1, len(self._contestants)))
+        share = budget / (_ENTRY * self._entrants)
         trials: list[Trial] = []
         sizes = (0, 0)
         for each in self._contestants:
@@ -187,7 +191,7 @@ class Race:
                 cost = _ENTRY * sum(sizes) / (len(entry.train) + len(entry.valid))
             trial.seconds = self._clock() - started
             trials.append(trial)
-            self._pay(cost)
+            self._pay(cost, 0, trial)
         return Rung(0, *sizes, judge(trials))
 
     def _answers(
@@ -216,7 +220,7 @@ class Race:
                 self._begun.pop(each.name, None)  # stopped amid an epoch
             trial.seconds = self._clock() - started
             trials.append(trial)
-            self._pay(costs[each.name])
+            self._pay(costs[each.name], epochs, trial)
         entry = self._entries[alive[0].name]
         return Rung(epochs, len(entry.train), len(entry.valid), judge(trials))
 
@@ -237,6 +241,7 @@ class Race:
 
         return sample(entry.train, _TRAIN_STREAM), sample(entry.valid, _VALID_STREAM)
 
-    def _pay(self, cost: float) -> None:
+    def _pay(self, cost: float, epochs: int, trial: Trial) -> None:
         self._spent += cost
-        self._heard(cost)
+        (alone,) = judge([trial])
+        self._heard(cost, epochs, alone)

@@ -53,7 +53,7 @@ def run(inputs: RankInputs, context: Context) -> RankOutcome:
         inputs.spec.embedder,
         context,
         trunk=inputs.trunk,
-        share=0.1,
+        span=(0.0, 0.1),
     )
     context.report(Progress(STAGE, 0.1))
     spec = inputs.spec

@@ -34,12 +34,12 @@ _READ_SHARE = 0.95  # of the progress; the rest is for class statistics
 
 @dataclass(slots=True)
 class _Course:
-    """One embedding on its way. As part of another job it has a share of that job's progress,
+    """One embedding on its way. As part of another job it has a span of that job's progress,
     says no ETA, and leaves the job's checkpoints alone: they are that job's own state."""
 
     context: Context
     total: int
-    share: float | None
+    span: tuple[float, float] | None
     done: int = 0
     skipped: int = 0
     started: float = field(default_factory=time.perf_counter)
@@ -51,7 +51,7 @@ class _Course:
     @property
     def resumable(self) -> bool:
         """Whether checkpoints of this job are this embedding's."""
-        return self.share is None
+        return self.span is None
 
     def seconds(self) -> float:
         """Wall clock, earlier attempts included."""
@@ -70,8 +70,9 @@ class _Course:
         """Count images done and say so. Raises Stopped."""
         self.done += images
         fraction = _READ_SHARE * self.done / self.total
-        if self.share is not None:
-            self.context.report(Progress(STAGE, self.share * fraction))
+        if self.span is not None:
+            first, last = self.span
+            self.context.report(Progress(STAGE, first + (last - first) * fraction))
             return
         elapsed = time.perf_counter() - self.started
         left = elapsed / (self.done - self.skipped) * (self.total - self.done)
@@ -105,15 +106,15 @@ def ensure(
     context: Context,
     *,
     trunk: Trunk | None = None,
-    share: float = 0.0,
+    span: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[EmbeddedDataset, Embedding | None]:
     """The dataset's embedding within another job, and its description when computed now.
 
-    `share` is what part of that job's progress embedding is.
+    `span` is its part of that job's progress.
     """
     if embedding is not None:
         return load(embedding, context), None
-    return compute(dataset, embedder, context, trunk=trunk, share=share)
+    return compute(dataset, embedder, context, trunk=trunk, span=span)
 
 
 def load(embedding: Embedding, context: Context) -> EmbeddedDataset:
@@ -131,15 +132,15 @@ def compute(
     context: Context,
     *,
     trunk: Trunk | None = None,
-    share: float | None = None,
+    span: tuple[float, float] | None = None,
 ) -> tuple[EmbeddedDataset, Embedding]:
-    """Embed the train split and store the result; `share` is None for the embed job itself."""
-    context.report(Progress(STAGE, 0.0))
+    """Embed the train split and store the result; `span` is None for the embed job itself."""
+    context.report(Progress(STAGE, span[0] if span else 0.0))
     began = time.perf_counter()
     model = _embedder(embedder, trunk, context)
     resolution = RESOLUTION if trunk is None else trunk.resolution
     train = dataset_images.open_train(context, dataset, resolution=resolution)
-    course = _Course(context, len(train), share, started=began)
+    course = _Course(context, len(train), span, started=began)
     features = _features(train, model, course, context.scratch)
     try:
         embedded = embedded_dataset.build(

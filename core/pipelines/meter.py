@@ -17,22 +17,24 @@ class Meter:
     _worked: float = 0.0
     _started: float = field(default_factory=time.perf_counter)
 
+    @property
+    def fraction(self) -> float:
+        """How far the work is, in 0..1."""
+        return min(self.done / self.total, 1.0)
+
     def skip(self, units: float) -> None:
         """Count units that cost this attempt nothing."""
         self.done += units
 
     def begin(self, stage: str) -> None:
         """Say which stage starts. Raises Stopped."""
-        self.context.report(Progress(stage, self._fraction(), self._eta()))
+        self.context.report(Progress(stage, self.fraction, self._eta()))
 
     def advance(self, stage: str, units: float, record: JobRecord | None = None) -> None:
         """Count units done in this attempt and report. Raises Stopped."""
         self.done += units
         self._worked += units
-        self.context.report(Progress(stage, self._fraction(), self._eta()), record)
-
-    def _fraction(self) -> float:
-        return min(self.done / self.total, 1.0)
+        self.context.report(Progress(stage, self.fraction, self._eta()), record)
 
     def _eta(self) -> float | None:
         if not self._worked:

@@ -1,8 +1,8 @@
 """The race for the start of a search: who runs, what it costs, and what is written down of it."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from core.domain.jobs import JobRecord
@@ -21,7 +21,7 @@ from core.pipelines.origins import Origin
 STAGE = "race"
 NEAREST = 2  # sources that run, by distance or by what is expected of them
 SHARE = 0.1  # of the search's epochs, at most, are for the race
-COLD = "cold start"
+_COLD_NAME = "cold start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,6 @@ class Raced:
     winner: Origin
     reason: str
     record: dict[str, Any]
-    seconds: float
     begun: Begun | None
 
 
@@ -43,26 +42,31 @@ def units(spec: SearchSpec) -> float:
 
 
 def run(
-    sources: Sequence[Origin], inputs: SearchInputs, context: Context, *, meter: Meter
+    sources: Iterable[Origin], inputs: SearchInputs, context: Context, *, most: int, meter: Meter
 ) -> Raced:
-    """Race the sources, the likeliest first, and a cold start. Raises Stopped, InvalidInput.
+    """Race the sources, `most` of them, and a cold start. Raises Stopped, InvalidInput.
 
-    Nothing is kept of a race that is interrupted: the next attempt runs it again, to the same end.
+    A source is asked for when those before it have been measured. Nothing is kept of a race that
+    is interrupted: the next attempt runs it again, to the same end.
     """
-    started, spec = time.perf_counter(), inputs.spec
-    named, loader = _named(sources), _Loader(inputs, context)
+    spec, loader, field = inputs.spec, _Loader(inputs, context), _Field(most + 1)
     meter.begin(STAGE)
-    left = units(spec)
+    left, rungs = units(spec), list[Rung]()
 
-    def heard(cost: float) -> None:
+    def contestants() -> Iterator[Contestant]:
+        for each in chain(sources, [origins.COLD]):
+            yield Contestant(field.enter(each), loader.entering(each), each == origins.COLD)
+
+    def heard(cost: float, epochs: int, alone: Standing) -> None:
         nonlocal left
         step = min(left, cost)
         left -= step
-        meter.advance(STAGE, step)
+        line = field.record(len(rungs), alone.name, _measured(epochs, alone))
+        meter.advance(STAGE, step, line)
 
-    rungs: list[Rung] = []
     raced = Race(
-        [Contestant(name, loader.entering(each), each == origins.COLD) for name, each in named],
+        contestants(),
+        entrants=most + 1,
         budget=units(spec),
         method=spec.training.method,
         head=bilevel.initial(spec.head),
@@ -70,26 +74,25 @@ def run(
         heard=heard,
     )
     for rung in raced.rungs():
-        for place, each in enumerate(rung.standings):
-            row = {"contestant": each.name, **_told(rung, each)}
-            meter.advance(STAGE, 0.0, JobRecord(STAGE, len(rungs) * len(named) + place, row))
+        for each in rung.standings:  # now that it is known how they stand
+            meter.advance(STAGE, 0.0, field.record(len(rungs), each.name, _told(rung, each)))
         rungs.append(rung)
     meter.skip(left)
     try:
         verdict = standings.verdict(rungs)
     except ValueError as error:
         raise InvalidInput(f"The search cannot begin: {error}.") from error
-    seconds = time.perf_counter() - started
+    ran = [_described(each, spec, rungs) for each in field.named.items()]
     record = {
         "budget_epochs": units(spec),
-        "contestants": [_described(name, each, spec, rungs) for name, each in named],
+        "contestants": ran,
         "winner": verdict.name,
         "reason": verdict.reason,
-        "seconds": seconds,
+        "seconds": sum(each["seconds"] for each in ran),
         "overhead_fraction": None,  # of the seconds of the whole job, known when it ends
     }
     begun = raced.begun(verdict.name)
-    return Raced(dict(named)[verdict.name], verdict.reason, record, seconds, begun)
+    return Raced(field.named[verdict.name], verdict.reason, record, begun)
 
 
 def with_overhead(start: dict[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
@@ -98,6 +101,27 @@ def with_overhead(start: dict[str, Any], seconds: Mapping[str, float]) -> dict[s
         return start
     share = seconds["race"] / sum(seconds.values())
     return {**start, "race": {**start["race"], "overhead_fraction": share}}
+
+
+class _Field:
+    """Who runs, each under a name of its own, in the order in which they entered."""
+
+    def __init__(self, most: int) -> None:
+        self.named: dict[str, Origin] = {}
+        self._most = most
+
+    def enter(self, origin: Origin) -> str:
+        """Its name from now on."""
+        name = _COLD_NAME if origin.supernet is None else origin.supernet.name
+        if origin.supernet is not None and (name in self.named or name == _COLD_NAME):
+            name = f"{name} ({origin.supernet.id})"
+        self.named[name] = origin
+        return name
+
+    def record(self, rung: int, name: str, values: Mapping[str, Any]) -> JobRecord:
+        """A line of the job's history: one for each contestant in each rung, the newest."""
+        step = rung * self._most + list(self.named).index(name)
+        return JobRecord(STAGE, step, {"contestant": name, **values})
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,34 +172,31 @@ class _Loader:
         return self.seen[key]
 
 
-def _named(sources: Sequence[Origin]) -> list[tuple[str, Origin]]:
-    """The contestants, cold last, each under a name of its own."""
-    named: dict[str, Origin] = {}
-    for each in sources:
-        if each.supernet is not None:
-            name = each.supernet.name
-            taken = name in named or name == COLD
-            named[f"{name} ({each.supernet.id})" if taken else name] = each
-    return [*named.items(), (COLD, origins.COLD)]
-
-
-def _told(rung: Rung, standing: Standing) -> dict[str, Any]:
+def _measured(epochs: int, standing: Standing) -> dict[str, Any]:
+    """What is known of a contestant before the others of its rung have run."""
     return {
-        "epochs": rung.epochs,
-        "train_images": rung.train_images,
-        "valid_images": rung.valid_images,
+        "epochs": epochs,
         "valid_accuracy": standing.accuracy,
         "standard_error": standing.error,
-        "behind": standing.behind,
-        "behind_standard_error": standing.behind_error,
         "seconds": standing.seconds,
         "out": standing.out,
     }
 
 
+def _told(rung: Rung, standing: Standing) -> dict[str, Any]:
+    return {
+        **_measured(rung.epochs, standing),
+        "train_images": rung.train_images,
+        "valid_images": rung.valid_images,
+        "behind": standing.behind,
+        "behind_standard_error": standing.behind_error,
+    }
+
+
 def _described(
-    name: str, origin: Origin, spec: SearchSpec, rungs: Sequence[Rung]
+    entered: tuple[str, Origin], spec: SearchSpec, rungs: Sequence[Rung]
 ) -> dict[str, Any]:
+    name, origin = entered
     ran = [(rung, each) for rung in rungs for each in rung.standings if each.name == name]
     supernet = origin.supernet
     return {

@@ -1,5 +1,7 @@
 """Where a search starts: the policy decides, or the race does, and the reason is kept."""
 
+from collections.abc import Iterator
+
 from core.domain.datasets import Embedding, Ranking
 from core.domain.jobs import JobRecord
 from core.domain.searches import StartPolicy
@@ -62,18 +64,30 @@ def _chosen(inputs: SearchInputs, notes: Notes) -> StartingPoint | None:
 
 
 def _race(inputs: SearchInputs, context: Context, total: float) -> Notes:
-    ranking, new = _ranked(inputs, context)
-    expected = expectations.learned(inputs)
-    near = expected.likeliest(_near(inputs, ranking), racing.NEAREST)
-    contestants = [*near, *(Origin(each) for each in inputs.shared)]
-    if not contestants:
+    """The supernets of several datasets run first: they are known without a ranking."""
+    if not inputs.shared and not inputs.sources:
+        ranking, new = _ranked(inputs, context)
         return _notes(inputs, COLD, reason=_NONE_YET, ranking=ranking, embedding=new)
-    meter = Meter(context, total=total)
-    raced = racing.run(contestants, inputs, context, meter=meter)
+    meter, expected = Meter(context, total=total), expectations.learned(inputs)
+    contestants = [Origin(each) for each in inputs.shared]
+    ranked: tuple[Ranking, Embedding | None] | None = None
+
+    def sources() -> Iterator[Origin]:
+        nonlocal ranked
+        yield from tuple(contestants)
+        ranked = _ranked(inputs, context, at=meter.fraction)
+        near = expected.likeliest(_near(inputs, ranked[0]), racing.NEAREST)
+        contestants.extend(near)
+        yield from near
+
+    most = len(contestants) + min(racing.NEAREST, len(inputs.sources))
+    raced = racing.run(sources(), inputs, context, most=most, meter=meter)
+    assert ranked is not None  # whoever races asks for all who run
+    ranking, new = ranked
     found = _notes(inputs, raced.winner, reason=raced.reason, ranking=ranking, embedding=new)
     found.start["expected"] = expected.told(contestants)
     found.start["race"] = raced.record
-    found.seconds["race"] = raced.seconds
+    found.seconds["race"] = raced.record["seconds"]
     if raced.begun is not None:
         _go_on(found, raced.begun, meter)
     return found
@@ -91,11 +105,19 @@ def _go_on(found: Notes, begun: Begun, meter: Meter) -> None:
     found.start["batch_halvings"] = meter.context.halvings
 
 
-def _ranked(inputs: SearchInputs, context: Context) -> tuple[Ranking, Embedding | None]:
+def _ranked(
+    inputs: SearchInputs, context: Context, *, at: float = 0.0
+) -> tuple[Ranking, Embedding | None]:
+    """The ranking, and the target's embedding if that is new; `at` so much of the job is done."""
     embedded, new = embed_dataset.ensure(
-        inputs.dataset, inputs.embedding, inputs.spec.embedder, context, trunk=inputs.trunk
+        inputs.dataset,
+        inputs.embedding,
+        inputs.spec.embedder,
+        context,
+        trunk=inputs.trunk,
+        span=(at, at),
     )
-    return compare_datasets.rank(inputs, embedded, context), new
+    return compare_datasets.rank(inputs, embedded, context, span=(at, at)), new
 
 
 def _near(inputs: SearchInputs, ranking: Ranking) -> list[Origin]:

@@ -23,7 +23,7 @@ def run(
     """Race, and say who won; its own arm has what comes next, after the start where the race
     has `begun` its search.
 
-    `contestants` has the unit of each arm's supernet by arm, the likeliest first; None for cold.
+    `contestants` has the unit of each arm's supernet by arm, in their order; None for cold.
     """
     for unit in filter(None, contestants.values()):
         pretraining.require_unseen(bench, unit, name)  # or it would only lose the race
@@ -34,6 +34,7 @@ def run(
             Contestant(arm, partial(_entry, bench, on, unit), cold=unit is None)
             for arm, unit in contestants.items()
         ],
+        entrants=len(contestants),
         budget=racing.SHARE * bench.scale.epochs,
         method=bench.spec(seed).training.method.value,
         head=bilevel.initial(bench.spec(seed).head),

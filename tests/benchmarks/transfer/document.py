@@ -192,9 +192,10 @@ def _searches(found: Mapping[str, Any]) -> str:
     told = filled(
         """Medians of cold's time over the arm's; "ahead" is the mean difference of validation
         accuracies over the cold search's seconds, in which an arm knows nothing before it has
-        started; "supernet, test" the mean difference of test accuracies when the search is over;
-        overhead the share of ranking and racing in all seconds until the model is retrained. In
-        epochs the start counts as a quarter."""
+        started; the race's winner was measured in the race, when it was its turn; "supernet,
+        test" the mean difference of test accuracies when the search is over; overhead the share
+        of ranking and racing in all seconds until the model is retrained. In epochs the start
+        counts as a quarter."""
     )
     won = won or "nobody yet"
     return f"## Searching\n\n{told}\n\n{table(head, body)}\n\nWho won the race: {won}."

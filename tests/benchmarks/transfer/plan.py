@@ -111,7 +111,7 @@ def _of_target(bench: Bench, target: str, seed: int, units: Mapping[str, str]) -
         yield searching(arm, Start(units[arm]))
     for arm in ("nearest", "multi"):
         yield searching(f"{arm}_straight", Start(units[arm], searches=False))
-    running = {arm: units[arm] for arm in ("nearest", "second", "multi") if arm in units}
+    running = {arm: units[arm] for arm in ("multi", "nearest", "second") if arm in units}
     yield Unit(
         at("race"),
         "race",

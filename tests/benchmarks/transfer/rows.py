@@ -23,6 +23,7 @@ POLICIES = (
     COLD, *SINGLE, "multi", "race", *STRAIGHT, "random_cell", "resnet18",
 )  # fmt: skip
 CONTROLS = ("farthest", "random", "random_cell", "resnet18")  # on the first seeds only
+_UNRANKED = ("multi", COLD)  # who runs in a race before a ranking, or needs none
 _START = 0.25  # of an epoch: what measuring the start counts as, in a job's progress too
 
 
@@ -99,6 +100,7 @@ def _over_solved(
 
 def _records(bench: Bench, target: str, seed: int) -> dict[str, dict[str, Any]]:
     """By policy; a race's is its winner's."""
+    ranked = bench.result(distance_unit(target))
     arms = {each: each for each in ("cold", *POLICIES) if each not in ("race", "resnet18")}
     if (resnet := resnet_arm(bench)) is not None:
         arms["resnet18"] = resnet
@@ -106,12 +108,15 @@ def _records(bench: Bench, target: str, seed: int) -> dict[str, dict[str, Any]]:
     race = bench.result(arm_unit(target, seed, "race"))
     if race is not None:
         won = bench.result(arm_unit(target, seed, race["winner"]))
-        found["race"] = None if won is None else _raced(won, race)
+        found["race"] = None if won is None else _raced(won, race, _embedded_and_ranked(ranked))
     return {policy: record for policy, record in found.items() if record is not None}
 
 
-def _raced(won: Mapping[str, Any], race: Mapping[str, Any]) -> dict[str, Any]:
-    """The winner's record as the race goes on with it: what that has begun is not paid again.
+def _raced(
+    won: Mapping[str, Any], race: Mapping[str, Any], ranking_seconds: float
+) -> dict[str, Any]:
+    """The winner's record as the race goes on with it: what that has begun was measured in the
+    race, when it was the winner's turn, and is not paid again. Seconds are since the race's end.
 
     Raises:
         ValueError: the race saw another beginning than the winner's own arm.
@@ -124,13 +129,29 @@ def _raced(won: Mapping[str, Any], race: Mapping[str, Any]) -> dict[str, Any]:
     def later(times: Sequence[float]) -> list[float]:
         return [max(0.0, each - paid) for each in times]
 
+    over = ranking_seconds + race["race_seconds"]
+    measured = [each - over for each in _moments(race, ranking_seconds)][: len(begun)]
     return {
         **won,
         "race_seconds": race["race_seconds"],
-        "search": {**search, "seconds": later(search["seconds"])},
+        "search": {**search, "seconds": measured + later(search["seconds"])[len(measured) :]},
         "retrain": {**won["retrain"], "seconds": later(won["retrain"]["seconds"])},
         "seconds": {**won["seconds"], "search": won["seconds"]["search"] - paid},
     }
+
+
+def _moments(race: Mapping[str, Any], ranking_seconds: float) -> list[float]:
+    """When the race has measured its winner's start and each epoch after it, since the upload;
+    the first contestant that a ranking must find waits for that."""
+    spent, found, ranked = 0.0, list[float](), False
+    for rung in race["rungs"]:
+        for each in rung["standings"]:
+            if not ranked and each["name"] not in _UNRANKED:
+                spent, ranked = spent + ranking_seconds, True
+            spent += each["seconds"]
+            if each["name"] == race["winner"]:
+                found += [spent] * (rung["epochs"] + 1 - len(found))
+    return found
 
 
 def _row(
@@ -246,6 +267,8 @@ def searched_curves(bench: Bench, target: str, seeds: int) -> dict[str, list[dic
 def _lead(policy: str, record: Mapping[str, Any], ranked: Mapping[str, Any]) -> float:
     """Seconds of ranking and racing, which a policy pays before its search."""
     spent = float(record.get("race_seconds", 0.0))
-    if policy in RANKED:
-        spent += ranked["embed_seconds"] + ranked["rank_seconds"]
-    return spent
+    return spent + (_embedded_and_ranked(ranked) if policy in RANKED else 0.0)
+
+
+def _embedded_and_ranked(ranked: Mapping[str, Any]) -> float:
+    return float(ranked["embed_seconds"] + ranked["rank_seconds"])

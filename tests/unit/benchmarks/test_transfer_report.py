@@ -75,7 +75,7 @@ def _arms(bench: Bench, target: str, order: Sequence[str]) -> None:
             "winner": "nearest",
             "reason": "better",
             "race_seconds": RACE,
-            "rungs": [],
+            "rungs": [rung(0, multi=0.1, nearest=0.2, second=0.2, cold_closed_form=0.1)],
             "begun": [],
         },
         "random_cell": {
@@ -86,6 +86,11 @@ def _arms(bench: Bench, target: str, order: Sequence[str]) -> None:
     }
     for arm, result in arms.items():
         bench.keep(plan.arm_unit(target, 0, arm), result)
+
+
+def rung(epochs: int, **seconds: float) -> dict[str, Any]:
+    standings = [{"name": name, "seconds": spent} for name, spent in seconds.items()]
+    return {"epochs": epochs, "standings": standings}
 
 
 def by_policy(bench: Bench) -> dict[str, Row]:
@@ -116,13 +121,22 @@ def test_what_a_race_has_begun_is_not_paid_twice(tmp_path: Path) -> None:
     bench = made(tmp_path)
     before = by_policy(bench)["race"]
     unit = plan.arm_unit(TARGETS[0], 0, "race")
-    bench.keep(unit, bench.result(unit) | {"begun": [0.7, 0.8]})
+    rungs = bench.result(unit)["rungs"]
+    more = {"begun": [0.7, 0.8], "rungs": [*rungs, rung(1, nearest=0.25, multi=0.15)]}
+    bench.keep(unit, bench.result(unit) | more)
     race = by_policy(bench)["race"]
 
-    # The winner's start and first epoch took a second.
-    assert race.seconds_95 == pytest.approx(LEAD + RACE)
+    # Of the race's second the winner's first epoch is over after .1 + .2 + .2 + .1 + .25; its
+    # start and first epoch took its own arm a second.
+    assert race.seconds_95 == pytest.approx(LEAD + 0.85)
     assert race.total_seconds == pytest.approx(before.total_seconds - 1.0)
     assert race.model_seconds == pytest.approx((before.model_seconds or 0) - 1.0)
+    start = {"begun": [0.7], "rungs": rungs}
+    bench.keep(unit, bench.result(unit) | start)
+    known = by_policy(bench)["race"]
+    assert known.ahead_seconds is not None
+    assert before.ahead_seconds is not None
+    assert known.ahead_seconds > before.ahead_seconds  # known since LEAD + .3
     bench.keep(unit, bench.result(unit) | {"begun": [0.6]})
     with pytest.raises(ValueError, match="began with"):
         by_policy(bench)

@@ -15,7 +15,7 @@ from core.nas.images import LabelledImages
 from core.nas.race import Contestant, Entry
 from core.nas.search import SearchConfig, SearchState
 from core.nas.space import Space
-from core.nas.standings import Rung, Trial, Verdict, judge, paired, verdict
+from core.nas.standings import Rung, Standing, Trial, Verdict, judge, paired, verdict
 from core.nas.supernet import Supernet
 from core.nas.warm_start import Source, begin
 
@@ -47,7 +47,8 @@ def broken(name: str) -> Contestant:
 
 def run(contestants: list[Contestant], budget: float = FEW, **changes: object) -> list[Rung]:
     settings = {"method": "darts", "head": "closed_form", "seed": 0, "clock": lambda: 0.0}
-    return list(race.Race(contestants, budget=budget, **{**settings, **changes}).rungs())
+    settings = {"entrants": len(contestants), "budget": budget, **settings, **changes}
+    return list(race.Race(contestants, **settings).rungs())
 
 
 def test_knowledge_beats_cold_and_garbage(
@@ -119,10 +120,17 @@ def test_longer_rungs_are_the_search_itself_and_stay_in_the_budget(
     entry = Entry(space, *halves, config)
     twins = [Contestant("first", lambda: entry), Contestant("second", lambda: entry)]
     paid: list[float] = []
-    rungs = run(twins, budget=8.0, heard=paid.append)
+    told: list[tuple[int, float | None]] = []
+
+    def heard(cost: float, epochs: int, alone: Standing) -> None:
+        paid.append(cost)
+        told.append((epochs, alone.accuracy))
+
+    rungs = run(twins, budget=8.0, heard=heard)
     assert [rung.epochs for rung in rungs] == [0, 1, 3]
     assert sum(paid) <= 8.0
     assert len(paid) == 6
+    assert told == [(r.epochs, each.accuracy) for r in rungs for each in r.standings]
     assert verdict(rungs).name == "first"  # a tie goes to the nearer
     supernet = begin(
         space,
@@ -139,7 +147,8 @@ def test_longer_rungs_are_the_search_itself_and_stay_in_the_budget(
 
 
 def racing(contestants: list[Contestant], budget: float = FEW) -> race.Race:
-    return race.Race(contestants, budget=budget, method="darts", head="random", seed=0)
+    settings = {"budget": budget, "method": "darts", "head": "random", "seed": 0}
+    return race.Race(contestants, entrants=len(contestants), **settings)
 
 
 def solving(name: str, origin: Space | Source, halves: Halves, **changes: object) -> Contestant:

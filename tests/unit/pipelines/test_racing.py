@@ -126,7 +126,7 @@ def test_the_winners_search_is_that_of_the_named_supernet(
     assert (start["resolution"], start["learning_rates"]) == (16, [0.1])
     race, contestants = start["race"], raced(outcome)
     assert race["winner"] == "net"
-    assert list(contestants) == ["net", "gone", "cold start"]
+    assert list(contestants) == ["gone", "net", "cold start"]  # shared first: no ranking needed
     assert "points behind net" in contestants["cold start"]["out"]
     assert contestants["gone"]["out"]
     assert contestants["net"]["out"] is None
@@ -137,7 +137,14 @@ def test_the_winners_search_is_that_of_the_named_supernet(
     spent = sum(value for name, value in seconds.items() if name != "export")
     assert race["overhead_fraction"] == pytest.approx(seconds["race"] / spent)
     lines = [record for record in context.records if record.stage == "race"]
-    assert [line.values["contestant"] for line in lines] == list(contestants)
+    assert [line.values["contestant"] for line in lines] == 2 * list(contestants)
+    at_once, standing = lines[:3], lines[3:]  # each when it was measured, and all compared
+    assert [each.step for each in at_once] == [each.step for each in standing]
+    for early, late in zip(at_once, standing, strict=True):
+        same = {name: value for name, value in early.values.items() if name != "out"}
+        assert same == {name: late.values[name] for name in same}
+    stages = [each.stage for each in context.progress]
+    assert stages.index("race") < stages.index("rank")
     fractions = [each.fraction for each in context.progress]
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1.0)
@@ -168,7 +175,9 @@ def test_a_race_that_was_killed_is_run_again_to_the_same_end(
     assert first == second
     row = {k: v for k, v in killed.records[0].values.items() if k != "seconds"}
     rung = raced(outcomes[0])["net"]["rungs"][0]  # type: ignore[index]
-    assert row == {"contestant": "net"} | {k: v for k, v in rung.items() if k != "seconds"}
+    assert row.pop("contestant") == "net"
+    assert set(row) == {"epochs", "valid_accuracy", "standard_error", "out"}
+    assert row == {name: rung[name] for name in row}
 
 
 def untimed(start: object) -> object:
@@ -196,9 +205,9 @@ def test_a_broken_file_loses_and_cold_wins(
     assert outcome.start["supernet_id"] is None
     assert outcome.start["learning_rates"] == [0.1]
     first, second, cold = outcome.start["race"]["contestants"]
-    assert "does not match its recorded SHA-256" in first["out"]
-    assert "cannot be read" in second["out"]
-    assert second["name"] == f"net ({readable.id})"
+    assert "cannot be read" in first["out"]
+    assert "does not match its recorded SHA-256" in second["out"]
+    assert second["name"] == f"net ({kept.id})"
     assert cold["out"] is None
     assert outcome.start["reason"] == "no source can be started from"
 
