@@ -16,6 +16,7 @@ from core.errors import AppError, Detail, InvalidInput
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
+PASSING_CODES = frozenset({"idempotency_key_in_flight"})  # as a 503, gone in a moment
 
 STATUS_OF: Mapping[type[AppError], int] = {
     AppError: 500,
@@ -77,9 +78,8 @@ def of_error(error: AppError) -> Problem:
     status = STATUS_OF_CODE.get(error.stable_code) or next(
         STATUS_OF[cls] for cls in type(error).__mro__ if cls in STATUS_OF
     )
-    retry = (
-        (("Retry-After", str(RETRY_SECONDS)),) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
-    )
+    passing = status == HTTPStatus.SERVICE_UNAVAILABLE or error.stable_code in PASSING_CODES
+    retry = (("Retry-After", str(RETRY_SECONDS)),) if passing else ()
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed: %s", error.stable_code, exc_info=error)
         return Problem(status, error.stable_code, BLANK)

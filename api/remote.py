@@ -4,29 +4,38 @@ import base64
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 
 DEFAULT_URL = "http://127.0.0.1:8765"
 CHUNK = 1024 * 1024
 PAGE = 100
+PAUSES = (0.5, 2.0, 5.0)  # seconds before a request whose answer was lost is made again
+PASSING = frozenset({"unavailable", "idempotency_key_in_flight"})
 
 Json = dict[str, Any]
 
 
 class Refused(Exception):
-    """The server, or the lack of one, said no: a sentence and a code to print."""
+    """The server, or the lack of one, said no: a sentence and a code to print.
 
-    def __init__(self, sentence: str, *, code: str, details: tuple[str, ...] = ()) -> None:
+    `passing` says that asking again may help, or that the answer was lost on its way.
+    """
+
+    def __init__(
+        self, sentence: str, *, code: str, details: tuple[str, ...] = (), passing: bool = False
+    ) -> None:
         super().__init__(sentence)
         self.sentence = sentence
         self.code = code
         self.details = details
+        self.passing = passing or code in PASSING
 
 
 class Remote:
@@ -41,8 +50,19 @@ class Remote:
         return _json(self._send("GET", path, params=given))
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
-        """Create something, or a custom verb."""
-        return _json(self._send("POST", path, json=body))
+        """Ask for work, of which `body` says what: for the same work again when the answer is
+        lost, and the server makes it once. Without a body, a verb that is said once."""
+        if body is None:
+            return _json(self._send("POST", path))
+        request = {"json": body, "headers": {"Idempotency-Key": str(uuid4())}}
+        for pause in PAUSES:
+            try:
+                return _json(self._send("POST", path, **request))
+            except Refused as refusal:
+                if not refusal.passing:
+                    raise
+            time.sleep(pause)
+        return _json(self._send("POST", path, **request))
 
     def listed(self, path: str, **query: str | int | None) -> Iterator[Json]:
         """Every item of a paged list, fetched as it is read."""
@@ -126,11 +146,13 @@ class Remote:
 
     def _silent(self, error: httpx.HTTPError) -> Refused:
         where = str(self._http.base_url).rstrip("/")
-        if isinstance(error, httpx.ConnectError):
+        unheard = isinstance(error, httpx.ConnectError)
+        if unheard:
             sentence = f"No Headstart server answers at {where}: start one with `headstart serve`."
         else:
             sentence = f"The connection to {where} broke: {type(error).__name__}."
-        return Refused(f"{sentence} HEADSTART_URL names another.", code="unreachable")
+        said = f"{sentence} HEADSTART_URL names another."
+        return Refused(said, code="unreachable", passing=not unheard)
 
 
 def connect() -> httpx.Client:

@@ -6,14 +6,16 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from api import examples, registration
-from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
+from api import examples, registration, submissions
+from api.deps import ContainerDep, PageDep, SessionDep
 from api.schemas import DEFAULT_EMBEDDER, DEFAULT_RANK, EmbedderBody, Name, RankBody
+from api.submissions import SubmissionDep
 from api.uploads import MEDIA_TYPES, RawArchiveDep
 from api.views.datasets import DatasetView, FullDatasetView, ReportView, UploadView
 from api.views.jobs import JobView
 from api.views.shapes import PageView
 from core.domain.datasets import DatasetId
+from core.domain.jobs import JobKind
 from core.domain.searches import EmbedSpec
 from core.services import datasets, searches
 
@@ -115,34 +117,34 @@ def _drawn(request: Request, tag: str, draw: Callable[[], bytes]) -> Response:
     return Response(draw(), media_type="image/png", headers=headers)
 
 
-@router.post("/{dataset_id}:embed", status_code=202)
+@router.post("/{dataset_id}:embed", status_code=202, responses=submissions.RESPONSES)
 def embed(
     dataset_id: UUID,
-    work: WorkDep,
+    request: SubmissionDep,
     container: ContainerDep,
-    response: Response,
     body: EmbedderBody = DEFAULT_EMBEDDER,
 ) -> JobView:
     """Embed this dataset, unless that has been done; poll the job at `Location`."""
     spec = EmbedSpec(DatasetId(dataset_id), body.embedder or container.settings.embedder)
-    job = work.announce(searches.submit_embed(work.session, spec))
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Retry-After"] = "1"
+    session = request.work.session
+    job = request.queue(
+        (JobKind.EMBED, spec), lambda: searches.submit_embed(session, spec), retry_after=1
+    )
     return JobView.of(job)
 
 
-@router.post("/{dataset_id}:rank", status_code=202)
+@router.post("/{dataset_id}:rank", status_code=202, responses=submissions.RESPONSES)
 def rank(
     dataset_id: UUID,
-    work: WorkDep,
+    request: SubmissionDep,
     container: ContainerDep,
-    response: Response,
     body: RankBody = DEFAULT_RANK,
 ) -> JobView:
     """Rank every other dataset that this embedder has seen, or only those with a supernet; the
     nearest `k` are kept, with their evidence. Poll the job at `Location`."""
     spec = body.to_spec(dataset_id, container.settings.embedder)
-    job = work.announce(searches.submit_rank(work.session, spec))
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Retry-After"] = "1"
+    session = request.work.session
+    job = request.queue(
+        (JobKind.RANK, spec), lambda: searches.submit_rank(session, spec), retry_after=1
+    )
     return JobView.of(job)

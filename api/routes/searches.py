@@ -2,31 +2,34 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
 
-from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
+from api import submissions
+from api.deps import ContainerDep, PageDep, SessionDep
 from api.schemas import SearchBody
+from api.submissions import SubmissionDep
 from api.views.jobs import JobView
 from api.views.results import SearchView, SubmittedSearchView
 from api.views.shapes import PageView
 from core.domain.datasets import DatasetId
+from core.domain.jobs import JobKind
 from core.domain.searches import SearchId
 from core.services import searches
 
 router = APIRouter(prefix="/v1/searches", tags=["searches"])
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, responses=submissions.RESPONSES)
 def submit(
-    body: SearchBody, work: WorkDep, container: ContainerDep, response: Response
+    body: SearchBody, request: SubmissionDep, container: ContainerDep
 ) -> SubmittedSearchView:
     """Search an architecture for a dataset; poll the job at `Location`."""
     spec = body.to_spec(container.settings.embedder)
-    search, job = searches.submit_search(work.session, spec)
-    work.announce(job)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Retry-After"] = "2"
-    shown = SearchView.model_validate(search).model_dump()
+    session = request.work.session
+    job = request.queue(
+        (JobKind.SEARCH, spec), lambda: searches.submit_search(session, spec)[1], retry_after=2
+    )
+    shown = SearchView.model_validate(searches.by_job(session, job.id)).model_dump()
     return SubmittedSearchView(**shown, job=JobView.of(job))
 
 

@@ -2,28 +2,30 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
 
-from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
+from api import submissions
+from api.deps import ContainerDep, PageDep, SessionDep
 from api.schemas import PretrainBody
+from api.submissions import SubmissionDep
 from api.views.jobs import JobView
 from api.views.results import SupernetView
 from api.views.shapes import PageView
+from core.domain.jobs import JobKind
 from core.domain.supernets import SupernetId
 from core.services import searches, supernets
 
 router = APIRouter(prefix="/v1/supernets", tags=["supernets"])
 
 
-@router.post("", status_code=202)
-def pretrain(
-    body: PretrainBody, work: WorkDep, container: ContainerDep, response: Response
-) -> JobView:
+@router.post("", status_code=202, responses=submissions.RESPONSES)
+def pretrain(body: PretrainBody, request: SubmissionDep, container: ContainerDep) -> JobView:
     """Train a supernet on a dataset and register it; poll the job at `Location`."""
     spec = body.to_spec(container.settings.embedder)
-    job = work.announce(searches.submit_pretrain(work.session, spec))
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Retry-After"] = "2"
+    session = request.work.session
+    job = request.queue(
+        (JobKind.PRETRAIN, spec), lambda: searches.submit_pretrain(session, spec), retry_after=2
+    )
     return JobView.of(job)
 
 

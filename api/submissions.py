@@ -1,0 +1,83 @@
+"""Requests that queue a job: once for each `Idempotency-Key`, announced after the commit."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Response
+from pydantic import AfterValidator
+
+from api.deps import UnitOfWork, WorkDep
+from core.domain.jobs import Job
+from core.services import idempotency
+
+REPLAYED = "Idempotency-Replayed"
+KEY = re.compile(r"[!#-\[\]-~]{1,255}")
+DESCRIPTION = (
+    "A name for this request, of your own and new for each, a UUID say: who repeats it under the "
+    "same key, because the answer was lost, gets the same job again. Kept for 24 hours at least. "
+    "With another body it is refused (422 `idempotency_key_reused`); while the first request is "
+    "still being worked on it may be (409 `idempotency_key_in_flight`)."
+)
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    202: {
+        "headers": {
+            REPLAYED: {
+                "description": "`true` when an earlier request under this key made the job.",
+                "schema": {"type": "string", "enum": ["true"]},
+            }
+        }
+    }
+}
+
+
+def clean_key(text: str) -> str:
+    """The key that a header holds, bare or in quotation marks. Raises ValueError."""
+    quoted = len(text) > 1 and text[0] == text[-1] == '"'
+    key = text[1:-1] if quoted else text
+    if not KEY.fullmatch(key):
+        raise ValueError(
+            "a key has 1 to 255 visible ASCII characters, none of them a quotation mark or "
+            "backslash: a UUID will do"
+        )
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One such request."""
+
+    work: UnitOfWork
+    response: Response
+    key: str | None
+
+    def queue(self, asked: object, make: Callable[[], Job], *, retry_after: int) -> Job:
+        """The job that `make` queues in this transaction, or the one its key stands for.
+
+        `asked` is everything the request asks for. Says in headers where to look, and when.
+        """
+        session = self.work.session
+        job, replayed = idempotency.once(session, self.key, asked=asked, make=make)
+        self.response.headers["Location"] = f"/v1/jobs/{job.id}"
+        self.response.headers["Retry-After"] = str(retry_after)
+        if replayed:
+            self.response.headers[REPLAYED] = "true"
+        else:
+            self.work.announce(job)
+        return job
+
+
+def submission(
+    work: WorkDep,
+    response: Response,
+    key: Annotated[
+        Annotated[str, AfterValidator(clean_key)] | None,
+        Header(alias="Idempotency-Key", description=DESCRIPTION),
+    ] = None,
+) -> Submission:
+    """The request's transaction and key."""
+    return Submission(work, response, key)
+
+
+SubmissionDep = Annotated[Submission, Depends(submission, scope="function")]
