@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from core import bootstrap
@@ -15,6 +16,7 @@ from core.config import Settings
 from core.db import schema
 from core.domain.jobs import QueueName
 from core.errors import Conflict
+from core.execution import collector
 from core.execution.supervisor import CHILD_COMMAND, Supervisor
 from core.execution.sweeper import Sweeper
 from core.queue.in_process import InProcessQueue
@@ -48,18 +50,27 @@ def embedded(
             announce=slots.announce,
             child_command=child_command,
         )
+        sessions, store = container.sessions, container.store
         sweeper = Sweeper(supervisor.sweep, slots.ring, seconds=settings.jobs.sweep)
+        pruning = partial(collector.prune, sessions, store)
+        pruner = Sweeper(pruning, seconds=settings.jobs.sweep)
+        collecting = partial(collector.collect, sessions, store)
+        tidier = Sweeper(collecting, seconds=collector.EVERY_SECONDS)
         try:
             with container.sessions.begin() as session:
                 jobs.forget_owner(session, _owner_prefix(home))
-            shipped.enter(settings, container.sessions, container.store)
+            shipped.enter(settings, sessions, store)
             slots.start()
             sweeper.start()
+            pruner.start()
+            tidier.start()
             yield container
         finally:
             supervisor.drain()
             sweeper.stop()
             slots.stop()
+            for each in (pruner, tidier):
+                each.stop(patience=collector.STOP_SECONDS)
             container.close()
 
 

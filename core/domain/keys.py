@@ -1,8 +1,11 @@
 """The one place that spells object keys. Keys hold a content hash or a fence: never rewritten."""
 
+from uuid import UUID
+
 from core.domain.jobs import JobId
 
 TENANT = "default"
+JOBS = f"{TENANT}/jobs"  # the folder of everything that attempts write
 
 
 def originals(dataset_sha256: str) -> str:
@@ -23,7 +26,19 @@ def embedding(dataset_sha256: str, embedder: str, sha256: str) -> str:
 
 def attempt(job_id: JobId, fence: int, name: str) -> str:
     """A file written by one attempt at a job; attempts can never overwrite one another."""
-    return f"{TENANT}/jobs/{job_id}/a{fence}/{name}"
+    return f"{JOBS}/{job_id}/a{fence}/{name}"
+
+
+def attempt_of(key: str) -> tuple[JobId, int] | None:
+    """The job and the fence of a key that `attempt` spelled; None for any other."""
+    parts = key.removeprefix(f"{JOBS}/").split("/", 2)
+    if len(parts) < 3:
+        return None
+    try:
+        job_id, fence = JobId(UUID(parts[0])), int(parts[1].removeprefix("a"))
+    except ValueError:
+        return None
+    return (job_id, fence) if attempt(job_id, fence, parts[2]) == key else None
 
 
 def supernet(sha256: str) -> str:

@@ -23,11 +23,15 @@ class Sweeper:
         """Begin, with a first round at once."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Finish the round under way, if any, and end; harmless before the start."""
+    def stop(self, *, patience: float | None = None) -> None:
+        """Finish the round under way, if any, and end; harmless before the start.
+
+        With `patience` a round that takes longer than so many seconds is left to itself: for
+        chores that may be cut short anywhere, and wait for a server that is not there.
+        """
         self._stopping.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(patience)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -102,8 +102,12 @@ class S3Store:
         """Remove the objects; those that are not there are no error."""
         # One request each: what signs a request for many of them, stores do not agree upon.
         with ThreadPoolExecutor(DELETERS) as pool:
-            for _ in pool.map(self._delete, keys):
-                pass
+            try:
+                for _ in pool.map(self._delete, keys):
+                    pass
+            except Unavailable:
+                pool.shutdown(cancel_futures=True)  # the others would wait as long, in turn
+                raise
 
     def unfinished(self) -> Iterator[Unfinished]:
         """Every `put` that has begun and not ended, those of killed processes included.

@@ -44,6 +44,23 @@ def test_stop_does_not_wait_for_the_next_turn() -> None:
     sweeper.stop()
 
 
+def test_a_round_that_takes_too_long_is_left_to_itself() -> None:
+    began, end = Event(), Event()
+
+    def wait() -> None:
+        began.set()
+        end.wait(60)
+
+    sweeper = Sweeper(wait, seconds=3600)
+    sweeper.start()
+    assert began.wait(10)
+    started = time.monotonic()
+    sweeper.stop(patience=0.05)
+    assert time.monotonic() - started < 10
+    end.set()
+    sweeper.stop()
+
+
 def test_a_chore_that_fails_keeps_no_other_from_its_turn() -> None:
     done = Event()
 

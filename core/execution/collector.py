@@ -1,0 +1,153 @@
+"""Takes away what nothing needs any more, beside running workers and under a kill at any moment.
+
+Rows go before the objects they name, in transactions of their own. Killed in between, an object is
+left that no row names: the next round finds it by its key. The other order would leave rows that
+name nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import islice
+from typing import TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.db import locks
+from core.db.clock import now
+from core.db.sessions import Sessions
+from core.domain import keys
+from core.ports import ObjectStore
+from core.services import garbage, idempotency
+
+GRACE_SECONDS = 24 * 3600.0
+EVERY_SECONDS = 3600.0  # where this collects by itself
+STOP_SECONDS = 2.0  # that a round gets to end: it may be cut short anywhere
+
+T = TypeVar("T")
+
+
+class Kind(StrEnum):
+    """Why something is taken away, or only looked at."""
+
+    CHECKPOINT = "checkpoint"  # newer ones have replaced it, or its job has ended
+    ABANDONED = "abandoned"  # of an attempt that came to nothing, named by no row
+    UNFINISHED = "unfinished"  # a half-written file or upload
+    UNKNOWN = "unknown"  # of a job that this database does not know: kept unless asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One object, or half of one."""
+
+    kind: Kind
+    key: str
+    size: int
+
+
+Tell = Callable[[Finding], None]
+
+
+def prune(sessions: Sessions, store: ObjectStore) -> None:
+    """Drop the replaced checkpoints of jobs that have not ended; one process at a time does it."""
+    with sessions.begin() as session:
+        if not locks.alone(session, "prune"):
+            return
+        replaced = garbage.spent(session, ended_seconds=None)
+        garbage.forget(session, replaced)
+    store.delete(each.key for each in replaced)
+
+
+def collect(
+    sessions: Sessions,
+    store: ObjectStore,
+    *,
+    tell: Tell = lambda _: None,
+    grace_seconds: float = GRACE_SECONDS,
+    unknown: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Take away, or with `dry_run` only tell of, everything that is older than the grace.
+
+    `unknown` takes the files of unknown jobs as well: right after a restored backup, and a
+    disaster with the settings of another database.
+    """
+    terms = _Terms(sessions, store, tell, grace_seconds, unknown, dry_run)
+    _checkpoints(terms)
+    _abandoned(terms)
+    _unfinished(terms)
+    if not dry_run:
+        with sessions.begin() as session:
+            idempotency.forget(session, max(grace_seconds, idempotency.KEPT_SECONDS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    sessions: Sessions
+    store: ObjectStore
+    tell: Tell
+    grace_seconds: float
+    unknown: bool
+    dry_run: bool
+
+
+def _checkpoints(terms: _Terms) -> None:
+    if terms.dry_run:
+        with terms.sessions.read() as session:
+            found = garbage.spent(session, ended_seconds=terms.grace_seconds, limit=None)
+        _tell_of(terms, found)
+        return
+    while found := _forgotten(terms):
+        terms.store.delete(each.key for each in found)
+        _tell_of(terms, found)
+
+
+def _forgotten(terms: _Terms) -> tuple[garbage.Spent, ...]:
+    with terms.sessions.begin() as session:
+        found = garbage.spent(session, ended_seconds=terms.grace_seconds)
+        garbage.forget(session, found)
+    return found
+
+
+def _tell_of(terms: _Terms, found: Sequence[garbage.Spent]) -> None:
+    for each in found:
+        terms.tell(Finding(Kind.CHECKPOINT, each.key, each.size))
+
+
+def _abandoned(terms: _Terms) -> None:
+    with terms.sessions.read() as session:
+        before = _before(session, terms.grace_seconds)
+    old = (each for each in terms.store.listing(keys.JOBS) if each.modified < before)
+    for batch in _batches(old, garbage.AT_ONCE):
+        sizes = {each.key: each.size for each in batch}
+        with terms.sessions.read() as session:
+            verdict = garbage.judge(session, sizes)
+        going = verdict.garbage | (verdict.unknown if terms.unknown else frozenset())
+        if not terms.dry_run:
+            terms.store.delete(sorted(going))
+        for key in sorted(verdict.garbage | verdict.unknown):
+            kind = Kind.UNKNOWN if key in verdict.unknown else Kind.ABANDONED
+            terms.tell(Finding(kind, key, sizes[key]))
+
+
+def _unfinished(terms: _Terms) -> None:
+    with terms.sessions.read() as session:
+        before = _before(session, terms.grace_seconds)
+    for each in terms.store.unfinished():
+        if each.began < before:
+            if not terms.dry_run:
+                terms.store.discard(each)
+            terms.tell(Finding(Kind.UNFINISHED, each.key, each.size))
+
+
+def _before(session: Session, seconds: float) -> datetime:
+    moment: datetime = session.scalars(select(now(-seconds))).one()
+    return moment
+
+
+def _batches(found: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(found)
+    while batch := list(islice(rest, size)):
+        yield batch
