@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -99,7 +100,8 @@ class Cluster:
         """Stop what runs, the workers first, with time to hand their jobs back."""
         for process in (*self.workers, self.api) if self.processes else ():
             with contextlib.suppress(TimeoutError):
-                process.stop()
+                # No balancer needs to hear that the API leaves.
+                process.stop(signal.SIGINT if process is self.api else signal.SIGTERM)
             process.close()
 
     def _answers(self, _: Process) -> bool:
