@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo cluster serve test check bench bench-ot bench-search bench-transfer clean
+.PHONY: help install demo cluster chaos serve test check bench bench-ot bench-search bench-transfer clean
 
 BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
@@ -21,6 +21,10 @@ demo: .venv/.demo ## Install what it needs and run the main job on real images, 
 
 cluster: .venv/.all ## Run demo's job through PostgreSQL, Redis, S3, the API and two workers, and compare
 	@$(BIN)/python -m tests.cluster $(if $(SEED),--seed $(SEED))
+
+chaos: .venv/.all ## Break a cluster in every way foreseen and judge it; ONLY=kills,redis SCALE=0.1 for less
+	@$(BIN)/python -m tests.chaos $(if $(ONLY),--only $(ONLY)) $(if $(SCALE),--scale $(SCALE)) \
+	  $(if $(SEED),--seed $(SEED))
 
 serve: .venv/.demo ## Serve the pages and the API on this machine
 	@$(BIN)/headstart serve

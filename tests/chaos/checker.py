@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.db.dataset_tables import EmbeddingRow
 from core.db.job_tables import JobEventRow, JobRow
 from core.db.result_tables import ModelRow, SearchRow
 from core.domain.jobs import REACHABLE_FROM, TERMINAL, JobKind, JobState
@@ -24,6 +25,7 @@ from core.ports import ObjectStore
 from core.storage.keys import PARTIAL
 
 MANIFEST = re.compile(r"[^/]+/jobs/(?P<job>[0-9a-f-]{36})/a(?P<fence>\d+)/model/manifest\.json")
+WRITTEN = re.compile(r"[^/]+/jobs/(?P<job>[0-9a-f-]{36})/a(?P<fence>\d+)/.*")
 CHUNK_BYTES = 1 << 20
 
 
@@ -41,6 +43,7 @@ class Rule(StrEnum):
     CANCEL = "a job that was asked to stop does not succeed"
     MANIFEST = "a succeeded search has a readable manifest of readable files"
     UNCOMMITTED = "only a succeeded search has a model"
+    STALE = "what a job left is of the attempt that ended it"
     UNKNOWN_MANIFEST = "every manifest in the store is a row's"
 
 
@@ -90,6 +93,7 @@ def check(
         found += _history(row, by_job.get(row.id, []))
         if settled and row.state not in TERMINAL:
             found.append(Violation(Rule.UNSETTLED, row.id, f"still {row.state}"))
+    found += _stale(session, rows)
     if kept is not None:
         found += _results(session, rows, kept)
     return tuple(found)
@@ -159,6 +163,16 @@ def _row(row: JobRow, moves: Sequence[JobEventRow]) -> Iterator[tuple[Rule, str]
 
 def _said(event: JobEventRow) -> str:
     return f"{event.from_state or 'nothing'} to {event.to_state}"
+
+
+def _stale(session: Session, rows: Mapping[UUID, JobRow]) -> Iterator[Violation]:
+    """Results whose key names another attempt than the one that holds, or held, the job."""
+    models, embeddings = select(ModelRow.manifest_key), select(EmbeddingRow.key)
+    for key in (*session.scalars(models), *session.scalars(embeddings)):
+        match = WRITTEN.fullmatch(key)
+        row = rows.get(UUID(match["job"])) if match else None
+        if match and (row is None or row.fence != int(match["fence"])):
+            yield Violation(Rule.STALE, UUID(match["job"]), key)
 
 
 def _results(session: Session, rows: Mapping[UUID, JobRow], kept: Kept) -> Iterator[Violation]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,11 +17,11 @@ from core.db.sessions import Sessions
 from core.domain import keys
 from core.domain.jobs import QUEUE_OF, JobId, JobKind, JobState
 from core.domain.searches import Artifact, SearchSpec
-from core.services import jobs, models, searches
+from core.services import datasets, jobs, models, searches
 from core.storage.local import LocalStore
 from tests.chaos import checker
 from tests.chaos.checker import Kept, Rule, Violation
-from tests.unit.services.samples import claimed, dataset, expire, queued
+from tests.unit.services.samples import claimed, dataset, embedding, expire, queued
 
 S = JobState
 NEW, CLAIM = (None, S.QUEUED, 0), (S.QUEUED, S.RUNNING, 1)
@@ -232,6 +232,20 @@ def test_a_job_nobody_knows_is_lost(sessions: Sessions) -> None:
     gone = uuid4()
     (found,) = judged(sessions, accepted=[there, gone])
     assert (found.rule, found.job_id) == (Rule.LOST, gone)
+
+
+def test_a_result_of_an_attempt_that_was_overtaken_is_stale(sessions: Sessions) -> None:
+    again = [NEW, CLAIM, (S.RUNNING, S.QUEUED, 1), (S.QUEUED, S.RUNNING, 2)]
+    with sessions.begin() as session:
+        job = plant(session, [*again, (S.RUNNING, S.SUCCEEDED, 2)])
+        of = dataset(session)
+        for fence in (1, 2):
+            key = keys.attempt(JobId(job), fence, "answer.txt")
+            made = replace(embedding(of, f"resnet18@{fence}"), key=key)
+            datasets.record_embedding(session, made)
+    (found,) = judged(sessions)
+    assert (found.rule, found.job_id) == (Rule.STALE, job)
+    assert "/a1/" in found.detail
 
 
 def test_only_a_settled_system_owes_an_end(sessions: Sessions) -> None:

@@ -1,0 +1,107 @@
+"""The servers and processes of a cluster, and how to hurt them."""
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.fixtures import postgres, redis
+from tests.fixtures.servers import Identity, server_folder
+
+PATIENCE = 300.0  # for a machine that has much else to do
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """One durable PostgreSQL and one Redis (or Valkey)."""
+
+    postgres: postgres.OwnServer
+    redis: redis.OwnServer
+
+
+@contextlib.contextmanager
+def servers() -> Iterator[Servers]:
+    """Both, running."""
+    identity = Identity.unprivileged()
+    with contextlib.ExitStack() as stack:
+        binaries = postgres.chosen_binaries(
+            stack.enter_context(server_folder("chaos-binaries", identity))
+        )
+        folder = stack.enter_context(server_folder("chaos-postgres", identity))
+        database = postgres.OwnServer(binaries, folder, identity)
+        database.start()
+        stack.callback(database.close)
+        broker = stack.enter_context(redis.own_server())
+        broker.start()
+        yield Servers(database, broker)
+
+
+@dataclass
+class Process:
+    """A process that can be hurt and started again."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    log: Path
+    popen: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs or ran last."""
+        assert self.popen is not None
+        return self.popen.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether it does not run (any more)."""
+        return self.popen is None or self.popen.poll() is not None
+
+    def start(self) -> None:
+        """Run it, anew if need be."""
+        with self.log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                self.command, env=self.environment, stdout=log, stderr=log
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        if self.popen is not None and self.popen.poll() is None:
+            self.popen.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for its end."""
+        self.signal(signal.SIGKILL)
+        if self.popen is not None:
+            self.popen.wait()
+
+    def children(self) -> list[int]:
+        """The computing processes that it has started and that still run."""
+        found = []
+        for task in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):  # the thread ended meanwhile
+                found += [int(word) for word in task.read_text().split()]
+        return found
+
+
+def until(
+    condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE, every: float = 0.02
+) -> float:
+    """Wait until it is true; how long that took. Raises TimeoutError."""
+    begun = time.monotonic()
+    while not condition():
+        if time.monotonic() - begun > seconds:
+            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(every)
+    return time.monotonic() - begun
+
+
+def answers(url: str) -> bool:
+    """Whether the service is ready."""
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).is_success
+    return False

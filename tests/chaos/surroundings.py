@@ -1,0 +1,250 @@
+"""What lies around a worker fails it: its disk, its clock, the bytes it gets back."""
+
+import contextlib
+import importlib.util
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import UUID
+
+from core.config import LocalStorage, Settings
+from core.domain.jobs import Checkpoint, JobId, JobKind
+from core.execution import failures, protocol
+from core.execution.child_context import ChildContext
+from core.services import jobs
+from tests.chaos.cluster import QUICK, Cluster, clustered
+from tests.chaos.processes import Servers, until
+from tests.chaos.report import Row, judge
+
+TIMINGS = QUICK.model_copy(update={"retry_delays": (0.5,)})
+# A living worker must not be late, however busy the machine: that is what is judged.
+CLOCKED = QUICK.model_copy(update={"lease": 15.0, "self_stop": 12.0})
+SIZE = (4, 300)
+DISK = "1m"
+SKEWS = ("+1h", "-1h")
+
+
+def disk(servers: Servers, runs: int, seed: int) -> Row:
+    """No room where the worker computes, where objects are kept, or on both, and then room again.
+
+    The disks are file systems of 1 MiB in memory where this may mount one; else every job writes
+    to /dev/full while there is no room. The worst seconds are those from room to the last job's
+    end.
+    """
+    dice, worst, met = random.Random(seed), 0.0, 0
+    with clustered(servers, TIMINGS) as cluster, contextlib.ExitStack() as stack:
+        disks = [cluster.folder / name for name in ("worker-0", "objects")]
+        mounts = [stack.enter_context(small(each)) for each in disks]
+        mounted = all(mounts)
+        switch = cluster.folder / "no-room"
+        cluster.worker(slots=2, CHAOS_NO_ROOM=str(switch))
+        for number in range(runs):
+            chosen = disks[: 1 + number % 2] if number % 3 else disks[1:]
+            ids = [cluster.play("count" if mounted else "full", *SIZE) for _ in range(4)]
+            cluster.wait_until_begun(ids[number % 2])
+            time.sleep(dice.uniform(0, 1))
+            with contextlib.ExitStack() as room:
+                for each in chosen if mounted else []:
+                    room.enter_context(filled(each))
+                room.enter_context(present(switch))
+                # Some meet it, or all were quicker than it.
+                until(lambda: _met(cluster, ids) or all(map(cluster.ended, ids)), "no room")  # noqa: B023
+                time.sleep(dice.uniform(0, 1))
+            begun = time.monotonic()
+            for job_id in ids:
+                cluster.wait_for(job_id)
+            worst = max(worst, time.monotonic() - begun)
+            met += _met(cluster, ids)
+        cluster.settle()
+        fault = f"disk full ({'file systems of 1 MiB' if mounted else '/dev/full'}), then not"
+        return judge(
+            cluster, fault, runs=runs, worst=worst, complaints=[] if met else ["none was full"]
+        )
+
+
+def _met(cluster: Cluster, ids: Sequence[JobId]) -> bool:
+    """Whether an attempt at one of the jobs has ended for want of room."""
+    with cluster.container.sessions.read() as session:
+        return any(
+            event.reason == failures.STORAGE_FULL
+            for job_id in ids
+            for event in jobs.events(session, job_id)
+        )
+
+
+@contextlib.contextmanager
+def present(file: Path) -> Iterator[None]:
+    """A file that is there meanwhile."""
+    file.touch()
+    try:
+        yield
+    finally:
+        file.unlink()
+
+
+@contextlib.contextmanager
+def small(folder: Path) -> Iterator[bool]:
+    """A file system of its own for the folder; False where none may be mounted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "headstart-chaos", str(folder)]
+    mounted = os.getuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextlib.contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Leave no byte free there."""
+    ballast = folder / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(b"0" * 4096):
+            pass
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+def clocks(servers: Servers, runs: int, seed: int) -> Row:
+    """One worker an hour ahead, one an hour behind: who lives is left alone, who dies is found.
+
+    Every fourth job loses its worker. The worst seconds are those until a lost one was claimed.
+    """
+    worst, complaints = 0.0, list[str]()
+    shifted = {"LD_PRELOAD": str(faketime()), "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    with clustered(servers, CLOCKED) as cluster:
+        workers = [cluster.worker(**shifted, FAKETIME=skew) for skew in SKEWS]
+        for number in range(runs):
+            job_id = cluster.play("count", 10, 500 if number % 4 == 0 else 50)
+            if number % 4 == 0:
+                cluster.wait_until_begun(job_id)
+                owner = cluster.job(job_id).lease_owner or ""
+                (victim,) = [each for each in workers if owner.endswith(f":{each.pid}")]
+                victim.kill()
+                took = cluster.wait_until_claimed(job_id, 2)
+                worst = max(worst, took)
+                if took < CLOCKED.lease - 2 * CLOCKED.heartbeat - 1:
+                    complaints.append(f"{job_id} was taken back after {took:.1f} s")
+                cluster.revive()
+        cluster.settle()
+        charged = [job_id for at, job_id in enumerate(cluster.accepted) if at % 4]
+        complaints += [
+            f"{job_id} was taken from a living worker"
+            for job_id in charged
+            if cluster.job(job_id).fence > 1
+        ]
+        fault = "clocks of workers an hour ahead and behind"
+        return judge(cluster, fault, runs=runs, worst=worst, complaints=complaints)
+
+
+def faketime() -> Path:
+    """The library that shifts clocks, as the `libfaketime` wheel brings it."""
+    found = importlib.util.find_spec("libfaketime")
+    assert found is not None, "install the dev extra: libfaketime is missing"
+    assert found.origin is not None
+    folder = Path(found.origin).parent
+    return next(folder.rglob("libfaketime.so.1"))
+
+
+Damage = Callable[[bytes, random.Random], bytes | None]
+DAMAGES: dict[str, Damage] = {
+    "a bit flipped": lambda content, dice: _flipped(content, dice),
+    "cut short": lambda content, dice: content[: dice.randrange(len(content))],
+    "zeros inside": lambda content, dice: _zeroed(content, dice),
+    "longer": lambda content, dice: content + dice.randbytes(1 + dice.randrange(64)),
+    "other bytes": lambda content, dice: dice.randbytes(len(content)),
+    "gone": lambda content, dice: None,
+}
+
+
+def corruption(servers: Servers, runs: int, seed: int) -> Row:
+    """Checkpoints damaged in the store: each is found out and the one before is taken.
+
+    Read as a child reads them, and in one of a hundred cases by whole jobs that find theirs
+    damaged when they are resumed. The worst seconds are those of one reading.
+    """
+    dice, missed, worst = random.Random(seed), list[str](), 0.0
+    with TemporaryDirectory(prefix="headstart-chaos-") as folder:
+        for number in range(runs):
+            name = list(DAMAGES)[number % len(DAMAGES)]
+            begun = time.monotonic()
+            if not found_out(Path(folder) / str(number), DAMAGES[name], dice):
+                missed.append(f"not found out: {name}")
+            worst = max(worst, time.monotonic() - begun)
+    with clustered(servers, TIMINGS) as cluster:
+        cluster.worker(slots=2)
+        for _ in range(max(2, runs // 100)):
+            cluster.play("spoil", 4, 100)
+        cluster.settle()
+        for job_id in cluster.played:
+            with cluster.container.sessions.read() as session:
+                resumed = [each.values for each in jobs.records(session, job_id, stage="resume")]
+            if not resumed or resumed[0]["reason"] != "1 newer unreadable":
+                missed.append(f"{job_id} resumed as {resumed}")
+        return judge(
+            cluster, "checkpoints damaged in the store", runs=runs, worst=worst, complaints=missed
+        )
+
+
+def found_out(home: Path, damage: Damage, dice: random.Random) -> bool:
+    """Whether, of two checkpoints, the newer one is damaged and the older one is taken."""
+    told: list[Checkpoint] = []
+    content = [dice.randbytes(1 + dice.randrange(4000)) for _ in range(2)]
+    writer = context(home, "writer", told, fence=1)
+    for step, each in enumerate(content, 1):
+        path = writer.scratch / "state.bin"
+        path.write_bytes(each)
+        writer.checkpoint(step, path)
+    stored = home / "objects" / told[1].key
+    spoilt = damage(content[1], dice)
+    stored.unlink()
+    if spoilt is not None:
+        stored.write_bytes(spoilt)
+    reader = context(home, "reader", told[::-1], fence=2)
+    restored = reader.restore()
+    return restored is not None and (restored.step, restored.path.read_bytes()) == (1, content[0])
+
+
+def context(home: Path, name: str, kept: list[Checkpoint], *, fence: int) -> ChildContext:
+    """What a child has; checkpoints that it writes are added to `kept`."""
+    scratch = home / name
+    scratch.mkdir(parents=True)
+    settings = Settings(home=home, storage=LocalStorage(root=home / "objects"))
+    envelope = protocol.Envelope(
+        job_id=JobId(UUID(int=1)),
+        kind=JobKind.EMBED,
+        fence=fence,
+        attempt=fence,
+        inputs=None,
+        checkpoints=tuple(kept),
+        settings=protocol.portable(settings),
+        threads=1,
+        device="cpu",
+        scratch=str(scratch),
+        supervisor=os.getpid(),
+    )
+
+    def say_(event: protocol.Event) -> None:
+        if isinstance(event, protocol.Checkpointed):
+            kept.append(event.checkpoint)
+
+    return ChildContext(envelope, say=say_)
+
+
+def _flipped(content: bytes, dice: random.Random) -> bytes:
+    changed = bytearray(content)
+    changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
+    return bytes(changed)
+
+
+def _zeroed(content: bytes, dice: random.Random) -> bytes:
+    """A run of bytes lost; at least one that was not zero."""
+    at = next(each for each in range(len(content)) if content[each])
+    return content[:at] + bytes(len(content) - at)
