@@ -103,6 +103,10 @@ class Settings(BaseSettings):
     slots: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
     threads_per_job: int | None = Field(default=None, ge=1)
     device: str = "auto"
+    # `all`, `none`, or indices and UUIDs by commas: `python -m worker` starts a process for each.
+    # Without a value it is one process that sees what the machine shows it.
+    worker_gpus: str | None = None
+    worker_place: int | None = None  # which of them this process is; said by the one that starts
     # With its version: embeddings are kept and found under both.
     embedder: str = Field(default="oriented-energy@1", pattern=r"^[^@]+@[^@]+$")
     resnet18_weights: Path | None = None

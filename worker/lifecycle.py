@@ -12,6 +12,7 @@ from celery.exceptions import ImproperlyConfigured
 from core import bootstrap
 from core.config import Settings
 from core.domain.jobs import QueueName
+from core.execution import collector
 from core.execution.supervisor import Supervisor
 from core.execution.sweeper import Sweeper
 from core.queue.in_process import InProcessQueue
@@ -43,10 +44,13 @@ class Lifecycle:
             child_command=self._command,
         )
         self._slots = InProcessQueue(self._run_next, slots)
-        sweep = self._supervisor.sweep
-        self._sweeper = Sweeper(sweep, self._turn, seconds=self._settings.jobs.sweep)
+        sweep, seconds = self._supervisor.sweep, self._settings.jobs.sweep
+        self._sweeper = Sweeper(sweep, self._turn, seconds=seconds)
+        # Apart: a store that is silent must not keep the others waiting.
+        self._pruner = Sweeper(self._prune, seconds=seconds)
         self._slots.start()
         self._sweeper.start()
+        self._pruner.start()
 
     def look(self) -> None:
         """Wake the slots, and come back as soon as one is free."""
@@ -61,14 +65,19 @@ class Lifecycle:
         self.drain()
         self._sweeper.stop()
         self._slots.stop()
+        self._pruner.stop(patience=collector.STOP_SECONDS)
         self._container.close()
 
     def _run_next(self, queue: QueueName) -> bool:
         return queue in self._queues and self._supervisor.run_next(queue)
 
+    def _prune(self) -> None:
+        collector.prune(self._container.sessions, self._container.store)
+
     def _turn(self) -> None:
         idle = self._slots.answered(self._rung)  # a slot found nothing more since the last turn
-        Beat.now(self._queues, idle=idle).write(self._settings.home)
+        beat = Beat.now(self._queues, idle=idle, quarantined=self._supervisor.quarantined)
+        beat.write(self._settings.home, self._settings.worker_place)
         self._rung = self._slots.ring()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import UUID
 
 import httpx
+import psutil
 import pytest
 import redis
 from celery import Celery
@@ -27,6 +28,7 @@ from core.services import jobs
 from tests.fixtures.redis import OwnServer
 from tests.unit.api import archives
 from tests.unit.execution.bench import QUICK, alive, eventually, job_of, settings_for, submit
+from tests.unit.execution.test_gpus import smi
 from worker.__main__ import QUIET
 
 pytestmark = pytest.mark.services
@@ -50,12 +52,13 @@ class Cluster:
         *options: str,
         program: Sequence[str] = SCENARIOS,
         sweep: float = TIMINGS.sweep,
+        **more: str,
     ) -> "Iterator[subprocess.Popen[bytes]]":
         """A worker that is killed at the end, unless it has gone by itself."""
         with (self.folder / "worker.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *program, "--queues", "cpu,gpu", *options],
-                env=self._environment(scenario, sweep),
+                env={**self._environment(scenario, sweep), **more},
                 stdout=log,
                 stderr=log,
             )
@@ -274,6 +277,36 @@ def test_python_m_worker_does_what_the_api_took_on(cluster: Cluster) -> None:
         assert worker.wait(timeout=PATIENCE) == 0
     lines = [json.loads(line) for line in cluster.log().splitlines() if line.startswith("{")]
     assert [line["attempt"] for line in lines if line["event"] == "job_claimed"] == [1]
+
+
+def test_python_m_worker_starts_one_for_each_gpu(cluster: Cluster, tmp_path: Path) -> None:
+    cards = 'echo "0, GPU-a, Card, 81920"; echo "1, GPU-b, Card, 81920"'
+    shown = {
+        "PATH": f"{smi(tmp_path, cards)}:{os.environ['PATH']}",
+        "HEADSTART_WORKER_GPUS": "all",
+        "HEADSTART_DEVICE": "cpu",  # the cards are made of paper
+    }
+    with cluster.worker(program=("-m", "worker"), **shown) as worker:
+        job_id = asyncio.run(uploaded(cluster))
+        cluster.succeeds(job_id)
+        eventually(lambda: cluster.health().returncode == 0, seconds=PATIENCE)
+        fleet = psutil.Process(worker.pid).children()
+        assert {each.environ()["CUDA_VISIBLE_DEVICES"] for each in fleet} == {"GPU-a", "GPU-b"}
+        fleet[0].kill()
+        eventually(lambda: len(psutil.Process(worker.pid).children()) == 2, seconds=PATIENCE)
+        eventually(lambda: cluster.log().count(" ready.") == 3, seconds=PATIENCE)
+        again = psutil.Process(worker.pid).children()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=PATIENCE) == 0
+    assert not any(alive(each.pid) for each in (*fleet, *again))
+
+
+def test_a_worker_that_lost_its_gpu_is_ill_and_its_job_goes_to_another(cluster: Cluster) -> None:
+    job_id = cluster.submit()
+    with cluster.worker("lose_device", HEADSTART_DEVICE="cuda"):
+        eventually(lambda: "has lost its GPU" in cluster.health().stderr, seconds=PATIENCE)
+        cluster.succeeds(job_id)  # on its CPU, as this is no GPU job
+    assert job_of(cluster.container.sessions, job_id).attempt == 1
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ class DeafChild:
     killed_at: float | None = None
     asked_at: float | None = None
     expired: bool = False
+    stuck: bool = False
     pid: int = 1
 
     def __enter__(self) -> Self:

@@ -10,7 +10,7 @@ from core.config import Settings
 from core.db.sessions import Sessions
 from core.domain.jobs import QueueName
 from tests.unit.execution.bench import submit
-from worker.beat import NAME, Beat
+from worker.beat import NAME, Beat, expect
 from worker.health import PATIENCE_SECONDS, complaint
 
 pytestmark = pytest.mark.usefixtures("no_patience")
@@ -84,6 +84,29 @@ def test_a_beat_replaces_the_last_one_and_leaves_nothing_else(settings: Settings
     last = Beat.read(settings.home)
     assert last is not None
     assert (last.queues, last.idle) == ((CPU, GPU), False)
+    assert [path.name for path in settings.home.glob("worker-*")] == [NAME]
+
+
+def test_a_worker_that_lost_its_gpu_is_to_be_started_anew(settings: Settings) -> None:
+    Beat.now((GPU,), idle=False, quarantined=True).write(settings.home)
+    assert "has lost its GPU" in str(complaint(settings))
+
+
+def test_a_fleet_is_as_well_as_its_worst(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.health.PATIENCE_SECONDS", 60.0)
+    beat(settings, GPU, age=500.0)  # of one that worked here alone
+    expect(settings.home, range(11))
+    assert "No worker has begun" in str(complaint(settings))
+    for place in range(11):
+        Beat.now((GPU,), idle=True).write(settings.home, place)
+    assert complaint(settings) is None
+    Beat(time.monotonic() - 500.0, (GPU,), True).write(settings.home, 10)
+    assert "has not gone round its loop" in str(complaint(settings))
+    expect(settings.home, ())
+    beat(settings, GPU)
+    assert complaint(settings) is None
     assert [path.name for path in settings.home.glob("worker-*")] == [NAME]
 
 
