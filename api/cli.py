@@ -12,7 +12,15 @@ from uuid import UUID
 
 import typer
 
-from api import findings, remote, serving, statistics_commands, terminal, zoo_commands
+from api import (
+    findings,
+    operating,
+    remote,
+    serving,
+    statistics_commands,
+    terminal,
+    zoo_commands,
+)
 from api.remote import Json, Refused, Remote, path_of
 from api.web import words
 from core.domain.datasets import Hubness
@@ -85,6 +93,12 @@ def upload(
         terminal.show_table((f"{len(problems)} worth a look", ""), rows)
 
 
+app.command()(operating.worker)
+app.command()(operating.migrate)
+app.command("doctor")(operating.check)
+app.command()(operating.gc)
+app.command()(operating.verify)
+app.command()(operating.restored)
 app.command("statistics")(statistics_commands.write)
 app.command("register-statistics")(statistics_commands.register)
 app.command("supernets")(zoo_commands.registered)

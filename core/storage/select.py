@@ -12,3 +12,15 @@ def store_of(settings: Settings) -> ObjectStore:
 
         return S3Store(settings.storage)
     return LocalStore(settings.storage.root or settings.home / "objects")
+
+
+def make_bucket(settings: Settings) -> None:
+    """Make the bucket that the settings name, unless it is there or they name none."""
+    if isinstance(settings.storage, S3Storage):
+        from core.storage.s3 import S3Store
+
+        store = S3Store(settings.storage)
+        try:
+            store.create_bucket()
+        finally:
+            store.close()

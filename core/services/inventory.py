@@ -1,0 +1,43 @@
+"""What the rows say is in the store: for whoever compares."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.db.dataset_tables import DatasetRow, EmbeddingRow
+from core.db.job_tables import CheckpointRow, JobRow
+from core.db.result_tables import ModelRow, SupernetRow
+from core.domain import keys
+from core.domain.jobs import TERMINAL
+from core.domain.searches import Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An object that a row names; `sha256` is None where the row does not hold its checksum."""
+
+    owner: str
+    key: str
+    sha256: str | None
+    # Of a model's manifest: what it must list.
+    lists: tuple[Artifact, ...] | None = None
+
+
+def named(session: Session) -> Iterator[Named]:
+    """Every object that must be there, table by table. Replaced checkpoints need not be."""
+    for row in session.scalars(select(DatasetRow).where(~DatasetRow.statistics_only)):
+        yield Named(f"dataset {row.id}", keys.originals(row.sha256), None)
+    for seen in session.scalars(select(EmbeddingRow)):
+        yield Named(f"embedding of dataset {seen.dataset_id}", seen.key, seen.sha256)
+    for each in session.scalars(select(SupernetRow)):
+        yield Named(f"supernet {each.id}", each.key, each.sha256)
+    for model in session.scalars(select(ModelRow)):
+        owner = f"model {model.id}"
+        yield Named(owner, model.manifest_key, model.manifest_sha256, model.artifacts)
+        for artifact in model.artifacts:
+            yield Named(owner, artifact.key, artifact.sha256)
+    live = select(CheckpointRow).join(JobRow, JobRow.id == CheckpointRow.job_id)
+    for saved in session.scalars(live.where(JobRow.state.not_in(TERMINAL))):
+        yield Named(f"checkpoint of job {saved.job_id}", saved.key, saved.sha256)
