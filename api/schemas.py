@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from core.domain import embedders
 from core.domain.datasets import DatasetId, Hubness
+from core.domain.groups import PretrainEach
 from core.domain.searches import (
     RETRAIN_RATE,
     HeadInit,
@@ -26,6 +27,7 @@ from core.domain.supernets import SupernetId
 
 LONGEST_NAME = 120
 MOST_DATASETS = 1000  # that one supernet is trained on
+MOST_TOGETHER = 500  # jobs that one request queues: its transaction stays short
 MOST_NEIGHBOURS = 100
 SPACE, TRAINING, RETRAINING = SpaceSpec(), Training(), Retraining()
 
@@ -180,6 +182,35 @@ class PretrainBody(Body):
             others=tuple(DatasetId(each) for each in self.others),
             steps=self.steps,
             continue_from=None if self.continue_from is None else SupernetId(self.continue_from),
+        )
+
+
+def distinct(dataset_ids: tuple[UUID, ...]) -> tuple[UUID, ...]:
+    """Each of them once. Raises ValueError."""
+    if len(set(dataset_ids)) < len(dataset_ids):
+        raise ValueError("name each dataset once")
+    return dataset_ids
+
+
+class PretrainEachBody(Body):
+    """Train a supernet on each of several datasets, all with the same settings, and register
+    each as a source under its dataset's name."""
+
+    dataset_ids: Annotated[
+        tuple[UUID, ...], Field(min_length=1, max_length=MOST_TOGETHER), AfterValidator(distinct)
+    ]
+    space: SpaceBody = SpaceBody()
+    training: TrainingBody = TrainingBody()
+    learning_rate: LearningRate = 0.05
+
+    def to_spec(self, embedder: str) -> PretrainEach:
+        """As the domain says it."""
+        return PretrainEach(
+            dataset_ids=tuple(DatasetId(each) for each in self.dataset_ids),
+            embedder=embedder,
+            space=self.space.to_spec(),
+            training=self.training.to_spec(),
+            learning_rate=self.learning_rate,
         )
 
 

@@ -1,6 +1,7 @@
 """Jobs: how the work is going, and stopping it."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
@@ -9,8 +10,8 @@ from fastapi import APIRouter, Query, Request, Response
 from api.deps import PageDep, SessionDep, WorkDep
 from api.views.jobs import EventView, JobView, RecordView
 from api.views.shapes import Listed, PageView
-from core.domain.jobs import Job, JobId, JobKind, JobState
-from core.services import jobs
+from core.domain.jobs import Children, Job, JobId, JobKind, JobState
+from core.services import fanout, jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -22,12 +23,21 @@ def index(
     kind: JobKind | None = None,
     state: JobState | None = None,
     dataset_id: UUID | None = None,
+    parent_id: UUID | None = None,
 ) -> PageView[JobView]:
-    """Jobs, newest first."""
+    """Jobs, newest first; of one group, if asked."""
     found, token = jobs.listing(
-        session, limit=page.limit, after=page.after, kind=kind, state=state, dataset_id=dataset_id
+        session,
+        limit=page.limit,
+        after=page.after,
+        kind=kind,
+        state=state,
+        dataset_id=dataset_id,
+        parent_id=parent_id,
     )
-    return PageView(items=[JobView.of(each) for each in found], next_page_token=token)
+    standing = fanout.children(session, found)
+    items = [JobView.of(each, standing) for each in found]
+    return PageView(items=items, next_page_token=token)
 
 
 @router.get("/{job_id}", response_model=JobView, responses={304: {"description": "Unchanged."}})
@@ -36,12 +46,13 @@ def show(
 ) -> JobView | Response:
     """One job; `poll_after_ms` says when asking again makes sense."""
     job = jobs.get(session, JobId(job_id))
-    etag = version(job)
+    standing = fanout.children(session, [job])
+    etag = version(job, standing)
     response.headers["ETag"] = etag
     response.headers["Cache-Control"] = "no-cache"
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers={"ETag": etag, "Cache-Control": "no-cache"})
-    return JobView.of(job)
+    return JobView.of(job, standing)
 
 
 @router.get("/{job_id}/records")
@@ -66,12 +77,16 @@ def events(job_id: UUID, session: SessionDep) -> Listed[EventView]:
 
 @router.post("/{job_id}:cancel", status_code=202)
 def cancel(job_id: UUID, work: WorkDep) -> JobView:
-    """Ask the job to stop. A running one stops at its next report; 409 when it has ended."""
-    return JobView.of(jobs.cancel(work.session, JobId(job_id)))
+    """Ask the job to stop. A running one stops at its next report, a group when all its jobs
+    have stopped; 409 when it has ended."""
+    job = jobs.cancel(work.session, JobId(job_id))
+    return JobView.of(job, fanout.children(work.session, [job]))
 
 
-def version(job: Job) -> str:
+def version(job: Job, standing: Mapping[JobId, Children]) -> str:
     """An entity tag that changes with anything a watcher would notice."""
+    job = fanout.shown(job, standing)
+    counts = sorted(standing[job.id].counts.items()) if job.id in standing else ()
     seen = (job.state, job.fence, job.stage, job.progress, job.eta_seconds, job.cancel_requested,
-            job.cost_seconds, job.error_code, job.resume_reason)  # fmt: skip
+            job.cost_seconds, job.error_code, job.resume_reason, counts)  # fmt: skip
     return f'"{hashlib.sha256(repr(seen).encode()).hexdigest()[:24]}"'

@@ -6,19 +6,19 @@ from fastapi import APIRouter
 
 from api import submissions
 from api.deps import ContainerDep, PageDep, SessionDep
-from api.schemas import PretrainBody
+from api.schemas import PretrainBody, PretrainEachBody
 from api.submissions import SubmissionDep
 from api.views.jobs import JobView
 from api.views.results import SupernetView
 from api.views.shapes import PageView
 from core.domain.jobs import JobKind
 from core.domain.supernets import SupernetId
-from core.services import searches, supernets
+from core.services import fanout, searches, supernets
 
-router = APIRouter(prefix="/v1/supernets", tags=["supernets"])
+router = APIRouter(tags=["supernets"])
 
 
-@router.post("", status_code=202, responses=submissions.RESPONSES)
+@router.post("/v1/supernets", status_code=202, responses=submissions.RESPONSES)
 def pretrain(body: PretrainBody, request: SubmissionDep, container: ContainerDep) -> JobView:
     """Train a supernet on a dataset and register it; poll the job at `Location`."""
     spec = body.to_spec(container.settings.embedder)
@@ -29,7 +29,26 @@ def pretrain(body: PretrainBody, request: SubmissionDep, container: ContainerDep
     return JobView.of(job)
 
 
-@router.get("")
+@router.post("/v1/supernets:pretrain", status_code=202, responses=submissions.RESPONSES)
+def pretrain_each(
+    body: PretrainEachBody, request: SubmissionDep, container: ContainerDep
+) -> JobView:
+    """Train a supernet on each of many datasets: all of these jobs are queued, or none.
+
+    The job at `Location` stands for them: it shows how many are in which state
+    (`GET /v1/jobs?parent_id=` lists them), cancelling it cancels them, and it ends with the last
+    of them: well if all did, else with `children_failed`."""
+    spec = body.to_spec(container.settings.embedder)
+    session = request.work.session
+    job = request.queue(
+        (JobKind.GROUP, spec),
+        lambda: searches.submit_pretrain_each(session, spec),
+        retry_after=2,
+    )
+    return JobView.of(job, fanout.children(session, [job]))
+
+
+@router.get("/v1/supernets")
 def index(session: SessionDep, page: PageDep) -> PageView[SupernetView]:
     """All supernets, newest first."""
     found, token = supernets.listing(session, limit=page.limit, after=page.after)
@@ -37,7 +56,7 @@ def index(session: SessionDep, page: PageDep) -> PageView[SupernetView]:
     return PageView(items=shown, next_page_token=token)
 
 
-@router.get("/{supernet_id}")
+@router.get("/v1/supernets/{supernet_id}")
 def show(supernet_id: UUID, session: SessionDep) -> SupernetView:
     """One supernet with its lineage and training record."""
     return SupernetView.model_validate(supernets.get(session, SupernetId(supernet_id)))

@@ -1,12 +1,15 @@
 """Jobs as the API shows them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
 from api.views.shapes import FreeForm, View
-from core.domain.jobs import Job, JobKind, JobState, QueueName
+from core.domain.jobs import Children, Job, JobId, JobKind, JobState, QueueName
+from core.services import fanout
 
 RUNNING_POLL_MS, QUEUED_POLL_MS = 1_000, 2_000
+NONE: Mapping[JobId, Children] = {}
 
 
 class JobView(View):
@@ -30,16 +33,24 @@ class JobView(View):
     resume_reason: str | None
     cost_seconds: float
     dataset_id: UUID | None
+    parent_id: UUID | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     poll_after_ms: int | None = None
+    children: dict[JobState, int] | None = None
 
     @classmethod
-    def of(cls, job: Job) -> "JobView":
-        """The job, with a hint of when polling it again can tell something new."""
-        view = cls.model_validate(job)
+    def of(cls, job: Job, standing: Mapping[JobId, Children] = NONE) -> "JobView":
+        """The job, with a hint of when polling it again can tell something new.
+
+        `standing` is how the children of groups stand: how many are in each state.
+        """
+        view = cls.model_validate(fanout.shown(job, standing))
         view.poll_after_ms = poll_after_ms(job)
+        if job.id in standing:
+            counts = standing[job.id].counts
+            view.children = {state: counts.get(state, 0) for state in JobState}
         return view
 
 

@@ -12,7 +12,7 @@ from api.web import charts, metrics, pages, race_rows
 from core.domain.datasets import DatasetId
 from core.domain.jobs import Job, JobId, JobKind
 from core.errors import NotFound
-from core.services import datasets, jobs, searches
+from core.services import datasets, fanout, jobs, searches
 
 router = APIRouter(prefix="/jobs")
 
@@ -25,7 +25,9 @@ def index(session: SessionDep, page_token: str | None = None) -> Response:
     found, token = jobs.listing(session, limit=PAGE, after=page_token)
     known, _ = datasets.listing(session, limit=1_000)
     names = {each.id: each.name for each in known}
-    return pages.render("jobs.html", jobs=found, names=names, token=token)
+    standing = fanout.children(session, found)
+    shown = [fanout.shown(each, standing) for each in found]
+    return pages.render("jobs.html", jobs=shown, names=names, token=token)
 
 
 @router.get("/{job_id}")
@@ -53,6 +55,7 @@ def cancel(job_id: UUID, work: WorkDep) -> Response:
 
 def _seen(session: Session, job_id: UUID) -> dict[str, Any]:
     job = jobs.get(session, JobId(job_id))
+    job = fanout.shown(job, fanout.children(session, [job]))
     records = jobs.records(session, job.id)
     epochs = [each for each in records if each.stage != race_rows.STAGE]
     rates = metrics.sequence(job.spec.get("learning_rates"))

@@ -12,10 +12,12 @@ KINDS = {
     "rank": "Ranking of sources",
     "pretrain": "Supernet pretraining",
     "search": "Architecture search",
+    "group": "Several jobs",
 }
 STAGES = {
     "queued": "waiting for a free worker",
     "starting": "starting",
+    "children": "waiting for its jobs",
     "done": "done",
     "": "waiting",
     "fetch": "fetching the images",

@@ -11,12 +11,17 @@ JobId = NewType("JobId", UUID)
 
 
 class JobKind(StrEnum):
-    """What a job does; each kind has one pipeline."""
+    """What a job does; each kind has one pipeline, but `GROUP`.
+
+    A group is one request that became many jobs, its children. No worker takes it: it runs from
+    the first moment, and the end of its last child ends it.
+    """
 
     EMBED = "embed"
     RANK = "rank"
     PRETRAIN = "pretrain"
     SEARCH = "search"
+    GROUP = "group"
 
 
 class QueueName(StrEnum):
@@ -31,6 +36,7 @@ QUEUE_OF: Mapping[JobKind, QueueName] = {
     JobKind.RANK: QueueName.CPU,
     JobKind.PRETRAIN: QueueName.GPU,
     JobKind.SEARCH: QueueName.GPU,
+    JobKind.GROUP: QueueName.GPU,  # where its children wait
 }
 
 
@@ -87,6 +93,15 @@ class Job:
     def finished(self) -> bool:
         """Whether the job has reached a state it can never leave."""
         return self.state in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """How the children of a group stand: how many in each state, and all of them together."""
+
+    counts: Mapping[JobState, int]
+    progress: float
+    cost_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from core.domain.jobs import (
     QueueName,
 )
 from core.errors import CancelRequested, Detail, IllegalTransition, InvalidInput, NotFound
-from core.services import moves, paging
+from core.services import fanout, moves, paging
 
 CLIENT = "client"
 AT_ONCE = 100  # jobs that one sweep moves: its transaction stays short
@@ -43,6 +43,7 @@ def submit(
     dataset_id: UUID | None,
     priority: int = 0,
     max_attempts: int = 3,
+    parent_id: UUID | None = None,
 ) -> Job:
     """Queue a job. A higher `priority` is claimed sooner; equals go in order of arrival.
 
@@ -62,10 +63,13 @@ def submit(
         max_attempts=max_attempts,
         spec=spec,
         dataset_id=dataset_id,
+        parent_id=parent_id,
     )
     session.add(row)
     session.flush()
     moves.note(session, row, None, actor=CLIENT, reason="submitted")
+    if kind is JobKind.GROUP:
+        fanout.begin(session, row.id)
     session.refresh(row)
     return row.to_domain()
 
@@ -87,9 +91,10 @@ def listing(
     kind: JobKind | None = None,
     state: JobState | None = None,
     dataset_id: UUID | None = None,
+    parent_id: UUID | None = None,
 ) -> tuple[tuple[Job, ...], str | None]:
     """A page of jobs, newest first, and the token of the next. Raises InvalidInput."""
-    wanted = {"kind": kind, "state": state, "dataset_id": dataset_id}
+    wanted = {"kind": kind, "state": state, "dataset_id": dataset_id, "parent_id": parent_id}
     statement = select(JobRow).filter_by(**{k: v for k, v in wanted.items() if v is not None})
     by = (JobRow.created_at, JobRow.id)
     rows, token = paging.page(session, statement, by=by, limit=limit, after=after)
@@ -265,7 +270,11 @@ def release(
 
 
 def cancel(session: Session, job_id: UUID) -> Job:
-    """Cancel what waits; ask what runs to stop. Raises NotFound, IllegalTransition."""
+    """Cancel what waits; ask what runs to stop. Of a group, every child that has not ended.
+
+    Raises NotFound, IllegalTransition.
+    """
+    children = fanout.locked_children(session, job_id)
     row = moves.locked(session, job_id)
     job = row.to_domain()
     if job.finished:
@@ -279,13 +288,20 @@ def cancel(session: Session, job_id: UUID) -> Job:
         return moved.to_domain()
     row.cancel_requested = True
     session.flush()
+    if row.kind is JobKind.GROUP:
+        for child_id in children:
+            cancel(session, child_id)
+        moves.settle(session, job_id)
+        session.refresh(row)
     return row.to_domain()
 
 
 def reap(session: Session, *, retry_delays: Sequence[float]) -> tuple[Job, ...]:
     """Take back the jobs whose lease ran out, by the database's clock; each attempt counts."""
     expired = JobRow.lease_until < now()
-    return _take_back(session, expired, reason=moves.WORKER_LOST, retry_delays=retry_delays)
+    taken = _take_back(session, expired, reason=moves.WORKER_LOST, retry_delays=retry_delays)
+    fanout.settle_left(session, limit=AT_ONCE)
+    return taken
 
 
 def forget_owner(session: Session, owner_prefix: str) -> tuple[Job, ...]:
@@ -330,7 +346,8 @@ def _take_back(
         .with_for_update(skip_locked=True)
     )
     taken = []
-    for row in session.scalars(statement, execution_options=moves.LATEST).all():
+    found = session.scalars(statement, execution_options=moves.LATEST).all()
+    for row in sorted(found, key=lambda each: str(each.parent_id)):  # as `moves` says: groups
         delay = moves.delay_after(row.attempt, retry_delays)
         terms: dict[str, Any] = {"delay_seconds": delay, "charge": True, "actor": moves.SWEEPER}
         taken.append(moves.give_back(session, row, reason=reason, **terms).to_domain())

@@ -1,4 +1,8 @@
-"""How a job row changes state: one guarded UPDATE, and its event in the same transaction."""
+"""How a job row changes state: one guarded UPDATE, its event in the same transaction, and, when
+it was the last child of a group to end, the end of the group too.
+
+Whoever locks both locks children first, then their group; of several groups the lower id first.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -15,6 +19,8 @@ from core.errors import IllegalTransition, LeaseLost, NotFound
 
 SWEEPER = "sweeper"
 WORKER_LOST = "worker_lost"
+CHILDREN_FAILED = "children_failed"
+NAMED = 5  # children that a group's failure lists
 JITTER = 0.25  # the most that is added to a delay, as a share of it
 LATEST = {"populate_existing": True}  # what the database says, not what this session saw before
 
@@ -73,7 +79,40 @@ def move(
     row = session.scalars(statement, execution_options=options).one_or_none()
     if row is not None:
         note(session, row, origin, actor=actor or row.lease_owner or "", reason=reason)
+        if to in TERMINAL and row.parent_id is not None:
+            settle(session, row.parent_id)
     return row
+
+
+def settle(session: Session, group_id: UUID) -> None:
+    """End the group if all its children have ended; harmless at any other time.
+
+    Two last children that end at once take turns at the group's row, and what is counted is
+    counted after the lock: the second sees that the first has ended.
+    """
+    running = select(JobRow).where(JobRow.id == group_id, in_state(JobState.RUNNING))
+    group = _first(session, running)
+    children = JobRow.parent_id == group_id
+    unfinished = select(JobRow.id).where(children, JobRow.state.not_in(TERMINAL)).limit(1)
+    if group is None or session.scalar(unfinished) is not None:
+        return
+    fields = (JobRow.id, JobRow.state, JobRow.error_code, JobRow.cost_seconds)
+    found = session.execute(select(*fields).where(children).order_by(JobRow.created_at)).all()
+    failed = [each for each in found if each.state is not JobState.SUCCEEDED]
+    changes: dict[str, Any] = {"cost_seconds": sum(each.cost_seconds for each in found)}
+    if group.cancel_requested:
+        to, reason = JobState.CANCELLED, "cancelled"
+    elif failed:
+        to, reason = JobState.FAILED, CHILDREN_FAILED
+        named = [f"{each.id} ({each.error_code or each.state})" for each in failed[:NAMED]]
+        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+        words = f"{len(failed)} of {len(found)} jobs did not succeed: {', '.join(named)}{more}."
+        changes |= {"error_code": CHILDREN_FAILED, "error_message": words}
+    else:
+        to, reason = JobState.SUCCEEDED, "finished"
+        changes |= {"result": {"jobs": len(found)}, "stage": "done", "progress": 1.0}
+    which = JobRow.id == group_id
+    move(session, which, JobState.RUNNING, to, reason=reason, changes=changes)
 
 
 def note(

@@ -3,12 +3,14 @@
 A higher `priority` is claimed sooner (`jobs.submit`).
 """
 
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from core.db.result_tables import ModelRow, SearchRow
+from core.domain.groups import PretrainEach
 from core.domain.jobs import Job, JobKind
 from core.domain.searches import EmbedSpec, PretrainSpec, RankSpec, Search, SearchSpec
 from core.errors import Detail, InvalidInput, NotFound
@@ -35,14 +37,29 @@ def submit_rank(session: Session, spec: RankSpec, *, priority: int = 0) -> Job:
     return _submit(session, JobKind.RANK, spec, priority)
 
 
-def submit_pretrain(session: Session, spec: PretrainSpec, *, priority: int = 0) -> Job:
+def submit_pretrain(
+    session: Session, spec: PretrainSpec, *, priority: int = 0, parent_id: UUID | None = None
+) -> Job:
     """Queue the training of a supernet. Raises NotFound, InvalidInput."""
     specs.check(spec)
     if spec.continue_from is not None:
         spec = replay.joined(session, spec, spec.continue_from)
     for each in spec.others:
         datasets.check_images(datasets.get(session, each))
-    return _submit(session, JobKind.PRETRAIN, spec, priority)
+    return _submit(session, JobKind.PRETRAIN, spec, priority, parent_id)
+
+
+def submit_pretrain_each(session: Session, spec: PretrainEach, *, priority: int = 0) -> Job:
+    """Queue the training of a supernet on each of the datasets; the group of these jobs.
+
+    Raises NotFound, InvalidInput; nothing is queued then.
+    """
+    terms: dict[str, Any] = {"dataset_id": None, "priority": priority}
+    group = jobs.submit(session, kind=JobKind.GROUP, spec=wire.dump(spec), **terms)
+    for dataset_id in spec.dataset_ids:
+        each = spec.of(datasets.get(session, dataset_id))
+        submit_pretrain(session, each, priority=priority, parent_id=group.id)
+    return group
 
 
 def submit_search(session: Session, spec: SearchSpec, *, priority: int = 0) -> tuple[Search, Job]:
@@ -81,16 +98,21 @@ def listing(
     return tuple(search.to_domain(model_id) for search, model_id in rows), token
 
 
-def _submit(session: Session, kind: JobKind, spec: specs.Spec, priority: int) -> Job:
+def _submit(
+    session: Session,
+    kind: JobKind,
+    spec: specs.Spec,
+    priority: int,
+    parent_id: UUID | None = None,
+) -> Job:
     specs.check(spec)
     embedders.check(session, spec.embedder)
     dataset = datasets.get(session, spec.dataset_id)
     seen = datasets.embedding(session, dataset.id, spec.embedder) is not None
     if kind is not JobKind.RANK or not seen:  # the statistics that came with it can be ranked
         datasets.check_images(dataset)
-    return jobs.submit(
-        session, kind=kind, spec=wire.dump(spec), dataset_id=dataset.id, priority=priority
-    )
+    terms: dict[str, Any] = {"dataset_id": dataset.id, "parent_id": parent_id}
+    return jobs.submit(session, kind=kind, spec=wire.dump(spec), priority=priority, **terms)
 
 
 def _check_startable(session: Session, supernet_id: UUID, embedder: str) -> None:

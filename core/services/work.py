@@ -85,6 +85,8 @@ def inputs(session: Session, job: Job) -> Inputs:
                 shared,
                 races.past(session, search) if raced else (),
             )
+        case JobKind.GROUP:
+            raise ValueError("a group is computed by its children alone")
 
 
 def record(session: Session, job: Job, outcome: Outcome) -> Mapping[str, Any]:
