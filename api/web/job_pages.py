@@ -17,14 +17,14 @@ from core.services import datasets, fanout, jobs, searches
 router = APIRouter(prefix="/jobs")
 
 PAGE = 50
+MOST = 500  # jobs that a group's page lists
 
 
 @router.get("")
 def index(session: SessionDep, page_token: str | None = None) -> Response:
     """All jobs, newest first."""
     found, token = jobs.listing(session, limit=PAGE, after=page_token)
-    known, _ = datasets.listing(session, limit=1_000)
-    names = {each.id: each.name for each in known}
+    names = _names(session)
     standing = fanout.children(session, found)
     shown = [fanout.shown(each, standing) for each in found]
     return pages.render("jobs.html", jobs=shown, names=names, token=token)
@@ -53,6 +53,11 @@ def cancel(job_id: UUID, work: WorkDep) -> Response:
     return pages.see(f"/jobs/{job.id}")
 
 
+def _names(session: Session) -> dict[DatasetId, str]:
+    known, _ = datasets.listing(session, limit=1_000)
+    return {each.id: each.name for each in known}
+
+
 def _seen(session: Session, job_id: UUID) -> dict[str, Any]:
     job = jobs.get(session, JobId(job_id))
     job = fanout.shown(job, fanout.children(session, [job]))
@@ -62,8 +67,11 @@ def _seen(session: Session, job_id: UUID) -> dict[str, Any]:
     dataset = None
     if job.dataset_id is not None:
         dataset = datasets.get(session, DatasetId(job.dataset_id))
+    grouped = job.kind is JobKind.GROUP
     return {
         "job": job,
+        "children": jobs.listing(session, limit=MOST, parent_id=job.id)[0] if grouped else (),
+        "names": _names(session) if grouped else {},
         "dataset": dataset,
         "rates": rates,
         "curves": charts.live_curves(records, rates),

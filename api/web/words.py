@@ -12,7 +12,7 @@ KINDS = {
     "rank": "Ranking of sources",
     "pretrain": "Supernet pretraining",
     "search": "Architecture search",
-    "group": "Several jobs",
+    "group": "Group of jobs",
 }
 STAGES = {
     "queued": "waiting for a free worker",

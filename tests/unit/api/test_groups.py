@@ -54,8 +54,11 @@ def test_a_group_shows_how_its_jobs_stand(client: httpx.Client, container: Conta
     assert (seen.json()["progress"], seen.json()["children"]["succeeded"]) == (0.5, 1)
     (group,) = client.get("/v1/jobs", params={"kind": "group"}).json()["items"]
     assert group == seen.json()
-    page = client.get(f"/jobs/{made['id']}", headers={"Accept": "text/html"})
-    assert (page.status_code, "Several jobs" in page.text) == (200, True)
+    page = client.get(f"/jobs/{made['id']}", headers={"Accept": "text/html"}).text
+    for shown in ("Group of jobs", "50.0 %", ">one</td>", ">two</td>", f"/jobs/{job.id}"):
+        assert shown in page
+    child = client.get(f"/jobs/{job.id}", headers={"Accept": "text/html"}).text
+    assert f'one of a <a href="/jobs/{made["id"]}">group</a>' in child
     listed = client.get("/jobs", headers={"Accept": "text/html"}).text
     assert '<progress value="0.5"' in listed
 
