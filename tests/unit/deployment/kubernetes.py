@@ -13,6 +13,7 @@ Manifest = Mapping[str, Any]
 FOLDER = PROJECT / "deploy" / "kubernetes"
 VERSIONS = {
     "ConfigMap": "v1",
+    "CronJob": "batch/v1",
     "Deployment": "apps/v1",
     "Job": "batch/v1",
     "ScaledObject": "keda.sh/v1alpha1",
@@ -32,8 +33,9 @@ def of_kind(kind: str, manifests: Sequence[Manifest]) -> dict[str, Any]:
 
 
 def pod_of(manifest: Manifest) -> Any:
-    """The pod that a Deployment or Job makes."""
-    return manifest["spec"]["template"]["spec"]
+    """The pod that a Deployment, Job or CronJob makes."""
+    spec = manifest["spec"].get("jobTemplate", manifest)["spec"]
+    return spec["template"]["spec"]
 
 
 def container_of(manifest: Manifest) -> Any:
@@ -63,10 +65,8 @@ def _faults(manifest: Manifest, others: Sequence[Manifest]) -> Iterator[str]:
         case "Deployment":
             yield from _deployment_faults(manifest, others)
             yield from _pod_faults(pod_of(manifest), others, lasting=True)
-        case "Job":
-            if not manifest["spec"].keys() >= {"backoffLimit", "activeDeadlineSeconds"}:
-                yield "it may try for ever"
-            yield from _pod_faults(pod_of(manifest), others, lasting=False)
+        case "Job" | "CronJob":
+            yield from _job_faults(manifest, others)
         case "Service":
             yield from _service_faults(manifest, others)
         case "ScaledObject":
@@ -96,6 +96,15 @@ def _deployment_faults(manifest: Manifest, others: Sequence[Manifest]) -> Iterat
         yield f"its selector chooses {chosen}"
     if "replicas" not in manifest["spec"]:
         yield "no number of replicas"
+
+
+def _job_faults(manifest: Manifest, others: Sequence[Manifest]) -> Iterator[str]:
+    job = manifest["spec"].get("jobTemplate", manifest)
+    if job is not manifest and manifest["spec"].get("concurrencyPolicy") != "Forbid":
+        yield "it may run beside itself"
+    if not job["spec"].keys() >= {"backoffLimit", "activeDeadlineSeconds"}:
+        yield "it may try for ever"
+    yield from _pod_faults(pod_of(manifest), others, lasting=False)
 
 
 def _service_faults(manifest: Manifest, others: Sequence[Manifest]) -> Iterator[str]:

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from api.app import create_app
+from api.cli import app
 from core import bootstrap
 from core.config import Settings
 from core.db.sessions import Sessions
@@ -120,6 +121,24 @@ def test_each_broken_rule_is_named(change: Callable[[Any], object], fault: str) 
         ),
         ("ConfigMap", "headstart", lambda m: m["data"].update(HEADSTART_SLOTS=1), "no string"),
         ("Job", "headstart-prepare", lambda m: m["spec"].pop("backoffLimit"), "try for ever"),
+        (
+            "CronJob",
+            "headstart-gc",
+            lambda m: m["spec"].pop("concurrencyPolicy"),
+            "it may run beside itself",
+        ),
+        (
+            "CronJob",
+            "headstart-gc",
+            lambda m: m["spec"]["jobTemplate"]["spec"].pop("backoffLimit"),
+            "try for ever",
+        ),
+        (
+            "CronJob",
+            "headstart-gc",
+            lambda m: container_of(m)["securityContext"].pop("readOnlyRootFilesystem"),
+            "its root can be written to",
+        ),
         ("Service", API, lambda m: m["spec"].update(type="LoadBalancer"), "open to the network"),
         ("Service", API, lambda m: m["spec"].update(selector={"a": "b"}), "chooses 0 deployments"),
         (
@@ -159,6 +178,16 @@ def test_both_ways_to_deploy_run_the_same(service: str) -> None:
         assert queues == others.split(",")[0]
         return
     assert said == there
+
+
+def test_garbage_is_collected_by_the_same_command_and_with_the_same_settings() -> None:
+    cron = of_kind("CronJob", MANIFESTS)["headstart-gc"]
+    container, prepare = container_of(cron), container_of(WORKLOADS["prepare"])
+    same = ("image", "env", "envFrom", "securityContext", "volumeMounts")
+    assert [container[key] for key in same] == [prepare[key] for key in same]
+    program, command = container["command"]
+    assert program == prepare["command"][0] == "headstart"
+    assert command in {each.name or each.callback.__name__ for each in app.registered_commands}
 
 
 @pytest.mark.parametrize("service", WORKLOADS)
