@@ -1,0 +1,1 @@
+"""What the cluster costs and gives: latency, overhead, throughput."""
