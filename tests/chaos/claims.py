@@ -1,5 +1,6 @@
 """Many processes claim many jobs."""
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -18,29 +19,30 @@ PROCESSES = 16
 
 def claims(servers: Servers, runs: int, seed: int) -> Row:
     """Sixteen processes, and `runs` jobs between them: each is claimed once, none is left."""
-    with clustered(servers) as cluster:
+    with clustered(servers) as cluster, contextlib.ExitStack() as stack:
         with cluster.container.sessions.begin() as session:
             submitted = {
                 jobs.submit(session, kind=JobKind.EMBED, spec={}, dataset_id=cluster.dataset).id
                 for _ in range(runs)
             }
         processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.claimer", f"claimer-{number}"],
-                env=cluster.environment(f"claimer-{number}"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "tests.chaos.claimer", f"claimer-{number}"],
+                    env=cluster.environment(f"claimer-{number}"),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
             )
             for number in range(PROCESSES)
         ]
-        pipes = [(each, each.stdin, each.stdout) for each in processes]
-        assert all(out is not None and out.readline() == "ready\n" for _, _, out in pipes)
+        pipes = [(each.stdin, each.stdout) for each in processes if each.stdin and each.stdout]
+        assert all(out.readline() == "ready\n" for _, out in pipes)
         begun = time.monotonic()
-        for _, stdin, _ in pipes:
-            assert stdin is not None
+        for stdin, _ in pipes:
             stdin.close()
-        answers = [out.read() for _, _, out in pipes if out is not None]
+        answers = [out.read() for _, out in pipes]
         died = sum(process.wait() != 0 for process in processes)
         seconds = time.monotonic() - begun
         got = Counter(UUID(line) for answer in answers for line in answer.split())

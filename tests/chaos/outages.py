@@ -32,10 +32,11 @@ def redis_faults(servers: Servers, runs: int, seed: int) -> Row:
     The worst seconds are those from its return until the last of the jobs has started.
     """
     dice, worst = random.Random(seed), 0.0
-    with clustered(servers, DEFAULT) as cluster:
+    with clustered(servers, DEFAULT) as cluster, contextlib.ExitStack() as stack:
         workers = [cluster.worker(slots=2) for _ in range(2)]
         _, url = cluster.api()
         client = Client(cluster, url)
+        stack.enter_context(client.http)
         for number in range(runs):
             fault = ("stop", "flush", "kill")[number % 3]
             submitted = [client.submit()]
@@ -127,8 +128,10 @@ class Load:
 
     def __exit__(self, *error: object) -> None:
         self._stopping.set()
-        for each in self._threads:
-            each.join()
+        for thread in self._threads:
+            thread.join()
+        for client in self._clients:
+            client.http.close()
 
     @property
     def refused(self) -> int:

@@ -19,7 +19,9 @@ WORKERS = 8  # of which half are paused at a time, and the other half take over
 GENEROUS = 40  # attempts: each pause is charged one, and a job may be unlucky
 PAUSED = QUICK.model_copy(update={"lease": 2.5, "self_stop": 1.8})
 DRAIN_BOUND = 25.0
-DEAF = (2, 60_000)
+AT_ONCE = 4
+# Steps, and milliseconds of each: nobody looks up before a step is over.
+HEEDFUL, DEAF = (6, 1500), (2, 60_000)
 # The product's own grace; what would only be waited for is quick.
 DRAINED = JobTimings(heartbeat=0.5, sweep=0.5, retry_delays=(0.0,))
 
@@ -119,32 +121,31 @@ def _go_on(cluster: Cluster, victims: Sequence[Victim]) -> float:
 def drains(servers: Servers, runs: int, seed: int) -> Row:
     """SIGTERM amid a job, every third time twice: out in time, and the attempt is not charged.
 
-    Every fifth job is deaf to it and has to be killed. The worst seconds are those to the exit.
+    In every fifth round the jobs are deaf to it and have to be killed. The worst seconds are
+    those to the exit.
     """
-    dice, worst = random.Random(seed), 0.0
+    dice, done, worst = random.Random(seed), 0, 0.0
     complaints: list[str] = []
     with clustered(servers, DRAINED) as cluster:
-        workers = [cluster.worker() for _ in range(min(runs, 4))]
-        for done in range(0, runs, len(workers)):
-            batch = workers[: runs - done]
-            # A deaf one does not look up before its step is over.
-            sizes = [(6, 1500) if each % 5 else DEAF for each in range(done, done + len(batch))]
-            ids = [cluster.play("count", *size) for size in sizes]
+        workers = [cluster.worker() for _ in range(min(runs, AT_ONCE))]
+        while done < runs:
+            size = DEAF if done // len(workers) % 5 == 1 else HEEDFUL
+            ids = [cluster.play("count", *size) for _ in workers]
             for job_id in ids:
                 cluster.wait_until_begun(job_id)
             time.sleep(dice.uniform(0, 3))
-            worst = max(worst, _terminate(batch, done))
-            complaints += [words for each in batch for words in _exit(each)]
+            worst = max(worst, _terminate(workers, done))
+            complaints += [words for each in workers for words in _exit(each)]
             complaints += [words for job_id in ids for words in _charged(cluster, job_id)]
-            for job_id in ids:
-                if cluster.played[job_id].milliseconds == DEAF[1]:
-                    cluster.cancel(job_id)
+            for job_id in ids if size == DEAF else []:
+                cluster.cancel(job_id)
+            done += len(workers)
             cluster.revive()
         cluster.settle()
         return judge(
             cluster,
             "SIGTERM amid a job",
-            runs=runs,
+            runs=done,
             worst=worst,
             bound=DRAIN_BOUND,
             complaints=complaints,
@@ -152,14 +153,14 @@ def drains(servers: Servers, runs: int, seed: int) -> Row:
         )
 
 
-def _terminate(batch: Sequence[Process], done: int) -> float:
+def _terminate(workers: Sequence[Process], done: int) -> float:
     sent = time.monotonic()
-    for number, worker in enumerate(batch, done):
+    for number, worker in enumerate(workers, done):
         worker.signal(signal.SIGTERM)
         if number % 3 == 0:
             time.sleep(0.2)
             worker.signal(signal.SIGTERM)
-    until(lambda: all(each.ended for each in batch), "the workers exit", seconds=60)
+    until(lambda: all(each.ended for each in workers), "the workers exit", seconds=60)
     return time.monotonic() - sent
 
 
