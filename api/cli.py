@@ -171,18 +171,31 @@ def explain(
 
 @app.command()
 def pretrain(
-    dataset: DatasetArgument,
-    name: Annotated[str, typer.Option(help="What to call the supernet.")],
+    datasets: Annotated[
+        list[str] | None, typer.Argument(help="Each by its id, unique id prefix, or name.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call the supernet; of several: as their datasets.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every dataset with images.")] = False,
     epochs: Epochs = None,
     seed: Seed = None,
     wait: Wait = False,
 ) -> None:
-    """Train a supernet on a dataset and register it as a source."""
+    """Train a supernet on a dataset, or on each of several, and register it as a source."""
+    if bool(datasets) == every:
+        raise typer.BadParameter("name datasets, or give --all", param_hint="DATASETS")
+    alone = datasets if datasets and len(datasets) == 1 else None
+    if (name is None) == bool(alone):
+        raise typer.BadParameter("is for one dataset, and needed there", param_hint="--name")
     with _server() as server:
-        found = server.dataset(dataset)
-        training = _given(epochs=epochs, seed=seed)
-        body = {"dataset_id": found["id"], "name": name, "training": training}
-        job = server.post(path_of("supernets"), body)
+        listed = server.listed("/v1/datasets") if every else map(server.dataset, datasets or ())
+        ids = [each["id"] for each in listed if not (every and each["statistics_only"])]
+        body = {"training": _given(epochs=epochs, seed=seed)}
+        if alone:
+            job = server.post(path_of("supernets"), body | {"dataset_id": ids[0], "name": name})
+        else:
+            job = server.post(path_of("supernets:pretrain"), body | {"dataset_ids": ids})
         _say_submitted(job)
         if wait:
             job = terminal.watch(server, job)

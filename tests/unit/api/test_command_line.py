@@ -59,6 +59,29 @@ def test_upload_then_search_by_name(
 
 
 @pytest.mark.usefixtures("here")
+def test_pretrain_on_one_on_several_on_all(
+    container: Container, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ants", "bees", "crabs"):
+        scenes.dataset(container, name)
+
+    def asked(*arguments: str) -> list[tuple[str, str]]:
+        with container.sessions.read() as session:
+            before = {each.id for each in jobs.listing(session, limit=100)[0]}
+        assert said(monkeypatch, capsys, "pretrain", *arguments).startswith("0\njob ")
+        with container.sessions.read() as session:
+            made = [e for e in jobs.listing(session, limit=100)[0] if e.id not in before]
+        return sorted((each.kind.value, each.spec.get("name", "")) for each in made)
+
+    assert asked("ants", "--name", "net", "--epochs", "2") == [("pretrain", "net")]
+    several = [("group", ""), ("pretrain", "ants"), ("pretrain", "bees")]
+    assert asked("ants", "bees", "--epochs", "2") == several
+    assert asked("--all") == [*several, ("pretrain", "crabs")]
+    for wrong in ([], ["ants"], ["ants", "bees", "--name", "net"], ["ants", "--all"]):
+        assert said(monkeypatch, capsys, "pretrain", *wrong).startswith("2\n")
+
+
+@pytest.mark.usefixtures("here")
 def test_refusals_end_with_one_and_a_sentence(
     container: Container, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
