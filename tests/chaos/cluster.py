@@ -120,7 +120,7 @@ class Cluster:
             assert found.id == job.id
         return job.id
 
-    def search(self, seed: int = 3) -> JobId:
+    def search(self, seed: int = 3, *, max_attempts: int) -> JobId:
         """Queue a real search, the smallest there is: two epochs, and two of retraining."""
         if self._images is None:
             self._images = register_images(self.container, self.folder)
@@ -135,6 +135,7 @@ class Cluster:
         )
         with self.container.sessions.begin() as session:
             _, job = searches.submit_search(session, spec)
+            session.get_one(JobRow, job.id).max_attempts = max_attempts
         self.container.queue.announce(job.id, job.queue)
         self.accepted.append(job.id)
         return job.id

@@ -18,6 +18,7 @@ from tests.chaos.processes import Process, Servers, until
 from tests.chaos.report import Row, judge
 
 SEEDS = 2
+ATTEMPTS = 6  # two deaths at most, and what a busy machine costs
 SAME = ("genotype.json", "model.safetensors", "model.onnx")
 
 
@@ -31,14 +32,19 @@ def interrupted(servers: Servers, runs: int, seed: int) -> Row:
     complaints: list[str] = []
     with clustered(servers) as cluster:
         workers = [cluster.worker() for _ in range(min(2, runs))]
-        undisturbed = [cluster.search(each) for each in range(min(SEEDS, runs))]
+        undisturbed = [
+            cluster.search(each, max_attempts=ATTEMPTS) for each in range(min(SEEDS, runs))
+        ]
         for job_id in undisturbed:
             cluster.wait_for(job_id)
         models = [files(cluster, job_id) for job_id in undisturbed]
         assert all(set(each) == set(SAME) for each in models)
         worst, done = 0.0, 0
         while done < runs:
-            batch = [(model, cluster.search(which)) for which, model in enumerate(models)]
+            batch = [
+                (model, cluster.search(which, max_attempts=ATTEMPTS))
+                for which, model in enumerate(models)
+            ]
             for _, job_id in batch:
                 _strike(cluster, workers, job_id, dice)
             begun = time.monotonic()
