@@ -111,10 +111,11 @@ class Cluster:
         self.container.queue.announce(job.id, job.queue)
         return job.id
 
-    def orphan(self, steps: int, milliseconds: int) -> JobId:
+    def orphan(self, steps: int, milliseconds: int, *, max_attempts: int) -> JobId:
         """A played job in the hands of a worker that is dead, as far as anybody can tell."""
         with self.container.sessions.begin() as session:
             job = self._submit(session, self.next_play("count", steps, milliseconds), MOST_URGENT)
+            session.get_one(JobRow, job.id).max_attempts = max_attempts
             found = jobs.claim(session, queue=job.queue, owner="ghost", lease_seconds=0.1)
             assert found is not None
             assert found.id == job.id
