@@ -31,7 +31,8 @@ class Source:
     """A registered dataset that a target is compared with.
 
     `embedding` says where its statistics are; its centre is left out, for there may be a thousand
-    of these. `supernet` is the newest one trained on it, if there is one.
+    of these. `supernet` is the newest one trained on it, if there is one. `centre` is set when the
+    job itself has to choose by it: 32-bit floats, little-endian, in base64.
     """
 
     dataset_id: DatasetId
@@ -40,6 +41,7 @@ class Source:
     embedding: Embedding
     statistics_only: bool = False
     supernet: StartingPoint | None = None
+    centre: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class RankInputs:
 
     `considered` sources of the kind asked for are registered, the target excluded. Of a large
     registry only those with the nearest centres are in `sources`: every one left out has its
-    centre `beyond` or farther from the target's (None: nothing is left out).
+    centre `beyond` or farther from the target's (None: nothing is left out). A target without an
+    embedding has no centre yet: all are there, with theirs, and the job chooses.
     """
 
     spec: RankSpec

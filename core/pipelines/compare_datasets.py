@@ -1,16 +1,19 @@
 """Rank a dataset against registered ones: measure, prove, judge, explain, lay out."""
 
+import base64
 import hashlib
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.domain.datasets import (
     Dataset,
+    DatasetId,
     DistanceMap,
     Hubness,
     ImagePair,
@@ -23,7 +26,7 @@ from core.domain.datasets import (
 )
 from core.domain.jobs import Progress
 from core.domain.work import RankInputs, RankOutcome, SearchInputs, Source
-from core.ot import neighbourhoods, ranking, targets
+from core.ot import centres, neighbourhoods, ranking, targets
 from core.ot.dataset_distance import DatasetDistance, OTDDConfig
 from core.ot.embedded_dataset import EmbeddedDataset
 from core.ot.layout import lay_out
@@ -43,6 +46,8 @@ _KEPT = 50  # neighbours written down, where no more are wanted; some of them ar
 _COUPLINGS = 2000  # entries kept of the coupling of each neighbour asked for
 _FEW_COUPLINGS = 10  # and of those measured only for the proof
 _MAPPED = 40  # points on the map, the target aside: half nearest, half spread over the rest
+
+Given = TypeVar("Given", bound=RankInputs | SearchInputs)
 
 
 def run(inputs: RankInputs, context: Context) -> RankOutcome:
@@ -82,6 +87,8 @@ def rank(
     """The target's nearest sources with their evidence, `k` of them measured and as many more as
     the budget for proving their order allows; `span` is its part of the progress."""
     started = time.perf_counter()
+    if inputs.embedding is None and len(inputs.sources) > centres.LIMIT:
+        inputs = narrowed(inputs, target)
     sources = {_key(each): each for each in inputs.sources}
     settings = asdict(CONFIG) | {"k": k, "budget": budget, "hubness": hubness.value}
     if not sources:
@@ -140,6 +147,23 @@ def rank(
         verdict=registry.verdict(),
         map=_map(inputs.dataset, target, block, order, named),
     )
+
+
+def narrowed(inputs: Given, target: EmbeddedDataset) -> Given:
+    """The inputs as they would have been, had the target been embedded before the job began."""
+    fitting = {
+        each.dataset_id: each
+        for each in inputs.sources
+        if each.embedding.dimension == target.dimension
+    }
+    packed = [(each.dataset_id, base64.b64decode(each.centre)) for each in fitting.values()]
+    # As a registered centre is kept: in 32 bits.
+    centre = target.centre.numpy().astype("<f4").astype(np.float64)
+    size = centres.AT_ONCE
+    parts = (packed[at : at + size] for at in range(0, len(packed), size))
+    ids, beyond = centres.nearest(parts, centre, centres.LIMIT)
+    sources = tuple(fitting[DatasetId(each)] for each in ids)
+    return replace(inputs, sources=sources, considered=len(fitting), beyond=beyond)
 
 
 def _key(source: Source) -> str:

@@ -1,5 +1,7 @@
 """Registered datasets as sources: what a target is compared with, and where a search may start."""
 
+import base64
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -11,6 +13,7 @@ from core.db.dataset_tables import DatasetRow, EmbeddingRow
 from core.db.result_tables import SupernetRow
 from core.domain.datasets import DatasetId, Embedding
 from core.domain.work import Source
+from core.ot import centres
 from core.services import prefilter, supernets
 
 AT_ONCE = 1000  # ids in one statement
@@ -34,16 +37,18 @@ def choose(
     supernets_only: bool = False,
 ) -> Chosen:
     """Every dataset but `exclude` that this embedder has seen; of very many, those nearest to the
-    target by their centres, once it has been embedded itself."""
+    target by their centres, or all with their centres while it has not been embedded itself."""
     found = prefilter.nearest(
         session,
         embedder=embedder,
         centre=() if target is None else target.centre,
         dimension=None if target is None else target.dimension,
         exclude=exclude,
+        limit=centres.LIMIT,
         supernets_only=supernets_only,
     )
-    loaded = _load(session, found.ids, embedder=embedder)
+    blind = target is None and found.considered > centres.LIMIT
+    loaded = _load(session, found.ids, embedder=embedder, centred=blind)
     return Chosen(loaded, found.considered, found.beyond)
 
 
@@ -53,13 +58,15 @@ def of_supernet(session: Session, supernet_id: UUID, *, embedder: str) -> Source
     return None if row is None else _source(row)
 
 
-def _load(session: Session, ids: Sequence[UUID], *, embedder: str) -> tuple[Source, ...]:
+def _load(
+    session: Session, ids: Sequence[UUID], *, embedder: str, centred: bool
+) -> tuple[Source, ...]:
     """The sources of these datasets, in this order."""
     found: dict[UUID, Source] = {}
     for start in range(0, len(ids), AT_ONCE):
         some = EmbeddingRow.dataset_id.in_(ids[start : start + AT_ONCE])
         rows = session.execute(_newest(embedder).where(some))
-        found |= {row[0].id: _source(row) for row in rows}
+        found |= {row[0].id: _source(row, centred=centred) for row in rows}
     return tuple(found[each] for each in ids)
 
 
@@ -86,8 +93,9 @@ def _seen(embedder: str) -> Select[DatasetRow, EmbeddingRow, SupernetRow]:
     )
 
 
-def _source(row: Row[DatasetRow, EmbeddingRow, SupernetRow]) -> Source:
+def _source(row: Row[DatasetRow, EmbeddingRow, SupernetRow], *, centred: bool = False) -> Source:
     dataset, embedding, supernet = row
+    centre = embedding.centre if centred else ()
     return Source(
         dataset_id=DatasetId(dataset.id),
         dataset_name=dataset.name,
@@ -95,4 +103,5 @@ def _source(row: Row[DatasetRow, EmbeddingRow, SupernetRow]) -> Source:
         embedding=replace(embedding.to_domain(), centre=()),
         statistics_only=dataset.statistics_only,
         supernet=None if supernet is None else supernets.starting_point(supernet),
+        centre=base64.b64encode(struct.pack(f"<{len(centre)}f", *centre)).decode(),
     )

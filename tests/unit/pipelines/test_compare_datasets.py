@@ -1,5 +1,6 @@
 """A ranking as it is written down: evidence, verdict, hubs and map, with and without samples."""
 
+import base64
 import hashlib
 import math
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from core.domain.datasets import (
 )
 from core.domain.searches import RankSpec, SearchSpec
 from core.domain.work import RankInputs, SearchInputs, Source
-from core.ot import neighbourhoods
+from core.ot import centres, neighbourhoods
 from core.ot.dataset_distance import OTDDConfig, class_distance, otdd
 from core.ot.embedded_dataset import EmbeddedDataset, build
 from core.pipelines import compare_datasets, embed_dataset, objects
@@ -202,6 +203,35 @@ def test_what_was_left_out_limits_what_is_proved(registry: Registry) -> None:
     between = (near.distance + middle.distance) / 2
     ranking = registry.rank(shifted(0.1), sources, beyond=between, considered=9)
     assert (ranking.proven, ranking.sources) == (1, 9)
+
+
+def centred(source: Source, embedded: EmbeddedDataset) -> Source:
+    packed = embedded.centre.numpy().astype("<f4").tobytes()
+    return replace(source, centre=base64.b64encode(packed).decode())
+
+
+def test_a_target_just_embedded_meets_only_the_nearest_of_very_many(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(centres, "LIMIT", 3)
+    target = replace(shifted(0.1), embedder=EMBEDDER)
+    embedded = {f"{at}": shifted(at, seed=at + 1) for at in (6, 1, 4, 0, 5, 2)}
+    sources = registry.sources(embedded)
+    every = tuple(centred(each, embedded[each.dataset_name]) for each in sources)
+    dataset, embedding = registry.put("target", target)
+    blind = RankInputs(RankSpec(dataset.id, EMBEDDER), dataset, None, every, considered=6)
+    nearest = sorted(sources, key=lambda each: int(each.dataset_name))[:3]
+    beyond = math.dist(target.centre.tolist(), embedded["4"].centre.tolist()) * (1 - 1e-5)
+    seen = replace(blind, embedding=embedding, sources=tuple(nearest), beyond=beyond)
+
+    found, known = (
+        replace(compare_datasets.rank(inputs, target, registry.world), seconds=0.0)
+        for inputs in (blind, seen)
+    )
+    assert found == known
+    assert (sorted(names(found)), found.sources) == (["0", "1", "2"], 6)
+    fetched = registry.world.scratch.glob("embedding-*")
+    assert len(list(fetched)) == 3
 
 
 def test_progress_rises_to_the_end_of_its_span(registry: Registry) -> None:

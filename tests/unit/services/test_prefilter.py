@@ -12,6 +12,7 @@ from core.db import schema, vectors
 from core.db.dataset_tables import DatasetRow, EmbeddingRow
 from core.db.sessions import Sessions
 from core.domain.datasets import Dataset, Embedding
+from core.ot import centres as nearness
 from core.services import datasets, prefilter
 from core.services.prefilter import Shortlist
 from tests.unit.services.samples import EMBEDDER, dataset, sha256_of
@@ -53,7 +54,7 @@ def by_hand(
 def test_the_nearest_come_first_and_the_rest_is_bounded(
     sessions: Sessions, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefilter, "_AT_ONCE", 4)  # several parts, most of them pruned
+    monkeypatch.setattr(nearness, "AT_ONCE", 4)  # several parts, most of them pruned
     random = np.random.default_rng(seed)
     centres = [tuple(row) for row in random.normal(size=(30, 5)).tolist()]
     centres[7:12] = [centres[6]] * 5  # equal distances: ids decide
