@@ -10,6 +10,8 @@ from core.domain.jobs import Checkpoint, JobId
 from core.services import garbage, jobs
 from tests.unit.services.samples import claimed, queued, running
 
+SOMEBODY = "0c9d1f1e-7b0a-4b5e-9a53-5e6a4f6b2d10"  # fixed: tests are named after it
+
 
 def checkpointed(sessions: Sessions, job_id: JobId, fence: int, *steps: int) -> None:
     with sessions.begin() as session:
@@ -108,7 +110,7 @@ def test_an_ended_jobs_files_are_garbage_unless_named(sessions: Sessions) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["not-an-id/a1/x", f"{uuid4()}/b1/x", f"{uuid4()}/a1", f"{str(uuid4()).upper()}/a1/x"]
+    "name", ["not-an-id/a1/x", f"{SOMEBODY}/b1/x", f"{SOMEBODY}/a1", f"{SOMEBODY.upper()}/a1/x"]
 )
 def test_what_nobody_here_wrote_is_unknown(sessions: Sessions, name: str) -> None:
     key = f"{keys.JOBS}/{name}"
