@@ -77,7 +77,7 @@ def _race(inputs: SearchInputs, context: Context, total: float) -> Notes:
         yield from tuple(contestants)
         ranked = _ranked(inputs, context, at=meter.fraction)
         near = expected.likeliest(_near(inputs, ranked[0]), racing.NEAREST)
-        contestants.extend(near)
+        contestants[:0] = near  # the likeliest are told of first
         yield from near
 
     most = len(contestants) + min(racing.NEAREST, len(inputs.sources))

@@ -73,12 +73,13 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> list[Origin]:
     """Who runs in the race, which the first wins at once."""
     ran: list[Origin] = []
 
-    def run(contestants: Any, inputs: Any, context: Any, *, meter: Any) -> Raced:
-        ran.extend(contestants)
-        return Raced(contestants[0], "it was first", {"contestants": []}, 1.0, None)
+    def run(sources: Any, inputs: Any, context: Any, *, most: int, meter: Any) -> Raced:
+        ran.extend(sources)
+        assert len(ran) == most
+        return Raced(ran[0], "it was first", {"contestants": [], "seconds": 1.0}, None)
 
     monkeypatch.setattr(racing, "run", run)
-    monkeypatch.setattr(starts, "_ranked", lambda inputs, context: (ranking(inputs), None))
+    monkeypatch.setattr(starts, "_ranked", lambda inputs, context, at=0.0: (ranking(inputs), None))
     return ran
 
 
@@ -88,7 +89,7 @@ def names(origins: list[Origin]) -> list[str]:
 
 def test_without_history_enough_the_nearest_run(entered: list[Origin]) -> None:
     found = starts.decide(given(past(FEWEST - 1)), None, total=1.0)  # type: ignore[arg-type]
-    assert names(entered) == ["net 1", "net 3", "zoo"]
+    assert names(entered) == ["zoo", "net 1", "net 3"]
     assert found.start["expected"] == {
         "proven": False,
         "datasets": FEWEST - 1,
@@ -100,7 +101,7 @@ def test_without_history_enough_the_nearest_run(entered: list[Origin]) -> None:
 
 def test_with_history_the_likeliest_run(entered: list[Origin]) -> None:
     found = starts.decide(given(past(30)), None, total=1.0)  # type: ignore[arg-type]
-    assert names(entered) == ["net 2", "net 1", "zoo"]
+    assert names(entered) == ["zoo", "net 2", "net 1"]
     expected = found.start["expected"]
     assert (expected["proven"], expected["datasets"], expected["searches"]) == (True, 30, 30)
     assert [each["name"] for each in expected["sources"]] == ["net 2", "net 1", "zoo"]
