@@ -68,10 +68,10 @@ def _guarded(check: Check, settings: Settings) -> Iterator[Line]:
     try:
         yield from check(settings)
     except AppError as error:
-        yield Line(what, State.FAIL, error.message, TODO.get(what, ""))
+        yield Line(what, State.FAIL, error.message, ADVICE.get(what, ""))
     except Exception as error:  # noqa: BLE001 - of what nobody foresaw: the others still count
         said = f"the check itself failed ({type(error).__name__})"
-        yield Line(what, State.FAIL, said, TODO.get(what, ""))
+        yield Line(what, State.FAIL, said, ADVICE.get(what, ""))
 
 
 def _python(_: Settings) -> Iterator[Line]:
@@ -262,7 +262,7 @@ def _sessions(settings: Settings) -> Iterator[Sessions]:
         sessions.dispose()
 
 
-TODO = {
+ADVICE = {
     "database": "See that it runs, and that HEADSTART_DATABASE_URL names it and its user.",
     "object store": "See that it runs, that the bucket exists (`headstart migrate --bucket` makes "
     "it), and that HEADSTART_STORAGE__… names it and its keys.",

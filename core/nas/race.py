@@ -113,6 +113,9 @@ class Race:
         heard: Told of each trial when it is over: what it cost, in epochs of search, how many
             epochs that contestant has searched, and what it is worth, compared with nobody.
         clock: Seconds from any origin.
+
+    Raises:
+        ValueError: `entrants` is below 1.
     """
 
     def __init__(
@@ -127,6 +130,8 @@ class Race:
         heard: Callable[[float, int, Standing], None] = lambda _cost, _epochs, _alone: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        if entrants < 1:
+            raise ValueError(f"entrants: {entrants} is below 1")
         self._contestants, self._entrants, self._budget = contestants, entrants, budget
         self._method, self._head, self._seed = method, head, seed
         self._heard, self._clock = heard, clock

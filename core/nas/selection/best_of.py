@@ -18,7 +18,7 @@ from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
 from core.nas.head import fit_head
 from core.nas.images import LabelledImages, epoch_generator
-from core.nas.loop import TrainingConfig, TrainingState, run_epochs
+from core.nas.loop import MEASURING_BATCH, TrainingConfig, TrainingState, run_epochs
 from core.nas.network import Network, inherit, parameter_count
 from core.nas.normalisation import reestimate
 from core.nas.selection.variation import mutate, sample
@@ -114,7 +114,7 @@ class Scorer:
         valid: LabelledImages,
         *,
         seed: int,
-        batch_size: int = 256,
+        batch_size: int = MEASURING_BATCH,
         images: int = 2048,
         tuning: TrainingConfig | None = None,
     ) -> None:

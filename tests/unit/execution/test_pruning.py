@@ -1,5 +1,7 @@
 """Whoever runs jobs drops the checkpoints that newer ones have replaced, as they come."""
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,3 +60,16 @@ def test_a_running_job_keeps_its_last_two(running: object, tmp_path: Path) -> No
     assert [each.step for each in left] == [5, 4]
     assert {each.key for each in store.listing(keys.JOBS)} == {each.key for each in left}
     sessions.dispose()
+
+
+def test_one_process_collects_at_its_start(tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "objects" / "default" / "datasets"
+    folder.mkdir(parents=True)
+    old, young = folder / ".partial-old", folder / ".partial-young"
+    for each in (old, young):
+        each.write_bytes(b"half")
+    days_ago = time.time() - 2 * 24 * 3600
+    os.utime(old, (days_ago, days_ago))
+    with one_process(settings_for(tmp_path / "home"), tmp_path):
+        eventually(lambda: not old.exists())
+    assert young.exists()  # somebody may be writing it

@@ -287,3 +287,8 @@ def test_a_rung_that_ends_for_everyone_leaves_the_one_before_it() -> None:
     first = Rung(0, 100, 100, judge(trials(right, 92, cold=93)))
     failed = [Trial(each, each == "cold", failed="diverged") for each in ("warm 0", "cold")]
     assert verdict([first, Rung(1, 100, 100, judge(failed))]).name == "cold"
+
+
+def test_a_race_of_nobody_is_refused() -> None:
+    with pytest.raises(ValueError, match="entrants: 0 is below 1"):
+        racing([])
