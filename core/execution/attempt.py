@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import structlog
@@ -21,7 +20,7 @@ from core.config import Settings
 from core.db.sessions import Sessions
 from core.domain.jobs import Job, JobRecord
 from core.errors import CancelRequested, LeaseLost, Unavailable
-from core.execution import failures, host_memory, protocol
+from core.execution import failures, host_memory, protocol, scratch
 from core.execution.failures import Retry
 from core.execution.lease import Lease
 from core.execution.process import ChildProcess, environment
@@ -97,8 +96,9 @@ class Attempt:
 
     def _compute(self) -> Ending:
         try:
-            with self._scratch() as scratch:
-                envelope = self._envelope(scratch)
+            name = f"{self._job.id}-a{self._job.fence}-"
+            with scratch.folder(self._settings.home, name) as folder:
+                envelope = self._envelope(str(folder))
                 return envelope if isinstance(envelope, Failed) else self._run_child(envelope)
         except OSError as error:  # no room, no folder, no process: this machine's state
             log.exception("attempt_impossible")
@@ -106,12 +106,6 @@ class Attempt:
             if code != failures.INTERNAL:
                 return Failed(code, message)
             return Failed(failures.UNAVAILABLE, f"The worker cannot compute: {error.strerror}.")
-
-    def _scratch(self) -> "TemporaryDirectory[str]":
-        folder = self._settings.home.absolute() / "scratch"
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"{self._job.id}-a{self._job.fence}-"
-        return TemporaryDirectory(prefix=name, dir=folder, ignore_cleanup_errors=True)
 
     def _run_child(self, envelope: protocol.Envelope) -> Ending:
         with ChildProcess(
@@ -124,7 +118,7 @@ class Attempt:
             crash_points.reach("child_started")
             return self._attend(child)
 
-    def _envelope(self, scratch: str) -> protocol.Envelope | Failed:
+    def _envelope(self, folder: str) -> protocol.Envelope | Failed:
         try:
             with self._sessions.read() as session:
                 inputs = work.inputs(session, self._job)
@@ -146,7 +140,7 @@ class Attempt:
             settings=protocol.portable(self._settings),
             threads=self._settings.threads,
             device=self._settings.device,
-            scratch=scratch,
+            scratch=folder,
             supervisor=os.getpid(),
         )
 
