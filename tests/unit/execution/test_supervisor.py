@@ -5,10 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 import psutil
 import pytest
@@ -190,13 +191,13 @@ def test_a_full_disk_costs_no_attempt_and_the_job_goes_on_when_there_is_room(ben
 def test_an_attempt_that_cannot_begin_gives_the_job_back_at_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
 ) -> None:
-    def refuse(*_: object, **__: object) -> TemporaryDirectory[str]:
+    def refuse(*_: object, **__: object) -> NoReturn:
         raise OSError(number, os.strerror(number), "/secret/path")
 
     job_id = bench.submit()
     supervisor = bench.supervisor("succeed")
     with monkeypatch.context() as patch:
-        patch.setattr(attempt, "TemporaryDirectory", refuse)
+        patch.setattr(tempfile, "mkdtemp", refuse)
         assert supervisor.run_next(QueueName.CPU)
     job = bench.job(job_id)
     assert (job.state, job.resume_reason) == (JobState.QUEUED, reason)
