@@ -4,7 +4,6 @@ import importlib.metadata
 import platform
 import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +25,8 @@ from core.db.job_tables import JobRow, in_state
 from core.db.sessions import Sessions
 from core.domain.jobs import JobState
 from core.domain.keys import TENANT
-from core.errors import AppError
+from core.errors import AppError, Unavailable
+from core.execution import gpus
 from core.storage.select import store_of
 
 GIB = 1024**3
@@ -34,7 +34,6 @@ LITTLE_BYTES, FEW_BYTES = 5 * GIB, GIB // 2
 SKEW_SECONDS = 30.0  # leases are the database's; beyond this times on pages look odd
 WAIT_SECONDS = 60.0
 ANSWER_SECONDS = 5.0
-GPU_QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
 
 
 class State(StrEnum):
@@ -231,26 +230,21 @@ def _object_store(settings: Settings) -> Iterator[Line]:
 
 def _gpu(settings: Settings) -> Iterator[Line]:
     wanted = settings.device.startswith("cuda")
+    wrong = State.FAIL if wanted else State.WARN
     try:
-        outcome = subprocess.run(
-            GPU_QUERY, capture_output=True, text=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        if wanted or not isinstance(error, FileNotFoundError):
-            said = "no driver" if isinstance(error, FileNotFoundError) else "the driver is silent"
-            todo = "Install NVIDIA's driver (580 or newer), or set HEADSTART_DEVICE=cpu."
-            yield Line("gpu", State.FAIL if wanted else State.WARN, said, todo)
-        else:
-            yield Line("gpu", State.OK, "none: jobs compute on the CPU")
-        return
-    found = [each.strip() for each in outcome.stdout.splitlines() if each.strip()]
-    if outcome.returncode or not found:
-        state = State.FAIL if wanted else State.WARN
+        found = gpus.devices()
+    except Unavailable as error:
         todo = "Run nvidia-smi and see what it says; restart the machine if a GPU was lost."
-        yield Line("gpu", state, "the driver finds none that works", todo)
+        yield Line("gpu", wrong, error.message, todo)
         return
-    for each in found:
-        yield Line("gpu", State.OK, each)
+    for gpu in found:
+        memory = "shared memory" if gpu.memory_bytes is None else words.size(gpu.memory_bytes)
+        yield Line("gpu", State.OK, f"{gpu.index}: {gpu.name}, {memory}, driver {gpu.driver}")
+    if not found and wanted:
+        todo = "Install NVIDIA's driver (580 or newer), or set HEADSTART_DEVICE=cpu."
+        yield Line("gpu", wrong, "no driver, or none that it drives", todo)
+    elif not found:
+        yield Line("gpu", State.OK, "none: jobs compute on the CPU")
 
 
 @contextmanager

@@ -12,14 +12,15 @@ from core.errors import InvalidInput, Unavailable
 
 ALL, NONE = "all", "none"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-QUERY = ("nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits")
+FIELDS = "index,uuid,name,driver_version,memory.total"
+QUERY = ("nvidia-smi", f"--query-gpu={FIELDS}", "--format=csv,noheader,nounits")
 ANSWER_SECONDS = 30.0  # the first question after a boot loads the driver; a lost GPU hangs it
 _MIB = 1024**2
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU: its index by the bus, as nvidia-smi counts, and what never changes of it.
+    """One GPU: its index by the bus, as nvidia-smi counts, and what stays while the machine runs.
 
     `memory_bytes` is None for one that shares the machine's memory.
     """
@@ -27,6 +28,7 @@ class Gpu:
     index: int
     uuid: str
     name: str
+    driver: str
     memory_bytes: int | None
 
 
@@ -49,9 +51,9 @@ def devices() -> tuple[Gpu, ...]:
 def _gpu(line: str) -> Gpu:
     try:
         index, uuid, rest = (part.strip() for part in line.split(",", 2))
-        name, memory = (part.strip() for part in rest.rsplit(",", 1))
+        name, driver, memory = (part.strip() for part in rest.rsplit(",", 2))
         size = int(memory) * _MIB if memory.isdecimal() else None
-        return Gpu(int(index), uuid, name, size)
+        return Gpu(int(index), uuid, name, driver, size)
     except ValueError as error:
         raise Unavailable(f"nvidia-smi says what nobody understands: {line!r}") from error
 

@@ -250,10 +250,13 @@ def test_a_gpu_is_found_or_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     home = tmp_path / "home"
     assert lines(Settings(home=home))["gpu"].state in {State.OK, State.WARN}
-    tool.write_text("#!/bin/sh\necho 'NVIDIA H100, 580.65.06, 81559 MiB'\n")
+    if shutil.which("nvidia-smi") is None:
+        assert lines(Settings(home=home, device="cuda"))["gpu"].state is State.FAIL
+    tool.write_text("#!/bin/sh\necho '0, GPU-1, NVIDIA H100, 580.65.06, 81559'\n")
     tool.chmod(0o755)
     found = lines(Settings(home=home, device="cuda"))["gpu"]
-    assert (found.state, found.said) == (State.OK, "NVIDIA H100, 580.65.06, 81559 MiB")
+    assert found.state is State.OK
+    assert found.said == "0: NVIDIA H100, 85.5 GB, driver 580.65.06"
     tool.write_text("#!/bin/sh\necho 'Unable to determine the device handle'; exit 15\n")
     assert lines(Settings(home=home, device="cuda"))["gpu"].state is State.FAIL
     assert lines(Settings(home=home))["gpu"].state is State.WARN

@@ -12,8 +12,8 @@ from core.execution.gpus import Gpu, chosen, devices
 
 GIB = 1024**3
 TWO = (
-    Gpu(0, "GPU-aaaa1111-0", "NVIDIA H100 80GB HBM3", 80 * GIB),
-    Gpu(1, "GPU-aaaa2222-1", "Some, Card", None),
+    Gpu(0, "GPU-aaaa1111-0", "NVIDIA H100 80GB HBM3", "580.65.06", 80 * GIB),
+    Gpu(1, "GPU-aaaa2222-1", "Some, Card", "580.65.06", None),
 )
 
 
@@ -29,8 +29,8 @@ def test_what_the_driver_says_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     says = "\n".join(
         [
             f'printf "%s\\n" "$@" > {tmp_path}/asked',
-            'echo "0, GPU-aaaa1111-0, NVIDIA H100 80GB HBM3, 81920"',
-            'echo "1, GPU-aaaa2222-1, Some, Card, [N/A]"',
+            'echo "0, GPU-aaaa1111-0, NVIDIA H100 80GB HBM3, 580.65.06, 81920"',
+            'echo "1, GPU-aaaa2222-1, Some, Card, 580.65.06, [N/A]"',
         ]
     )
     monkeypatch.setenv("PATH", smi(tmp_path, says))
