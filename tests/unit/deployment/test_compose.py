@@ -126,6 +126,13 @@ def test_a_worker_has_a_thread_for_each_of_its_cores(name: str) -> None:
     assert service["environment"]["HEADSTART_THREADS_PER_JOB"] == cores
 
 
+def test_each_gpu_of_a_container_gets_a_worker() -> None:
+    service = interpolated(SERVICES["worker-gpu"], {**GIVEN, "GPU_COUNT": "2"})
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"]) == ("nvidia", "2")
+    assert service["environment"]["HEADSTART_WORKER_GPUS"] == "all"
+
+
 @pytest.mark.parametrize("name", ["worker-cpu", "worker-gpu"])
 def test_either_profile_alone_computes_everything(name: str) -> None:
     _, queues = interpolated(SERVICES[name]["command"], {})
