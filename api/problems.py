@@ -16,11 +16,12 @@ from core.errors import AppError, Detail, InvalidInput
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
-PASSING_CODES = frozenset({"idempotency_key_in_flight"})  # as a 503, gone in a moment
+PASSING_CODES = frozenset({"idempotency_key_in_flight", "upload_busy"})  # gone in a moment, too
 
 STATUS_OF: Mapping[type[AppError], int] = {
     AppError: 500,
     errors.NotFound: 404,
+    errors.Gone: 410,
     errors.InvalidInput: 422,
     errors.TooLarge: 413,
     errors.Conflict: 409,
@@ -36,12 +37,20 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "cross_site": 403,
     "unknown_host": 400,
     "storage_full": 507,
+    "unsupported_version": 412,
+    "upload_busy": 423,
+    "too_many_uploads": 429,
+    "checksum_mismatch": 460,
 }
+# What the standard library has no phrase for: tus 1.0 made this one up.
+TITLE_OF_STATUS: Mapping[int, str] = {460: "Checksum Mismatch"}
 CODE_OF_STATUS: Mapping[int, str] = {
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
     406: "not_acceptable",
+    410: "gone",
+    412: "precondition_failed",
     413: "too_large",
     415: "unsupported_media_type",
     503: "unavailable",
@@ -70,7 +79,10 @@ class Problem:
     @property
     def title(self) -> str:
         """The status in words."""
-        return HTTPStatus(self.status).phrase
+        try:
+            return HTTPStatus(self.status).phrase
+        except ValueError:
+            return TITLE_OF_STATUS.get(self.status, "Refused" if self.status < 500 else "Failed")
 
 
 def of_error(error: AppError) -> Problem:

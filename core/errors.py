@@ -2,6 +2,7 @@
 
 AppError                     internal
 ├── NotFound                 not_found
+├── Gone                     gone
 ├── InvalidInput             invalid_input
 │   └── BadArchive           bad_archive (or more precise: unsafe_path, corrupt_archive)
 ├── TooLarge                 too_large
@@ -46,6 +47,12 @@ class NotFound(AppError):
     """The named thing does not exist (or is not the caller's)."""
 
     code = "not_found"
+
+
+class Gone(AppError):
+    """The thing existed and was deleted, or its time is over; asking again is in vain."""
+
+    code = "gone"
 
 
 class InvalidInput(AppError):
