@@ -42,7 +42,8 @@ class Faults:
     silent: bool = False
     refuse: bool = False
     cut_after: tuple[Way, int] | None = None
-    cut_at: bytes | None = None
+    cut_at: tuple[bytes, bytes] | None = None  # after which words, and at which
+    once: bool = False
 
 
 class Cut(Exception):
@@ -92,12 +93,13 @@ class Proxy:
         """Let `size` bytes from now on pass that way on each connection, then end it."""
         self._obey(self._set(Faults(cut_after=(way, size))))
 
-    def cut_at(self, words: bytes) -> None:
+    def cut_at(self, words: bytes, *, after: bytes = b"", once: bool = False) -> None:
         """Let the client say `words` and the server answer, but end the connection on the answer.
 
-        `cut_at(b"COMMIT")` makes a commit whose outcome the client cannot know.
+        `cut_at(b"COMMIT")` makes a commit whose outcome the client cannot know. With `after` only
+        where the client said that since the last `words`; with `once` on one connection.
         """
-        self._obey(self._set(Faults(cut_at=words)))
+        self._obey(self._set(Faults(cut_at=(after, words), once=once)))
 
     def _obey(self, order: Coroutine[Any, Any, None]) -> None:
         done: Future[None] = asyncio.run_coroutine_threadsafe(order, self._loop)
@@ -150,12 +152,12 @@ class _Link:
         self._writers = [writer]
         self._passed = dict.fromkeys(Way, 0)
         self._heard = b""
-        self._deaf = False
+        self._armed = self._deaf = False
 
     def count_anew(self) -> None:
         """Forget what has passed so far."""
         self._passed = dict.fromkeys(Way, 0)
-        self._heard, self._deaf = b"", False
+        self._heard, self._armed, self._deaf = b"", False, False
 
     async def run(self) -> None:
         """Carry bytes until both ends are done or somebody cuts."""
@@ -205,13 +207,22 @@ class _Link:
         if way is Way.RECEIVED and self._deaf:
             return b""
         if way is Way.SENT and faults.cut_at is not None:
-            self._heard += data
-            self._deaf = self._deaf or faults.cut_at in self._heard
-            self._heard = self._heard[-len(faults.cut_at) :]  # it may come in two pieces
+            self._listen(data, *faults.cut_at)
         if faults.cut_after is not None and faults.cut_after[0] is way:
             data = data[: faults.cut_after[1] - self._passed[way]]
         self._passed[way] += len(data)
         return data
+
+    def _listen(self, data: bytes, after: bytes, words: bytes) -> None:
+        """Turn deaf when the client has said both."""
+        self._heard += data
+        while (end := self._heard.find(words)) >= 0 and not self._deaf:
+            self._deaf = self._armed or after in self._heard[:end]
+            self._armed, self._heard = False, self._heard[end + len(words) :]
+            if self._deaf and self._proxy.faults.once:
+                self._proxy.faults = Faults()
+        self._armed = self._armed or after in self._heard
+        self._heard = self._heard[-max(len(after), len(words)) :]  # they may come in pieces
 
     def _spent(self, way: Way) -> bool:
         limit = self._proxy.faults.cut_after

@@ -259,6 +259,24 @@ def test_the_answer_to_given_words_never_comes(
     assert proxy.cuts == 1
 
 
+@pytest.mark.parametrize("told", [b"BEGIN; claimed; COMMIT", b"BEGIN; cla|imed; COM|MIT"])
+def test_only_the_words_after_others_are_cut_at_and_once(
+    proxy: Proxy, echo: Echo, told: bytes
+) -> None:
+    proxy.cut_at(b"COMMIT", after=b"claimed", once=True)
+    pieces = told.split(b"|")
+    with connect(proxy) as first, connect(proxy) as second:
+        for end in (first, second):
+            assert said_back(end, b"BEGIN; COMMIT; ") == b"BEGIN; COMMIT; "
+        for piece in pieces[:-1]:
+            assert said_back(first, piece) == piece
+        first.sendall(pieces[-1])
+        assert received(first, 100) == b""
+        whole = b"".join(pieces)
+        assert said_back(second, whole) == whole
+    assert proxy.cuts == 1
+
+
 def test_an_absent_target_resets_and_the_proxy_goes_on() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # a port that is taken, and where nobody listens
