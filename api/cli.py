@@ -78,12 +78,31 @@ def upload(
     name: Annotated[
         str | None, typer.Option(help="What to call it; else the file's name.")
     ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the draw of a test split.")] = None,
+    test_share: Annotated[
+        float | None, typer.Option(help="Of each class, where no test split is given [0.2].")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Keep together by what begins a file's name: prefix:_ up to a '_'."),
+    ] = None,
+    unreadable_share: Annotated[
+        float | None, typer.Option(help="Of the images may be left out as unreadable [0.01].")
+    ] = None,
 ) -> None:
     """Upload an archive with one folder of images per class."""
+    options = {
+        "seed": seed,
+        "test_share": test_share,
+        "group": group,
+        "unreadable_share": unreadable_share,
+    }
     with _server() as server, terminal.sending(file.stat().st_size) as bar:
         task = bar.task_ids[0]
         called = name or file.name.removesuffix(".gz").rsplit(".", 1)[0]
-        dataset = server.upload(file, name=called, sent=lambda size: bar.advance(task, size))
+        dataset = server.upload(
+            file, name=called, options=options, sent=lambda size: bar.advance(task, size)
+        )
     terminal.out.print(f"dataset {dataset['id']}")
     classes, train, test = len(dataset["classes"]), dataset["n_train"], dataset["n_test"]
     terminal.out.print(f"{classes} classes, {train} training and {test} test images", markup=False)

@@ -8,7 +8,7 @@ from api import deps
 from core.bootstrap import Container
 from core.data import class_statistics
 from core.domain import keys
-from core.domain.datasets import Dataset
+from core.domain.datasets import AS_USUAL, Dataset, IntakeOptions
 from core.domain.jobs import Job, JobKind
 from core.domain.searches import EmbedSpec
 from core.pipelines import ingest_dataset, objects
@@ -24,12 +24,18 @@ class Registered:
     embed_job: Job | None
 
 
-def register(container: Container, archive: Path, *, name: str) -> Registered:
+def register(
+    container: Container, archive: Path, *, name: str, options: IntakeOptions = AS_USUAL
+) -> Registered:
     """Check, store and register an archive. The slow part runs outside any transaction."""
     settings = container.settings
     with tempfile.TemporaryDirectory(dir=settings.home / "uploads", prefix="intake-") as folder:
         prepared = ingest_dataset.ingest(
-            archive, folder=Path(folder), store=container.store, limits=settings.uploads
+            archive,
+            folder=Path(folder),
+            store=container.store,
+            limits=settings.uploads,
+            options=options,
         )
     with deps.working(container) as work:
         dataset, created = datasets.register(

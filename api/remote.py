@@ -80,6 +80,7 @@ class Remote:
         *,
         sent: Callable[[int], None],
         name: str | None = None,
+        options: Json | None = None,
         address: str = "/v1/datasets",
     ) -> Json:
         """Stream a file up; `sent` hears of every piece. Checked by its digest on arrival."""
@@ -89,12 +90,13 @@ class Remote:
             "Content-Length": str(archive.stat().st_size),
             "Content-Digest": f"sha-256=:{digest}:",
         }
-        content, params = _pieces(archive, sent), {} if name is None else {"name": name}
+        given = {"name": name, **(options or {})}
+        params = {key: value for key, value in given.items() if value is not None}
         timeout = httpx.Timeout(30.0, read=None)  # the answer waits until every image is checked
         answer = self._send(
             "POST",
             address,
-            content=content,
+            content=_pieces(archive, sent),
             params=params,
             headers=headers,
             timeout=timeout,

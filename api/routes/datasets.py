@@ -14,7 +14,7 @@ from api.uploads import MEDIA_TYPES, RawArchiveDep
 from api.views.datasets import DatasetView, FullDatasetView, ReportView, UploadView
 from api.views.jobs import JobView
 from api.views.shapes import PageView
-from core.domain.datasets import DatasetId
+from core.domain.datasets import AS_USUAL, DatasetId, IntakeOptions
 from core.domain.jobs import JobKind
 from core.domain.searches import EmbedSpec
 from core.services import datasets, searches
@@ -39,7 +39,29 @@ def upload_name(name: Annotated[Name, Query(description="What to call the datase
     return name
 
 
+def intake_options(
+    seed: Annotated[int, Query(description="Of the draw of a test split.")] = AS_USUAL.seed,
+    test_share: Annotated[
+        float, Query(description="Of each class's images, where no test split is given.")
+    ] = AS_USUAL.test_share,
+    group: Annotated[
+        str | None,
+        Query(
+            description="Images of one group never straddle a drawn split: `prefix:_` groups by "
+            "what stands before the first `_` of a file's name."
+        ),
+    ] = None,
+    unreadable_share: Annotated[
+        float | None,
+        Query(description="Of the images may be left out as unreadable; by default one in 100."),
+    ] = None,
+) -> IntakeOptions:
+    """Read before the body, too."""
+    return IntakeOptions(seed, test_share, group, unreadable_share)
+
+
 NameDep = Annotated[str, Depends(upload_name)]
+OptionsDep = Annotated[IntakeOptions, Depends(intake_options)]
 
 
 @router.post(
@@ -49,10 +71,14 @@ NameDep = Annotated[str, Depends(upload_name)]
     responses={200: {"model": UploadView, "description": "The content is known already."}},
 )
 def upload(
-    name: NameDep, archive: RawArchiveDep, container: ContainerDep, response: Response
+    name: NameDep,
+    options: OptionsDep,
+    archive: RawArchiveDep,
+    container: ContainerDep,
+    response: Response,
 ) -> UploadView:
     """Register the archive in the body; the same content is the same dataset."""
-    registered = registration.register(container, archive.path, name=name)
+    registered = registration.register(container, archive.path, name=name, options=options)
     response.status_code = 201 if registered.created else 200
     response.headers["Location"] = f"/v1/datasets/{registered.dataset.id}"
     return UploadView.of(registered.dataset, registered.embed_job)

@@ -18,6 +18,15 @@ class ProblemView(View):
     message: str
 
 
+class OptionsView(View):
+    """What the uploader decided."""
+
+    seed: int
+    test_share: float
+    group: str | None
+    unreadable_share: float | None
+
+
 class ReportView(View):
     """What intake saw."""
 
@@ -29,6 +38,8 @@ class ReportView(View):
     split_seed: int | None
     modes: dict[str, int]
     sizes: dict[str, int]
+    groups: int
+    options: OptionsView
 
 
 class DatasetView(View):

@@ -13,6 +13,7 @@ from typing import Any
 
 from core.config import UploadLimits
 from core.data.confinement import confine
+from core.domain.datasets import IntakeOptions
 from core.domain.jobs import Progress
 from core.errors import AppError, TooLarge, Unavailable
 
@@ -49,7 +50,7 @@ def _contents(request: dict[str, Any], limits: UploadLimits) -> dict[str, Any]:
         Path(request["archive"]),
         Path(request["folder"]),
         limits,
-        seed=request["seed"],
+        IntakeOptions(**request["options"]),
         resolution=request["resolution"],
         report=_report,
     )

@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +29,7 @@ from core.data.prepared import (
     Contents,
     Prepared,
 )
+from core.domain.datasets import AS_USUAL, IntakeOptions
 from core.domain.jobs import Progress
 from core.errors import AppError, BadArchive, Detail, InvalidInput, TooLarge, Unavailable
 
@@ -64,8 +65,8 @@ def prepare(
     archive: Path,
     folder: Path,
     limits: UploadLimits,
+    options: IntakeOptions = AS_USUAL,
     *,
-    seed: int = 0,
     resolution: int = DEFAULT_RESOLUTION,
     on_progress: OnProgress | None = None,
 ) -> Prepared:
@@ -81,7 +82,7 @@ def prepare(
         "archive": str(archive.absolute()),
         "folder": str(folder.absolute()),
         "limits": limits.model_dump(),
-        "seed": seed,
+        "options": asdict(options),
         "resolution": resolution,
         "parent": os.getpid(),
     }

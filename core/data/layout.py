@@ -1,68 +1,102 @@
-"""Folders to classes and splits, in the image-folder conventions people already use.
+"""Where each image belongs: by a table's words, or by folders in the conventions people use.
 
 `CLASS/image`, or `train/CLASS/image` beside `test/CLASS/image`; any number of folders that only
 wrap the rest; `val` joins train, unless there is no test folder: then it is the test split.
 Folders inside a class folder belong to that class.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 from core.data import names
-from core.domain.datasets import Problem
-from core.errors import Detail, InvalidInput
+from core.data.items import Item, Parts
+from core.domain.datasets import GROUP_PREFIX, IntakeOptions, Problem
+from core.errors import Detail
 
-Parts = tuple[str, ...]
-TRAIN, TEST = "train", "test"
-_ALIASES = {
-    "train": TRAIN, "training": TRAIN, "test": TEST, "testing": TEST,
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-}  # fmt: skip
+TRAIN, VAL, TEST = "train", "val", "test"
+_SPLITS = {
+    TRAIN: r"train(ing)?",
+    VAL: r"val(id(ation)?)?|dev(elopment)?|eval(uation)?",
+    TEST: r"test(ing)?|hold-?out",
+}
+_SPLIT = re.compile(
+    "|".join(f"(?P<{role}>({words})([ _-]?(set|data|split|images?))?)"
+             for role, words in _SPLITS.items()),
+    re.IGNORECASE,
+)  # fmt: skip
+_LEFT_OUT = {
+    "no_class": "The image is in no class folder; it was left out.",
+    "no_label": "The table gives it no class; it was left out.",
+    "outside_split": "It is in neither the train nor the test folder; left out.",
+}
+_VALIDATION = (
+    "was added to train; a validation part is drawn again when it is needed",
+    "is the test split, as there is no test folder",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An image's class and, where the folders say so, its split."""
+    """An image's class and, where somebody said so, its split and what it must stay with."""
 
     label: str
     split: str | None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A place for each image (None where left out), and what to tell the user."""
+    """A place for each image (None where left out), what to tell, and what to refuse it for."""
 
     places: tuple[Place | None, ...]
     problems: tuple[Problem, ...]
+    faults: tuple[Detail, ...] = ()
     validation_as_test: bool = False
 
 
-def arrange(images: Sequence[Parts]) -> Layout:
-    """Find classes and splits from the images' names alone.
-
-    Raises InvalidInput when the test folder has classes that the train folder lacks.
-    """
-    inner = [parts[_wrapping_depth(images) :] for parts in images]
-    role_of = _split_folders(inner)
-    validation_as_test = bool(role_of) and TEST not in role_of.values()
+def arrange(items: Sequence[Item], options: IntakeOptions) -> Layout:
+    """Find the images' classes, splits and groups; no image is looked at."""
+    by_label = any(item.label is not None for item in items)
+    spots = [_by_table(item) for item in items] if by_label else _by_folders(items)
+    roles = {spot.split for spot in spots if isinstance(spot, Place)} - {None}
+    # One split alone says nothing of the other, and what only tests cannot be learnt.
+    given = TRAIN in roles and len(roles) > 1
+    validation_as_test = given and TEST not in roles
+    role_of = {VAL: TEST if validation_as_test else TRAIN, TRAIN: TRAIN, TEST: TEST}
     places: list[Place | None] = []
     problems: list[Problem] = []
-    for parts, rest in zip(images, inner, strict=True):
-        place, problem = _place(rest, role_of, validation_as_test)
-        places.append(place)
-        if problem is not None:
-            problems.append(Problem("error", problem[0], "/".join(parts), problem[1]))
-    _check_test_classes(places)
-    if "val" in role_of.values():
-        use = (
-            "is the test split, as there is no test folder"
-            if validation_as_test
-            else ("was added to train; a validation part is drawn again when it is needed")
-        )
-        problems.append(
-            Problem("warning", "validation_folder", "", f"The validation folder {use}.")
-        )
-    return Layout(tuple(places), tuple(problems), validation_as_test)
+    for item, spot in zip(items, spots, strict=True):
+        if isinstance(spot, Place):
+            split = role_of[spot.split] if given and spot.split is not None else None
+            places.append(replace(spot, split=split, group=_group(item, options)))
+        else:
+            places.append(None)
+            problems.append(Problem("error", spot, item.name, _LEFT_OUT[spot]))
+    if given and VAL in roles:
+        words = f"The validation folder {_VALIDATION[validation_as_test]}."
+        problems.append(Problem("warning", "validation_folder", "", words))
+    faults = tuple(_faults(items, [place for place in places if place], options))
+    return Layout(tuple(places), tuple(problems), faults, validation_as_test)
+
+
+def _by_table(item: Item) -> Place | str:
+    """Where a table puts it, or why nowhere."""
+    if item.label is None:
+        return "no_label"
+    if item.split is None:
+        return Place(item.label, None)
+    role = _role(item.split)
+    return "outside_split" if role is None else Place(item.label, role)
+
+
+def _by_folders(items: Sequence[Item]) -> list[Place | str]:
+    """Where its folders put each, or why nowhere."""
+    images = [item.parts for item in items]
+    depth = _wrapping_depth(images)
+    inner = [parts[depth:] for parts in images]
+    role_of = _split_folders(inner)
+    return [_place(rest, role_of.get) if role_of else _class(rest) for rest in inner]
 
 
 def _wrapping_depth(images: Sequence[Parts]) -> int:
@@ -78,43 +112,95 @@ def _wrapping_depth(images: Sequence[Parts]) -> int:
 def _split_folders(inner: Sequence[Parts]) -> Mapping[str, str]:
     """Which top folders are splits: empty unless train stands beside test or validation.
 
-    A class may well be called "train" (cars, buses, trains), so a folder with images directly in
-    it is never a split.
+    A class may well be called "train" (cars, buses, trains), so a train folder with images
+    directly in it is no split. A test folder may be (its images have no class then), unless other
+    folders look like classes too.
     """
     tops = {parts[0] for parts in inner if len(parts) > 1}
-    flat = {parts[0] for parts in inner if len(parts) == 2}
-    role_of = {top: _ALIASES[top.casefold()] for top in tops if top.casefold() in _ALIASES}
-    if flat & role_of.keys() or len(set(role_of.values())) < 2 or TRAIN not in role_of.values():
+    role_of = {top: role for top in tops if (role := _role(top)) is not None}
+    flat = {role_of.get(parts[0]) for parts in inner if len(parts) == 2} - {None}
+    roles = set(role_of.values())
+    if TRAIN in flat or TRAIN not in roles or len(roles) < 2 or (flat and tops - role_of.keys()):
         return {}
     return role_of
 
 
-def _place(
-    rest: Parts, role_of: Mapping[str, str], validation_as_test: bool
-) -> tuple[Place | None, tuple[str, str] | None]:
+def _role(name: str) -> str | None:
+    found = _SPLIT.fullmatch(name.strip())
+    if found is None:
+        return None
+    return next(role for role in _SPLITS if found[role] is not None)
+
+
+def _place(rest: Parts, role_of: Callable[[str], str | None]) -> Place | str:
     if len(rest) < 2:
-        return None, ("no_class", "The image is in no class folder; it was left out.")
-    if not role_of:
-        return Place(rest[0], None), None
-    role = role_of.get(rest[0])
+        return "no_class"
+    role = role_of(rest[0])
     if role is None:
-        return None, ("outside_split", "It is in neither the train nor the test folder; left out.")
-    if role == "val":
-        role = TEST if validation_as_test else TRAIN
-    return Place(rest[1], role), None
+        return "outside_split"
+    return "no_class" if len(rest) < 3 else Place(rest[1], role)
 
 
-def _check_test_classes(places: Sequence[Place | None]) -> None:
-    trained = {place.label for place in places if place and place.split != TEST}
-    tested = {place.label for place in places if place and place.split == TEST}
-    details = [
-        Detail(names.printable(label), "class_without_train", "The train folder lacks this class.")
+def _class(rest: Parts) -> Place | str:
+    return "no_class" if len(rest) < 2 else Place(rest[0], None)
+
+
+def _group(item: Item, options: IntakeOptions) -> str | None:
+    """What the image's name begins with, if that is what groups are, else what its table says."""
+    if options.group is None or not options.group.startswith(GROUP_PREFIX):
+        return item.group
+    head, found, _ = item.parts[-1].partition(options.group.removeprefix(GROUP_PREFIX))
+    return head if found and head else None
+
+
+def _faults(
+    items: Sequence[Item], places: Sequence[Place], options: IntakeOptions
+) -> Sequence[Detail]:
+    """Why nothing can be made of this."""
+    faults = []
+    left_out = len(items) - len(places)
+    if (nothing := class_fault({place.label for place in places}, images=len(items))) is not None:
+        faults.append(nothing)
+    elif left_out > len(places):
+        words = (
+            f"{left_out:,} of {len(items):,} images belong to no class; put the images of each "
+            "class into a folder with the class's name."
+        )
+        faults.append(Detail("", "mostly_left_out", words))
+    if places and options.group is not None and not any(place.group for place in places):
+        words = f"By {options.group!r} no image belongs to a group; see how they are named."
+        faults.append(Detail("", "no_groups", words))
+    return [*faults, *_untrained(places)]
+
+
+def class_fault(labels: Set[str], *, images: int) -> Detail | None:
+    """Why these classes make no dataset of that many images, if they do not."""
+    if not images:
+        words = (
+            "The archive contains no images; put PNG, JPEG, WebP, BMP or GIF files into one "
+            "folder per class."
+        )
+        return Detail("", "empty_dataset", words)
+    if not labels:
+        words = (
+            "No image is in a class folder; put the images of each class into a folder with the "
+            "class's name."
+        )
+        return Detail("", "empty_dataset", words)
+    if len(labels) < 2:
+        words = (
+            f"There is only one class ({names.printable(next(iter(labels)))}); a dataset needs at "
+            "least two class folders with readable images."
+        )
+        return Detail("", "too_few_classes", words)
+    return None
+
+
+def _untrained(places: Sequence[Place]) -> Sequence[Detail]:
+    trained = {place.label for place in places if place.split != TEST}
+    tested = {place.label for place in places if place.split == TEST}
+    words = "The test folder has this class; the train folder lacks it."
+    return [
+        Detail(names.printable(label), "class_without_train", words)
         for label in sorted(tested - trained)
     ]
-    if details:
-        raise InvalidInput(
-            f"{len(details)} classes of the test folder are missing from the train folder "
-            f"({', '.join(detail.place for detail in details[:5])}).",
-            code="class_without_train",
-            details=details,
-        )

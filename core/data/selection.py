@@ -3,20 +3,20 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from core.data import splits
-from core.data.layout import TEST, TRAIN, Place
-from core.domain.datasets import Problem
-from core.errors import BadArchive
+from core.data.layout import TEST, TRAIN, Place, class_fault
+from core.data.members import refusal
+from core.domain.datasets import IntakeOptions, Problem
 
 GIVEN, VALIDATION_AS_TEST, STRATIFIED = "given", "validation_as_test", "stratified"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One readable image: its place in the archive and in the scratch file, and its hashes."""
+    """One readable image: its place in the upload and in the scratch file, and its hashes."""
 
     index: int
     row: int
@@ -39,6 +39,11 @@ class Selection:
     duplicates: int
     problems: tuple[Problem, ...]
 
+    @property
+    def groups(self) -> int:
+        """Groups that the uploader has named."""
+        return len({reading.place.group for reading in self.kept} - {None})
+
     def counts(self, split: str) -> tuple[int, ...]:
         """Images of one split, per class."""
         found = Counter(
@@ -47,26 +52,13 @@ class Selection:
         return tuple(found[label] for label in range(len(self.classes)))
 
 
-def check_classes(labels: Collection[str]) -> None:
-    """Raise BadArchive when there is nothing to tell apart."""
-    if not labels:
-        raise BadArchive(
-            "No image is in a class folder; put the images of each class into a folder with the "
-            "class's name.",
-            code="empty_dataset",
-        )
-    if len(labels) < 2:
-        raise BadArchive(
-            f"There is only one class ({next(iter(labels))}); a dataset needs at least two class "
-            "folders with readable images.",
-            code="too_few_classes",
-        )
-
-
 def select(
-    readings: Sequence[Reading], *, seed: int, validation_as_test: bool = False
+    readings: Sequence[Reading], options: IntakeOptions, *, validation_as_test: bool = False
 ) -> Selection:
-    """Drop what cannot be trusted, split what came unsplit, and put it all in canonical order."""
+    """Drop what cannot be trusted, split what came unsplit, and put it all in canonical order.
+
+    Raises BadArchive if fewer than two classes are left.
+    """
     problems: list[Problem] = []
     given = any(reading.place.split == TEST for reading in readings)
     kept = _without_conflicts(readings, problems)
@@ -78,15 +70,31 @@ def select(
         if given:
             problems.append(_warning("test_redrawn", "", "No image of the test folder is left."))
     if origin == STRATIFIED:
-        own = splits.stratified(
-            [reading.place.label for reading in kept], [r.pixels for r in kept], seed=seed
-        )
+        own = _drawn(kept, options)
     else:
         kept = _without_untrained(kept, problems)
         own = tuple(reading.place.split or TRAIN for reading in kept)
-    check_classes({reading.place.label for reading in kept})
+        problems += _straddling(kept)
+    fault = class_fault({reading.place.label for reading in kept}, images=len(readings))
+    if fault is not None:
+        raise refusal([fault])
     duplicates = splits.repeats([reading.pixels for reading in readings])
     return _in_order(kept, own, origin, duplicates, problems)
+
+
+def _drawn(kept: Sequence[Reading], options: IntakeOptions) -> tuple[str, ...]:
+    """Splits that keep together what shows the same or is of one group.
+
+    By files, not by pixels, which another decoder may see otherwise: the dataset's address must
+    not depend on it.
+    """
+    groups = splits.joined(
+        [reading.sha256 for reading in kept],
+        [reading.pixels for reading in kept],
+        [reading.place.group for reading in kept],
+    )
+    labels = [reading.place.label for reading in kept]
+    return splits.stratified(labels, groups, seed=options.seed, share=options.test_share)
 
 
 def content_address(selection: Selection) -> str:
@@ -132,6 +140,20 @@ def _without_untrained(readings: Sequence[Reading], problems: list[Problem]) -> 
         "Its class has no train images left; it was left out.",
     )
     return [reading for reading in readings if reading.place.label in trained]
+
+
+def _straddling(kept: Sequence[Reading]) -> list[Problem]:
+    """The groups that a given split divides: it is the uploader's, and stays."""
+    sides: dict[str, set[bool]] = {}
+    for reading in kept:
+        if reading.place.group is not None:
+            sides.setdefault(reading.place.group, set()).add(reading.place.split == TEST)
+    words = "This group has images in train and in test; the given split was kept as it is."
+    return [
+        _warning("group_straddles", group, words)
+        for group, found in sorted(sides.items())
+        if len(found) > 1
+    ]
 
 
 def _left_out(readings: Iterable[Reading], code: str, message: str) -> list[Problem]:

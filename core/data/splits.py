@@ -1,43 +1,66 @@
 """Who trains and who tests: deterministic, stratified, and blind to archive order.
 
-Images with the same pixels form one group; a group never has two labels or two splits.
+Images with the same pixels belong to one group, and so do those of which the uploader says so. A
+group never has two splits; the same pixels never have two labels.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
 from core.data.layout import TEST, TRAIN
 
-TEST_SHARE = 0.2
-
 
 def stratified(
-    labels: Sequence[str], groups: Sequence[str], *, seed: int, share: float = TEST_SHARE
+    labels: Sequence[str], groups: Sequence[str], *, seed: int, share: float
 ) -> tuple[str, ...]:
     """A split for each image: per class, about `share` of the images test, at least one trains.
 
-    Groups go to test in the order of a hash of seed and group, so the same images get the same
-    split in whatever order they come. A class of two or more distinct images gets at least one
-    test image, unless its groups are too large to move.
+    Groups go to test in the order of a hash of seed and group, as long as no class of theirs gets
+    more than its share, so the same images get the same split in whatever order they come. A
+    class of two or more groups gets at least one test image, unless its groups are too large to
+    move, or share classes with others that are full.
     """
-    members: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, key in enumerate(zip(labels, groups, strict=True)):
-        members[key].append(index)
-    by_class: dict[str, list[str]] = defaultdict(list)
-    for label, group in members:
-        by_class[label].append(group)
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    wanted = {
+        label: min(max(1, round(share * total)), total - 1)
+        for label, total in Counter(labels).items()
+    }
     splits = [TRAIN] * len(labels)
-    for label, own in by_class.items():
-        total = sum(len(members[label, group]) for group in own)
-        wanted = min(max(1, round(share * total)), total - 1)
-        for group in sorted(own, key=lambda group: _draw(seed, group)):
-            chosen = members[label, group]
-            if len(chosen) <= wanted:
-                wanted -= len(chosen)
-                for index in chosen:
-                    splits[index] = TEST
+    for group in sorted(members, key=lambda group: _draw(seed, group)):
+        own = Counter(labels[index] for index in members[group])
+        if all(count <= wanted[label] for label, count in own.items()):
+            for label, count in own.items():
+                wanted[label] -= count
+            for index in members[group]:
+                splits[index] = TEST
     return tuple(splits)
+
+
+def joined(names: Sequence[str], *keys: Sequence[str | None]) -> tuple[str, ...]:
+    """A group for each image: all that share a value of any of the keys, directly or by others.
+
+    The group's name is the smallest of its images' own `names`, which are to outlast what the
+    keys are made by (a decoder, say): the draw goes by it.
+    """
+    above = list(range(len(names)))
+
+    def top(index: int) -> int:
+        while above[index] != index:
+            above[index] = above[above[index]]
+            index = above[index]
+        return index
+
+    for key in keys:
+        first: dict[str, int] = {}
+        for index, value in enumerate(key):
+            if value is not None:
+                one, other = top(index), top(first.setdefault(value, index))
+                smaller, larger = sorted((one, other), key=lambda each: (names[each], each))
+                above[larger] = smaller
+    return tuple(names[top(index)] for index in range(len(names)))
 
 
 def conflicting(labels: Sequence[str], groups: Sequence[str]) -> frozenset[int]:

@@ -7,7 +7,47 @@ from enum import StrEnum
 from typing import Any, NewType
 from uuid import UUID
 
+from core.errors import InvalidInput
+
 DatasetId = NewType("DatasetId", UUID)
+
+GROUP_PREFIX = "prefix:"
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeOptions:
+    """What the uploader decides.
+
+    Attributes:
+        seed: Of the draw of a test split, where none is given.
+        test_share: Of each class's images, where none is given.
+        group: Images of one group never straddle train and test: `prefix:SEPARATOR` groups by
+            what stands before the separator in a file's name.
+        unreadable_share: Of the images may be left out as unreadable; None for the server's own.
+    """
+
+    seed: int = 0
+    test_share: float = 0.2
+    group: str | None = None
+    unreadable_share: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInput (`bad_options`)."""
+        if not 0 <= self.seed < 2**32:
+            raise _bad("seed: give a whole number from 0 to 4,294,967,295.")
+        if not 0 < self.test_share < 1:
+            raise _bad("test_share: give a number between 0 and 1, such as 0.2.")
+        if self.unreadable_share is not None and not 0 <= self.unreadable_share <= 1:
+            raise _bad("unreadable_share: give a number from 0 to 1, such as 0.05.")
+        if self.group is not None and not self.group.removeprefix(GROUP_PREFIX):
+            raise _bad("group: say what ends the prefix, as in prefix:_ for patient7_left.png.")
+
+
+AS_USUAL = IntakeOptions()
+
+
+def _bad(words: str) -> InvalidInput:
+    return InvalidInput(words, code="bad_options")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +62,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class DatasetReport:
-    """What intake saw: every file left out or worth a look, and how the split was made."""
+    """What intake saw: every file left out or worth a look, and how the split was made.
+
+    `groups` counts the groups that were kept on one side of the split, where any were asked for.
+    """
 
     problems: tuple[Problem, ...]
     images_seen: int
@@ -32,6 +75,8 @@ class DatasetReport:
     split_seed: int | None
     modes: Mapping[str, int]
     sizes: Mapping[str, int]
+    groups: int = 0
+    options: IntakeOptions = AS_USUAL
 
 
 @dataclass(frozen=True, slots=True)

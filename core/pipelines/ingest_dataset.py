@@ -11,6 +11,7 @@ from core.data import intake
 from core.data.intake import OnProgress
 from core.data.prepared import Prepared
 from core.domain import keys
+from core.domain.datasets import AS_USUAL, IntakeOptions
 from core.ports import ObjectStore
 
 
@@ -20,11 +21,11 @@ def ingest(
     folder: Path,
     store: ObjectStore,
     limits: UploadLimits,
-    seed: int = 0,
+    options: IntakeOptions = AS_USUAL,
     on_progress: OnProgress | None = None,
 ) -> Prepared:
     """Validate, prepare in `folder`, and store. Raises as `core.data.intake.prepare` does."""
-    prepared = intake.prepare(archive, folder, limits, seed=seed, on_progress=on_progress)
+    prepared = intake.prepare(archive, folder, limits, options, on_progress=on_progress)
     store.put(keys.originals(prepared.sha256), prepared.originals)
     store.put(keys.packed(prepared.sha256, prepared.resolution), prepared.packed)
     return prepared

@@ -63,6 +63,49 @@ def test_a_zip_becomes_a_dataset_with_an_embed_job(
     assert (missing.status_code, missing.json()["code"]) == (404, "unknown_class")
 
 
+def test_the_uploader_decides_on_the_split(client: httpx.Client) -> None:
+    body = archives.zipped(archives.class_folders())
+    terms = {"name": "half", "test_share": 0.5, "seed": 7, "unreadable_share": 0.5}
+    made = client.post("/v1/datasets", params=terms, content=body, headers=ZIP).json()
+    assert (made["n_train"], made["n_test"]) == (6, 6)
+    assert made["report"]["split_seed"] == 7
+    assert made["report"]["options"] == {
+        "seed": 7, "test_share": 0.5, "group": None, "unreadable_share": 0.5
+    }  # fmt: skip
+    other = client.post("/v1/datasets?name=usual", content=body, headers=ZIP).json()
+    assert other["id"] != made["id"]
+    assert (other["report"]["split_seed"], other["report"]["groups"]) == (0, 0)
+
+
+def test_groups_stay_together_and_must_be_there(client: httpx.Client) -> None:
+    files = {
+        f"{name.rsplit('/', 1)[0]}/eye{index // 2}_{index}.png": data
+        for index, (name, data) in enumerate(archives.class_folders().items())
+    }
+    body = archives.zipped(files)
+    address = "/v1/datasets?name=eyes&group=prefix:"
+    made = client.post(f"{address}_", content=body, headers=ZIP)
+    assert made.status_code == 201, made.text
+    assert made.json()["report"]["groups"] == len(files) // 2
+    none = client.post(f"{address}%23", content=body, headers=ZIP)
+    assert (none.status_code, none.json()["code"]) == (422, "no_groups")
+
+
+@pytest.mark.parametrize(
+    "terms",
+    ["seed=-1", "seed=1.5", "test_share=0", "test_share=1", "test_share=nan", "group=prefix:",
+     "group=", "unreadable_share=2", "unreadable_share=no"],
+)  # fmt: skip
+def test_options_that_mean_nothing_are_refused(
+    client: httpx.Client, container: Container, bell: Bell, terms: str
+) -> None:
+    body = archives.zipped(archives.class_folders())
+    answer = client.post(f"/v1/datasets?name=x&{terms}", content=body, headers=ZIP)
+    assert answer.status_code == 422
+    assert answer.json()["code"] in {"bad_options", "validation_error"}
+    assert_nothing_stored(container, bell)
+
+
 def test_a_compressed_tar_with_its_digest_comes_in(client: httpx.Client) -> None:
     body = archives.tarred(archives.class_folders())
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.config import UploadLimits
 from core.data import preparation
 from core.data.prepared import Contents
+from core.domain.datasets import IntakeOptions
 
 Prepare = Callable[..., Contents]
 
@@ -21,13 +23,18 @@ def limits() -> UploadLimits:
 def prepare(tmp_path: Path, limits: UploadLimits) -> Prepare:
     """Prepare an archive's bytes in `tmp_path/out`, without the child process."""
 
-    def run(data: bytes, *, limits: UploadLimits = limits, seed: int = 0) -> Contents:
+    def run(data: bytes, *, limits: UploadLimits = limits, **options: Any) -> Contents:
         folder = tmp_path / "out"
         folder.mkdir(exist_ok=True)
         archive = tmp_path / "upload"
         archive.write_bytes(data)
         return preparation.prepare(
-            archive, folder, limits, seed=seed, resolution=32, report=lambda _: None
+            archive,
+            folder,
+            limits,
+            IntakeOptions(**options),
+            resolution=32,
+            report=lambda _: None,
         )
 
     return run

@@ -1,13 +1,21 @@
 """Folders to classes and splits."""
 
+from collections.abc import Callable
+
 import pytest
 
-from core.data.layout import Place, arrange
-from core.errors import InvalidInput
+from core.data import layout
+from core.data.items import Item
+from core.data.layout import Layout, Place, arrange
+from core.domain.datasets import AS_USUAL, IntakeOptions
+
+
+def layout_of(*names: str, options: IntakeOptions = AS_USUAL) -> Layout:
+    return arrange([Item(name, tuple(name.split("/"))) for name in names], options)
 
 
 def arranged(*names: str) -> dict[str, tuple[str, str | None] | None]:
-    found = arrange([tuple(name.split("/")) for name in names])
+    found = layout_of(*names)
     return {
         name: (place.label, place.split) if place else None
         for name, place in zip(names, found.places, strict=True)
@@ -15,7 +23,11 @@ def arranged(*names: str) -> dict[str, tuple[str, str | None] | None]:
 
 
 def codes(*names: str) -> list[str]:
-    return [p.code for p in arrange([tuple(name.split("/")) for name in names]).problems]
+    return [p.code for p in layout_of(*names).problems]
+
+
+def faults(*names: str, options: IntakeOptions = AS_USUAL) -> list[tuple[str, str]]:
+    return [(fault.code, fault.place) for fault in layout_of(*names, options=options).faults]
 
 
 @pytest.mark.parametrize("prefix", ["", "data/", "a/b/c/"])
@@ -49,7 +61,7 @@ def test_validation_joins_train_when_there_is_a_test_folder() -> None:
 def test_validation_is_the_test_split_when_there_is_no_other(alias: str) -> None:
     names = ["train/cat/1.png", f"{alias}/cat/2.png"]
     assert [found and found[1] for found in arranged(*names).values()] == ["train", "test"]
-    assert arrange([tuple(name.split("/")) for name in names]).validation_as_test
+    assert layout_of(*names).validation_as_test
 
 
 def test_a_lone_train_folder_is_only_a_wrapper() -> None:
@@ -87,13 +99,89 @@ def test_images_outside_the_splits_are_left_out_and_said() -> None:
 
 
 def test_a_test_class_without_train_images_is_refused() -> None:
-    with pytest.raises(InvalidInput) as caught:
-        arranged("train/cat/1.png", "test/cat/2.png", "test/dgo/2.png")
-    assert caught.value.stable_code == "class_without_train"
-    assert [detail.place for detail in caught.value.details] == ["dgo"]
+    names = ("train/cat/1.png", "train/dog/1.png", "test/cat/2.png", "test/dgo/2.png")
+    assert faults(*names) == [("class_without_train", "dgo")]
 
 
 def test_no_images_is_no_places() -> None:
-    assert arrange([]).places == ()
-    assert arrange([("a.png",)]).places == (None,)
-    assert Place("cat", None).split is None
+    assert layout_of().places == ()
+    assert layout_of("a.png").places == (None,)
+    assert faults() == faults("a.png") == [("empty_dataset", "")]
+    assert faults("a/1.png", "a/2.png") == [("too_few_classes", "")]
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    options = IntakeOptions(group="prefix:__")
+    names = ["1.png", "2.png", "3.png", "4.png", "a/5.png", "b/6.png"]
+    assert faults(*names, options=options) == [("mostly_left_out", ""), ("no_groups", "")]
+    assert codes(*names) == ["no_class"] * 4
+
+
+def test_a_test_folder_without_classes_is_left_out() -> None:
+    """As competitions publish theirs; and a class may still be called test."""
+    names = ["train/cat/1.png", "train/dog/1.png", "test/1.png"]
+    assert list(arranged(*names).values()) == [("cat", None), ("dog", None), None]
+    assert codes(*names) == ["no_class"]
+    names = ["train/steam/1.png", "train/2.png", "test/1.png"]
+    assert [found and found[0] for found in arranged(*names).values()] == ["train"] * 2 + ["test"]
+    names = ["train/steam/1.png", "bus/2.png", "test/1.png"]
+    assert [found and found[0] for found in arranged(*names).values()] == ["train", "bus", "test"]
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Train_Set", "test-set"), ("training data", "holdout"), ("train images", "Test_Images")],
+)
+def test_split_folders_by_their_longer_names(train: str, test: str) -> None:
+    names = [f"{train}/cat/1.png", f"{train}/dog/1.png", f"{test}/cat/2.png"]
+    assert list(arranged(*names).values()) == [("cat", "train"), ("dog", "train"), ("cat", "test")]
+
+
+def of_table(*rows: tuple[str | None, str | None]) -> Layout:
+    items = [
+        Item(f"{number}.png", (f"{number}.png",), label, split)
+        for number, (label, split) in enumerate(rows)
+    ]
+    return arrange(items, AS_USUAL)
+
+
+def test_a_table_says_more_than_folders() -> None:
+    found = of_table(("cat", "train"), ("dog", "Training"), ("cat", "validation"), (None, "train"))
+    assert found.places == (
+        Place("cat", "train"),
+        Place("dog", "train"),
+        Place("cat", "test"),
+        None,
+    )
+    assert [p.code for p in found.problems] == ["no_label", "validation_folder"]
+    assert found.validation_as_test
+    strange = of_table(("cat", "train"), ("dog", "train"), ("dog", "test"), ("dog", "elsewhere"))
+    assert [p.code for p in strange.problems] == ["outside_split"]
+
+
+@pytest.mark.parametrize("only", ["train", "test", "validation"])
+def test_one_split_alone_says_nothing(only: str) -> None:
+    found = of_table(("cat", only), ("dog", only))
+    assert found.places == (Place("cat", None), Place("dog", None))
+    assert not found.validation_as_test
+
+
+def test_groups_are_what_names_begin_with() -> None:
+    names = ["cat/p1__left.png", "dog/p1__right.png", "dog/p2.x__.png", "dog/alone.png"]
+    found = layout_of(*names, options=IntakeOptions(group="prefix:__"))
+    assert [place and place.group for place in found.places] == ["p1", "p1", "p2.x", None]
+    assert [place and place.group for place in layout_of(*names).places] == [None] * 4
+
+
+def test_folders_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for each image would take minutes for as many as are allowed."""
+    calls: list[int] = []
+    measured: Callable[..., int] = layout._wrapping_depth
+
+    def counted(images: list[tuple[str, ...]]) -> int:
+        calls.append(len(images))
+        return measured(images)
+
+    monkeypatch.setattr(layout, "_wrapping_depth", counted)
+    layout_of(*(f"wrap/{'ab'[i % 2]}/{i}.png" for i in range(100)))
+    assert calls == [100]

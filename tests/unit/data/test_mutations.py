@@ -8,6 +8,7 @@ import pytest
 from core.config import UploadLimits
 from core.data import preparation
 from core.data.prepared import ORIGINALS_NAME, PACKED_NAME
+from core.domain.datasets import AS_USUAL
 from core.errors import AppError
 from tests.unit.data.builders import dataset, tar_bytes, zip_bytes
 
@@ -35,7 +36,7 @@ def test_mutated_archives_never_escape_or_crash(kind: str, tmp_path: Path) -> No
         upload.write_bytes(data)
         try:
             preparation.prepare(
-                upload, folder, limits, seed=0, resolution=8, report=lambda _: None
+                upload, folder, limits, AS_USUAL, resolution=8, report=lambda _: None
             )
         except AppError:  # anything else fails the test by being raised
             outcomes["refused"] += 1

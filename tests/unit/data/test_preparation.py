@@ -8,6 +8,7 @@ import pytest
 from core.config import UploadLimits
 from core.data import packing, preparation
 from core.data.prepared import PACKED_NAME, Contents
+from core.domain.datasets import AS_USUAL
 from core.domain.jobs import Progress
 from tests.unit.data.builders import Files, dataset, encode, noise, tar_bytes, zip_bytes
 from tests.unit.data.conftest import Prepare
@@ -150,7 +151,7 @@ def test_progress_grows_and_reaches_the_end(tmp_path: Path, limits: UploadLimits
     (tmp_path / "out").mkdir()
     seen: list[Progress] = []
     preparation.prepare(
-        tmp_path / "a", tmp_path / "out", limits, seed=0, resolution=16, report=seen.append
+        tmp_path / "a", tmp_path / "out", limits, AS_USUAL, resolution=16, report=seen.append
     )
     assert [progress.stage for progress in seen] == ["unpack", "decode", "write", "write"]
     fractions = [progress.fraction for progress in seen]

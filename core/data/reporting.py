@@ -1,0 +1,67 @@
+"""What the user is told: all that was found, or all for which an upload is refused."""
+
+from core.config import UploadLimits
+from core.data import images, selection
+from core.data.decoding import Readings
+from core.data.items import Source
+from core.data.layout import Layout
+from core.data.members import refusal
+from core.data.selection import Selection
+from core.domain.datasets import DatasetReport, IntakeOptions, Problem
+from core.errors import BadArchive, Detail
+
+_LISTED_SIZES = 50
+_LISTED_DETAILS = 1_000
+
+
+def refusal_of(
+    source: Source, arranged: Layout, found: Readings, limits: UploadLimits, options: IntakeOptions
+) -> BadArchive | None:
+    """The one error that names everything wrong with the upload, if anything is too wrong."""
+    share = limits.unreadable_share
+    if options.unreadable_share is not None:
+        share = options.unreadable_share
+    faults = [*source.faults, *arranged.faults]
+    bad = [Detail(each.place, each.code, each.message) for each in found.bad]
+    if faults:
+        left_out = [each for each in arranged.problems if each.severity == "error"]
+        bad = [*(Detail(each.place, each.code, each.message) for each in left_out), *bad]
+        total = len(faults) + len(bad)
+        return refusal([*faults, *bad][:_LISTED_DETAILS], total=total)
+    if len(bad) <= share * len(source.items):
+        return None
+    if len(bad) == 1:
+        return refusal(bad)
+    codes = {detail.code for detail in bad}
+    return BadArchive(
+        f"{len(bad)} of {len(source.items)} images cannot be read, more than the "
+        f"{share:.0%} that may be left out. Repair or remove the listed files.",
+        code=codes.pop() if len(codes) == 1 else "bad_image",
+        details=bad[:_LISTED_DETAILS],
+    )
+
+
+def report_of(
+    source: Source, arranged: Layout, found: Readings, chosen: Selection, options: IntakeOptions
+) -> DatasetReport:
+    """All that was seen of an upload that is taken."""
+    converted = [
+        Problem("warning", f"image_{note}", "", f"Images {images.NOTES[note]}: {count:,}.")
+        for note, count in sorted(found.notes.items())
+    ]
+    sizes = dict(found.sizes.most_common(_LISTED_SIZES))
+    if len(found.sizes) > _LISTED_SIZES:
+        sizes["other"] = found.sizes.total() - sum(sizes.values())
+    problems = (*source.problems, *arranged.problems, *found.bad, *chosen.problems, *converted)
+    return DatasetReport(
+        problems=problems,
+        images_seen=len(source.items),
+        images_kept=len(chosen.kept),
+        exact_duplicates=chosen.duplicates,
+        split=chosen.origin,
+        split_seed=options.seed if chosen.origin == selection.STRATIFIED else None,
+        modes=dict(found.modes),
+        sizes=sizes,
+        groups=chosen.groups,
+        options=options,
+    )
