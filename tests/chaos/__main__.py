@@ -1,12 +1,13 @@
 """`make chaos`: break a cluster of real processes in every way foreseen, and judge what is left.
 
-python -m tests.chaos [--scale 0.1] [--only kills,redis] [--seed 1] [--list]
+python -m tests.chaos [--scale 0.1] [--only kills,redis] [--store s3] [--seed 1] [--list]
 """
 
 import argparse
 import random
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tests.chaos.processes import Servers, servers
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the runs of each fault")
     parser.add_argument("--only", default="", help="names, or beginnings of them, by comma")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--store", choices=("local", "s3"), default="local")
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--list", action="store_true", help="say what there is, and stop")
     asked = parser.parse_args()
@@ -39,10 +41,11 @@ def main() -> None:
         return
     say(f"seed {asked.seed}")
     rows: list[Row] = []
-    with servers() as running:
+    with servers(store=asked.store) as running:
         for each in chosen(asked.only):
             begun = time.monotonic()
-            rows.append(outcome(each, running, max(1, round(each.runs * asked.scale)), asked.seed))
+            row = outcome(each, running, max(1, round(each.runs * asked.scale)), asked.seed)
+            rows.append(row if running.s3 is None else replace(row, fault=f"{row.fault}, on S3"))
             say(f"{table(rows[-1:]).splitlines()[1]}  [{time.monotonic() - begun:.0f} s]")
             write(rows, asked.out)
     sys.stdout.write(table(rows) + "\n")

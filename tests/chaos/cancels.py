@@ -3,6 +3,7 @@
 import contextlib
 import random
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from core.config import JobTimings
@@ -20,13 +21,20 @@ AT_ONCE = 16
 MOMENTS = ("queued", "starting", "running", "ending", "twice", "deaf")
 
 
-def cancels(servers: Servers, runs: int, seed: int) -> Row:
+def cancels(
+    servers: Servers,
+    runs: int,
+    seed: int,
+    *,
+    moments: Sequence[str] = MOMENTS,
+    mutant: str | None = None,
+) -> Row:
     """Ask at every moment of a job: its processes are gone in time, and it never succeeds."""
     dice = random.Random(seed)
-    with clustered(servers, CANCELLED) as cluster:
+    with clustered(servers, CANCELLED, mutant=mutant) as cluster:
         for _ in range(min(2, runs)):
             cluster.worker(slots=AT_ONCE // 2)
-        delays = [(MOMENTS[number % len(MOMENTS)], dice.random()) for number in range(runs)]
+        delays = [(moments[number % len(moments)], dice.random()) for number in range(runs)]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             took = list(pool.map(lambda each: _cancel(cluster, *each), delays))
         cluster.settle()

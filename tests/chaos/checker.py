@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import groupby, pairwise
-from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import select
@@ -22,7 +21,7 @@ from core.db.result_tables import ModelRow, SearchRow
 from core.domain.jobs import REACHABLE_FROM, TERMINAL, JobKind, JobState
 from core.errors import AppError
 from core.ports import ObjectStore
-from core.storage.keys import PARTIAL
+from tests.chaos import group_rules
 
 MANIFEST = re.compile(r"[^/]+/jobs/(?P<job>[0-9a-f-]{36})/a(?P<fence>\d+)/model/manifest\.json")
 WRITTEN = re.compile(r"[^/]+/jobs/(?P<job>[0-9a-f-]{36})/a(?P<fence>\d+)/.*")
@@ -45,6 +44,7 @@ class Rule(StrEnum):
     UNCOMMITTED = "only a succeeded search has a model"
     STALE = "what a job left is of the attempt that ended it"
     UNKNOWN_MANIFEST = "every manifest in the store is a row's"
+    GROUP = "a group ends with the last of its children, and says how they ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +93,11 @@ def check(
         found += _history(row, by_job.get(row.id, []))
         if settled and row.state not in TERMINAL:
             found.append(Violation(Rule.UNSETTLED, row.id, f"still {row.state}"))
+    found += [Violation(Rule.GROUP, *each) for each in group_rules.faults(rows, by_job)]
     found += _stale(session, rows)
     if kept is not None:
         found += _results(session, rows, kept)
     return tuple(found)
-
-
-def local_keys(root: Path) -> tuple[str, ...]:
-    """The keys of a store of files; what is still being written has none."""
-    files = (path for path in sorted(root.rglob("*")) if path.is_file())
-    return tuple(
-        path.relative_to(root).as_posix() for path in files if not path.name.startswith(PARTIAL)
-    )
 
 
 def _history(row: JobRow, moves: Sequence[JobEventRow]) -> Iterator[Violation]:

@@ -10,8 +10,10 @@ from core.config import Settings
 from core.db.sessions import Sessions
 from core.domain.jobs import QueueName
 from core.services import jobs
+from tests.chaos import mutants
 
 if __name__ == "__main__":
+    mutants.mutate()
     sessions = Sessions(Settings().database)
     sessions.check()
     sys.stdout.write("ready\n")

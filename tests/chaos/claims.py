@@ -17,9 +17,9 @@ from tests.chaos.report import Row, say
 PROCESSES = 16
 
 
-def claims(servers: Servers, runs: int, seed: int) -> Row:
+def claims(servers: Servers, runs: int, seed: int, *, mutant: str | None = None) -> Row:
     """Sixteen processes, and `runs` jobs between them: each is claimed once, none is left."""
-    with clustered(servers) as cluster, contextlib.ExitStack() as stack:
+    with clustered(servers, mutant=mutant) as cluster, contextlib.ExitStack() as stack:
         with cluster.container.sessions.begin() as session:
             submitted = {
                 jobs.submit(session, kind=JobKind.EMBED, spec={}, dataset_id=cluster.dataset).id

@@ -18,16 +18,19 @@ from tempfile import TemporaryDirectory
 from sqlalchemy.orm import Session
 
 from core import bootstrap
-from core.config import JobTimings, LocalStorage, Settings, UploadLimits
+from core.config import JobTimings, Settings, UploadLimits
 from core.db import schema
 from core.db.job_tables import JobRow
 from core.domain.datasets import DatasetId
 from core.domain.jobs import Job, JobId, JobState
 from core.domain.searches import EmbedSpec, SearchSpec, SpaceSpec, StartPolicy, Training
+from core.errors import NotFound
 from core.services import datasets, jobs, searches
 from core.services.jobs import MOST_URGENT
+from tests.chaos import mutants, stores
 from tests.chaos.player import Play
 from tests.chaos.processes import PATIENCE, Process, Servers, answers, until
+from tests.chaos.stores import Storage
 from tests.fixtures.postgres import fresh_database
 from tests.fixtures.servers import free_port
 from tests.unit.execution.bench import REPORT
@@ -44,6 +47,7 @@ QUICK = JobTimings(
     cancel_grace=0.5,
     retry_delays=(0.0,),
 )
+OBJECTS = "objects"
 NUMBERS = itertools.count(1)
 
 
@@ -59,6 +63,7 @@ class Cluster:
     accepted: list[JobId] = field(default_factory=list)
     cancelled: list[JobId] = field(default_factory=list)
     played: dict[JobId, Play] = field(default_factory=dict)
+    mutant: str | None = None
     _images: DatasetId | None = None
 
     @property
@@ -67,9 +72,14 @@ class Cluster:
         return self.container.settings
 
     @property
+    def storage(self) -> Storage:
+        """Where the objects are."""
+        return self.settings.storage
+
+    @property
     def objects(self) -> Path:
-        """The store's root."""
-        return self.folder / "objects"
+        """The store's root, if it is one of files."""
+        return self.folder / OBJECTS
 
     @property
     def homes(self) -> set[Path]:
@@ -98,7 +108,8 @@ class Cluster:
         port = free_port()
         environment = self.environment("api", more)
         options = ("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning")
-        command = (sys.executable, "-m", "uvicorn", "--factory", "api.main:create", *options)
+        app = "api.main:create" if self.mutant is None else "tests.chaos.mutants:api"
+        command = (sys.executable, "-m", "uvicorn", "--factory", app, *options)
         process = self._run(Process(command, environment, self.folder / "api.log"))
         url = f"http://127.0.0.1:{port}"
         until(lambda: answers(url), "the API answers")
@@ -160,8 +171,11 @@ class Cluster:
             return jobs.get(session, job_id)
 
     def ended(self, job_id: JobId) -> bool:
-        """Whether it has."""
-        return self.job(job_id).finished
+        """Whether it has; one that is not there (any more) will not do anything either."""
+        try:
+            return self.job(job_id).finished
+        except NotFound:
+            return True
 
     def cancelled_ends(self) -> dict[JobId, set[JobState]]:
         """That they are cancelled, for the jobs whose end was asked for."""
@@ -237,20 +251,24 @@ class Cluster:
             "HEADSTART_HOME": str(self.folder / name),
             "HEADSTART_DATABASE_URL": self.settings.database,
             "HEADSTART_REDIS_URL": str(self.settings.redis_url),
-            "HEADSTART_STORAGE__KIND": "local",
-            "HEADSTART_STORAGE__ROOT": str(self.objects),
             "HEADSTART_THREADS_PER_JOB": "1",
             "HEADSTART_ZOO": "off",
             "OMP_NUM_THREADS": "1",
             "CHAOS_FOLDER": str(self.traces),
-            "CHAOS_OBJECTS": str(self.objects),
+            **stores.environment(self.storage),
+            **({} if self.mutant is None else {mutants.VARIABLE: self.mutant}),
             **(more or {}),
         }
 
 
 @contextlib.contextmanager
-def clustered(servers: Servers, timings: JobTimings = QUICK) -> Iterator[Cluster]:
-    """A cluster without processes yet, which has one dataset; `database` is how to reach it."""
+def clustered(
+    servers: Servers, timings: JobTimings = QUICK, *, mutant: str | None = None
+) -> Iterator[Cluster]:
+    """A cluster without processes yet, which has one dataset.
+
+    With `mutant` its processes lack what `mutants` says.
+    """
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(fresh_database(servers.postgres.url))
         schema.migrate(url)
@@ -260,7 +278,7 @@ def clustered(servers: Servers, timings: JobTimings = QUICK) -> Iterator[Cluster
             home=folder / "home",
             database_url=url,
             redis_url=servers.redis.url,
-            storage=LocalStorage(root=folder / "objects"),
+            storage=stores.fresh(servers.s3, folder / OBJECTS),
             jobs=timings,
             zoo=False,
         )
@@ -276,7 +294,7 @@ def clustered(servers: Servers, timings: JobTimings = QUICK) -> Iterator[Cluster
                 channels=1,
                 report=REPORT,
             )
-        cluster = Cluster(servers, folder, container, dataset.id)
+        cluster = Cluster(servers, folder, container, dataset.id, mutant=mutant)
         stack.callback(cluster.close)
         yield cluster
 

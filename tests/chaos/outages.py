@@ -10,7 +10,7 @@ import time
 import redis
 
 from core.config import JobTimings
-from core.errors import IllegalTransition
+from core.errors import IllegalTransition, NotFound
 from tests.chaos.client import Client
 from tests.chaos.cluster import QUICK, Cluster, clustered
 from tests.chaos.processes import Servers, until
@@ -26,13 +26,20 @@ RECOVERY_BOUND = 10.0
 COMPUTED = 20  # of the jobs submitted, at least
 
 
-def redis_faults(servers: Servers, runs: int, seed: int) -> Row:
+def redis_faults(
+    servers: Servers,
+    runs: int,
+    seed: int,
+    *,
+    timings: JobTimings = DEFAULT,
+    mutant: str | None = None,
+) -> Row:
     """Stop, flush or kill it while jobs come in: none is lost or refused, and each starts soon.
 
     The worst seconds are those from its return until the last of the jobs has started.
     """
     dice, worst = random.Random(seed), 0.0
-    with clustered(servers, DEFAULT) as cluster, contextlib.ExitStack() as stack:
+    with clustered(servers, timings, mutant=mutant) as cluster, contextlib.ExitStack() as stack:
         workers = [cluster.worker(slots=2) for _ in range(2)]
         _, url = cluster.api()
         client = Client(cluster, url)
@@ -73,13 +80,13 @@ def _break(servers: Servers, fault: str) -> None:
     servers.redis.stop()
 
 
-def postgres_restarts(servers: Servers, runs: int, seed: int) -> Row:
+def postgres_restarts(servers: Servers, runs: int, seed: int, *, mutant: str | None = None) -> Row:
     """Immediate stops under load: what was acknowledged stays, the rest hears 503 and asks again.
 
     The worst seconds are those from the server's return until a submission is taken again.
     """
     dice, worst = random.Random(seed), 0.0
-    with clustered(servers, LASTING) as cluster:
+    with clustered(servers, LASTING, mutant=mutant) as cluster:
         for _ in range(2):
             cluster.worker(slots=2)
         _, url = cluster.api()
@@ -109,7 +116,7 @@ def postgres_restarts(servers: Servers, runs: int, seed: int) -> Row:
 def _thin_out(cluster: Cluster) -> None:
     """Call off what waits, but for the last jobs: more came in than two workers compute."""
     for job_id in cluster.accepted[:-COMPUTED]:
-        with contextlib.suppress(IllegalTransition):  # it has ended
+        with contextlib.suppress(IllegalTransition, NotFound):  # it has ended, or is lost
             cluster.cancel(job_id)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.fixtures import postgres, redis
+from core.config import S3Storage
+from tests.fixtures import postgres, redis, s3
 from tests.fixtures.servers import Identity, server_folder
 
 PATIENCE = 300.0  # for a machine that has much else to do
@@ -18,15 +19,16 @@ PATIENCE = 300.0  # for a machine that has much else to do
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """One durable PostgreSQL and one Redis (or Valkey)."""
+    """One durable PostgreSQL, one Redis (or Valkey), and one S3 server if asked for."""
 
     postgres: postgres.OwnServer
     redis: redis.OwnServer
+    s3: S3Storage | None = None
 
 
 @contextlib.contextmanager
-def servers() -> Iterator[Servers]:
-    """Both, running."""
+def servers(*, store: str = "local") -> Iterator[Servers]:
+    """All of them, running; objects are kept in local files, or with "s3" in buckets."""
     identity = Identity.unprivileged()
     with contextlib.ExitStack() as stack:
         binaries = postgres.chosen_binaries(
@@ -38,7 +40,8 @@ def servers() -> Iterator[Servers]:
         stack.callback(database.close)
         broker = stack.enter_context(redis.own_server())
         broker.start()
-        yield Servers(database, broker)
+        storage = stack.enter_context(s3.own_server()) if store == "s3" else None
+        yield Servers(database, broker, storage)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from core.db.dataset_tables import EmbeddingRow
 from core.db.job_tables import JobRow
 from core.domain.jobs import JobId, JobKind, JobState
-from tests.chaos import checker
+from tests.chaos import checker, stores
 from tests.chaos.checker import Kept, Rule, Violation
 from tests.chaos.cluster import Cluster
 
@@ -73,7 +73,7 @@ def _seen(
 ) -> tuple[list[str], list[str], Sequence[Violation]]:
     """Jobs that ended as they should not, jobs that were made twice, and broken rules."""
     with cluster.container.sessions.read() as session:
-        kept = Kept(cluster.container.store, checker.local_keys(cluster.objects), leftovers=True)
+        kept = Kept(cluster.container.store, stores.keys(cluster.storage), leftovers=True)
         broken = checker.check(session, kept=kept, accepted=cluster.accepted, settled=True)
         rows = {row.id: row.to_domain() for row in session.scalars(select(JobRow))}
     lost = [
@@ -81,8 +81,12 @@ def _seen(
         for job in (rows[job_id] for job_id in cluster.accepted if job_id in rows)
         if job.finished and job.state not in ends.get(job.id, HEALTHY)
     ]
-    names = Counter(job.spec["embedder"] for job in rows.values() if job.kind is JobKind.EMBED)
-    double = [f"{count} jobs are {name}" for name, count in names.items() if count > 1]
+    names = Counter(
+        (job.dataset_id, job.spec["embedder"])
+        for job in rows.values()
+        if job.kind is JobKind.EMBED
+    )
+    double = [f"{count} jobs are {name}" for (_, name), count in names.items() if count > 1]
     return lost, double, broken
 
 

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from core import crash_points
-from tests.chaos import cancels, claims, client, kills, outages, searches, stops, surroundings
+from tests.chaos import (
+    cancels,
+    claims,
+    client,
+    commits,
+    kills,
+    outages,
+    searches,
+    stops,
+    surroundings,
+)
 from tests.chaos.processes import Servers
 from tests.chaos.report import Row
 
@@ -31,6 +41,7 @@ SCENARIOS = (
     Scenario("pauses", 200, stops.pauses),
     Scenario("redis", 50, outages.redis_faults),
     Scenario("postgres", 50, outages.postgres_restarts),
+    Scenario("commits", 50, commits.commits),
     Scenario("idempotency", 1000, client.idempotency),
     Scenario("drains", 100, stops.drains),
     Scenario("cancels", 300, cancels.cancels),

@@ -35,7 +35,7 @@ class Victim:
     fence: int
 
 
-def pauses(servers: Servers, runs: int, seed: int, *, unfenced: bool = False) -> Row:
+def pauses(servers: Servers, runs: int, seed: int, *, mutant: str | None = None) -> Row:
     """SIGSTOP past the lease until another has taken over, then SIGCONT: write nothing more.
 
     Every other round the worker is stopped where its child has stored the result and the commit
@@ -43,12 +43,11 @@ def pauses(servers: Servers, runs: int, seed: int, *, unfenced: bool = False) ->
     are those from SIGCONT until the stale child is gone.
     """
     dice, done, worst, rounds = random.Random(seed), 0, 0.0, 0
-    more = {"CHAOS_UNFENCED": "1"} if unfenced else {}
-    with clustered(servers, PAUSED) as cluster:
+    with clustered(servers, PAUSED, mutant=mutant) as cluster:
         arms: dict[int, tuple[Process, Path]] = {}
         for number in range(min(WORKERS, 2 * runs)):
             file = cluster.folder / f"stop-{number}"
-            worker = cluster.worker(CHAOS_STOP_AT=f"before_commit:{file}", **more)
+            worker = cluster.worker(CHAOS_STOP_AT=f"before_commit:{file}")
             arms[worker.pid] = worker, file
         while done < runs:
             ids = [cluster.play("count", 6, 200, max_attempts=GENEROUS) for _ in arms]
@@ -118,7 +117,7 @@ def _go_on(cluster: Cluster, victims: Sequence[Victim]) -> float:
     return until(lambda: not any(map(alive, children)), "the stale children are gone")
 
 
-def drains(servers: Servers, runs: int, seed: int) -> Row:
+def drains(servers: Servers, runs: int, seed: int, *, mutant: str | None = None) -> Row:
     """SIGTERM amid a job, every third time twice: out in time, and the attempt is not charged.
 
     In every fifth round the jobs are deaf to it and have to be killed. The worst seconds are
@@ -126,7 +125,7 @@ def drains(servers: Servers, runs: int, seed: int) -> Row:
     """
     dice, done, worst = random.Random(seed), 0, 0.0
     complaints: list[str] = []
-    with clustered(servers, DRAINED) as cluster:
+    with clustered(servers, DRAINED, mutant=mutant) as cluster:
         workers = [cluster.worker() for _ in range(min(runs, AT_ONCE))]
         while done < runs:
             size = DEAF if done // len(workers) % 5 == 1 else HEEDFUL

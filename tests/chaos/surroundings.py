@@ -11,14 +11,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
 
-from core.config import LocalStorage, Settings
+from core.config import Settings
 from core.domain.jobs import Checkpoint, JobId, JobKind
 from core.execution import failures, protocol
 from core.execution.child_context import ChildContext
 from core.services import jobs
+from tests.chaos import stores
 from tests.chaos.cluster import QUICK, Cluster, clustered
 from tests.chaos.processes import Servers, until
 from tests.chaos.report import Row, judge
+from tests.chaos.stores import Storage
 
 TIMINGS = QUICK.model_copy(update={"retry_delays": (0.5,)})
 # A living worker must not be late, however busy the machine: that is what is judged.
@@ -172,10 +174,11 @@ def corruption(servers: Servers, runs: int, seed: int) -> Row:
     """
     dice, missed, worst = random.Random(seed), list[str](), 0.0
     with TemporaryDirectory(prefix="headstart-chaos-") as folder:
+        storage = stores.fresh(servers.s3, Path(folder) / "objects")
         for number in range(runs):
             name = list(DAMAGES)[number % len(DAMAGES)]
             begun = time.monotonic()
-            if not found_out(Path(folder) / str(number), DAMAGES[name], dice):
+            if not found_out(Path(folder) / str(number), DAMAGES[name], dice, storage):
                 missed.append(f"not found out: {name}")
             worst = max(worst, time.monotonic() - begun)
     with clustered(servers, TIMINGS) as cluster:
@@ -193,32 +196,37 @@ def corruption(servers: Servers, runs: int, seed: int) -> Row:
         )
 
 
-def found_out(home: Path, damage: Damage, dice: random.Random) -> bool:
+def found_out(home: Path, damage: Damage, dice: random.Random, storage: Storage) -> bool:
     """Whether, of two checkpoints, the newer one is damaged and the older one is taken."""
     told: list[Checkpoint] = []
     content = [dice.randbytes(1 + dice.randrange(4000)) for _ in range(2)]
-    writer = context(home, "writer", told, fence=1)
+    whose = {"job_id": JobId(UUID(int=dice.getrandbits(128))), "storage": storage}
+    writer = context(home, "writer", told, fence=1, **whose)
     for step, each in enumerate(content, 1):
         path = writer.scratch / "state.bin"
         path.write_bytes(each)
         writer.checkpoint(step, path)
-    stored = home / "objects" / told[1].key
-    spoilt = damage(content[1], dice)
-    stored.unlink()
-    if spoilt is not None:
-        stored.write_bytes(spoilt)
-    reader = context(home, "reader", told[::-1], fence=2)
+    stores.replace(storage, told[1].key, damage(content[1], dice))
+    reader = context(home, "reader", told[::-1], fence=2, **whose)
     restored = reader.restore()
     return restored is not None and (restored.step, restored.path.read_bytes()) == (1, content[0])
 
 
-def context(home: Path, name: str, kept: list[Checkpoint], *, fence: int) -> ChildContext:
+def context(
+    home: Path,
+    name: str,
+    kept: list[Checkpoint],
+    *,
+    fence: int,
+    job_id: JobId,
+    storage: Storage,
+) -> ChildContext:
     """What a child has; checkpoints that it writes are added to `kept`."""
     scratch = home / name
     scratch.mkdir(parents=True)
-    settings = Settings(home=home, storage=LocalStorage(root=home / "objects"))
+    settings = Settings(home=home, storage=storage)
     envelope = protocol.Envelope(
-        job_id=JobId(UUID(int=1)),
+        job_id=job_id,
         kind=JobKind.EMBED,
         fence=fence,
         attempt=fence,

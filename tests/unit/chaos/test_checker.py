@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.orm import Session
 
+from core.config import LocalStorage
 from core.db.clock import now
 from core.db.job_tables import JobEventRow, JobRow
 from core.db.sessions import Sessions
@@ -19,7 +21,7 @@ from core.domain.jobs import QUEUE_OF, JobId, JobKind, JobState
 from core.domain.searches import Artifact, SearchSpec
 from core.services import datasets, jobs, models, searches
 from core.storage.local import LocalStore
-from tests.chaos import checker
+from tests.chaos import checker, stores
 from tests.chaos.checker import Kept, Rule, Violation
 from tests.unit.services.samples import claimed, dataset, embedding, expire, queued
 
@@ -37,7 +39,8 @@ def plant(
     fence: int | None = None,
     kind: JobKind = JobKind.EMBED,
     seqs: Sequence[int] = (),
-    cancel_requested: bool = False,
+    at: datetime | None = None,
+    **row_terms: Any,
 ) -> UUID:
     """A job with a history as given, and a row that says what its last event says unless told."""
     at_end = state or (moves[-1][1] if moves else S.QUEUED)
@@ -49,14 +52,16 @@ def plant(
         max_attempts=3,
         fence=moves[-1][2] if fence is None and moves else fence or 0,
         lease_until=now(60.0) if at_end is S.RUNNING else None,
-        cancel_requested=cancel_requested,
         spec={},
+        **row_terms,
     )
     session.add(row)
     session.flush()
-    for seq, (origin, to, at) in zip(seqs or range(1, len(moves) + 1), moves, strict=True):
-        event = JobEventRow(job_id=row.id, seq=seq, from_state=origin, to_state=to, fence=at)
+    for seq, (origin, to, held) in zip(seqs or range(1, len(moves) + 1), moves, strict=True):
+        event = JobEventRow(job_id=row.id, seq=seq, from_state=origin, to_state=to, fence=held)
         event.actor, event.reason = "test", "planted"
+        if at is not None:
+            event.at = at
         session.add(event)
     session.flush()
     return row.id
@@ -106,7 +111,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def kept(store: LocalStore, tmp_path: Path, *, leftovers: bool = False) -> Kept:
-    return Kept(store, checker.local_keys(tmp_path / "objects"), leftovers)
+    return Kept(store, stores.keys(LocalStorage(root=tmp_path / "objects")), leftovers)
 
 
 def test_a_true_history_is_clean(sessions: Sessions, store: LocalStore, tmp_path: Path) -> None:
@@ -257,6 +262,105 @@ def test_only_a_settled_system_owes_an_end(sessions: Sessions) -> None:
     assert (found.rule, found.job_id) == (Rule.UNSETTLED, waits)
 
 
+def grouped(session: Session, *ends: JobState) -> tuple[UUID, list[UUID]]:
+    """A group whose children the services let end so, and the children."""
+    group = jobs.submit(session, kind=JobKind.GROUP, spec={}, dataset_id=None)
+    made = [queued(session, parent_id=group.id).id for _ in ends]
+    for end in ends:
+        child = claimed(session)
+        if end is S.SUCCEEDED:
+            jobs.finish(session, child.id, child.fence, {})
+        elif end is S.FAILED:
+            jobs.fail(session, child.id, child.fence, "diverged", "No.")
+        else:
+            jobs.cancel(session, child.id)
+            jobs.mark_cancelled(session, child.id, child.fence)
+    return group.id, made
+
+
+def test_groups_that_the_services_end_are_clean(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        for ends in ([S.SUCCEEDED] * 3, [S.SUCCEEDED, S.FAILED, S.CANCELLED], [S.FAILED]):
+            grouped(session, *ends)
+        called_off, _ = grouped(session)
+        for _ in range(2):
+            queued(session, parent_id=called_off)
+        jobs.cancel(session, called_off)
+        goes_on = jobs.submit(session, kind=JobKind.GROUP, spec={}, dataset_id=None)
+        for _ in range(2):
+            queued(session, parent_id=goes_on.id)
+        done = claimed(session)
+        jobs.finish(session, done.id, done.fence, {})
+    assert judged(sessions) == ()
+
+
+SOON, LONG_AGO = datetime(2999, 1, 1, tzinfo=UTC), datetime(1999, 1, 1, tzinfo=UTC)
+GROUP_CRIMES: dict[str, tuple[JobState, list[JobState], dict[str, Any], str | None]] = {
+    "none: ended well": (S.SUCCEEDED, [S.SUCCEEDED] * 2, {"result": {"jobs": 2}}, None),
+    "none: goes on": (S.RUNNING, [S.SUCCEEDED, S.RUNNING], {}, None),
+    "success over a failure": (
+        S.SUCCEEDED,
+        [S.SUCCEEDED, S.FAILED],
+        {"result": {"jobs": 2}},
+        "1 of its 2 children have not",
+    ),
+    "a child too many": (S.SUCCEEDED, [S.SUCCEEDED], {"result": {"jobs": 2}}, "has 1 children"),
+    "a failure too many": (
+        S.FAILED,
+        [S.SUCCEEDED, S.FAILED],
+        {"error_message": "2 of 2 jobs did not succeed: both."},
+        "1 of 2 did not succeed",
+    ),
+    "failed without a word": (S.FAILED, [S.FAILED], {}, "1 of 1 did not succeed"),
+    "cancelled unasked": (S.CANCELLED, [S.CANCELLED], {}, "nobody asked"),
+    "never settled": (S.RUNNING, [S.SUCCEEDED, S.FAILED], {}, "all its 2 children have ended"),
+    "settled with the first": (
+        S.SUCCEEDED,
+        [S.SUCCEEDED, S.RUNNING],
+        {"result": {"jobs": 2}},
+        "1 of its children have not ended",
+    ),
+    "settled before the last": (
+        S.SUCCEEDED,
+        [S.SUCCEEDED],
+        {"result": {"jobs": 1}, "at": LONG_AGO},
+        "ended before its children did",
+    ),
+    "another cost": (
+        S.SUCCEEDED,
+        [S.SUCCEEDED],
+        {"result": {"jobs": 1}, "cost_seconds": 3.0},
+        "cost 3.0 s, its children 0.0 s",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GROUP_CRIMES)
+def test_a_group_that_does_not_fit_its_children_is_named(sessions: Sessions, name: str) -> None:
+    end, children, terms, words = GROUP_CRIMES[name]
+
+    def until(state: JobState) -> list[Move]:
+        return [NEW, CLAIM, *([] if state is S.RUNNING else [(S.RUNNING, state, 1)])]
+
+    with sessions.begin() as session:
+        group = plant(session, until(end), kind=JobKind.GROUP, **{"at": SOON} | terms)
+        for each in children:
+            plant(session, until(each), parent_id=group)
+    found = judged(sessions)
+    assert {(each.rule, each.job_id) for each in found} == (
+        {(Rule.GROUP, group)} if words else set()
+    )
+    assert words is None or any(words in each.detail for each in found), found
+
+
+def test_a_parent_that_is_no_group_is_named(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        parent = plant(session, [NEW])
+        child = plant(session, [NEW], parent_id=parent)
+    (found,) = judged(sessions)
+    assert (found.rule, found.job_id) == (Rule.GROUP, child)
+
+
 def damaged(store: LocalStore, root: Path, job: JobId, name: str, content: bytes | None) -> None:
     """Change a stored object behind the store's back, or take it away."""
     path = root / keys.attempt(job, 1, f"model/{name}")
@@ -376,4 +480,4 @@ def test_manifests_that_no_row_knows_are_named(
 def test_half_written_files_have_no_key(store: LocalStore, tmp_path: Path) -> None:
     stored(store, tmp_path, "a/b", b"x")
     (tmp_path / "objects" / "a" / ".partial-1").write_bytes(b"y")
-    assert checker.local_keys(tmp_path / "objects") == ("a/b",)
+    assert stores.keys(LocalStorage(root=tmp_path / "objects")) == ("a/b",)
