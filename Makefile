@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo cluster chaos serve test check bench bench-ot bench-search bench-transfer clean
+.PHONY: help install demo cluster chaos soak serve test check bench bench-ot bench-search bench-transfer clean
 
 BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
@@ -24,7 +24,10 @@ cluster: .venv/.all ## Run demo's job through PostgreSQL, Redis, S3, the API and
 
 chaos: .venv/.all ## Break a cluster in every way foreseen and judge it; ONLY=kills,redis SCALE=0.1 for less
 	@$(BIN)/python -m tests.chaos $(if $(ONLY),--only $(ONLY)) $(if $(SCALE),--scale $(SCALE)) \
-	  $(if $(SEED),--seed $(SEED))
+	  $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE))
+
+soak: .venv/.all ## Mixed work and random faults for HOURS=2: nothing may be lost, nothing may grow
+	@$(BIN)/python -m tests.chaos.soak $(if $(HOURS),--hours $(HOURS)) $(if $(SEED),--seed $(SEED))
 
 serve: .venv/.demo ## Serve the pages and the API on this machine
 	@$(BIN)/headstart serve

@@ -12,7 +12,7 @@ from core import crash_points
 from core.config import LocalStorage
 from core.domain.jobs import Checkpoint
 from core.execution.child_context import ChildContext
-from tests.chaos import cancels, claims, commits, kills, outages, stops, surroundings
+from tests.chaos import cancels, claims, commits, kills, outages, soak, stops, surroundings
 from tests.chaos.cluster import QUICK
 from tests.chaos.processes import Servers, servers
 from tests.chaos.scenarios import SCENARIOS
@@ -21,6 +21,7 @@ from tests.fixtures import s3
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 SEED = 20_261_126
+SOAKED = 45.0  # seconds, beside those until all are up and those until all is quiet
 RUNS = {
     "kills": 8,
     "searches": 1,
@@ -76,6 +77,12 @@ def test_every_fault_of_the_long_form_is_here() -> None:
     points = {f"point:{point}" for point in crash_points.POINTS}
     assert {each.name for each in SCENARIOS} == points | set(RUNS)
     assert all(RUNS[each.name] <= each.runs / 10 for each in SCENARIOS if each.name in RUNS)
+
+
+def test_nothing_grows_in_a_minute_of_everything(running: Servers) -> None:
+    row, curves, made = soak.soak(running, SOAKED, SEED, pause=(4.0, 8.0))
+    assert row.passed, (row, curves)
+    assert len(made) >= 4
 
 
 def test_a_worker_without_fences_is_found_out(running: Servers) -> None:
