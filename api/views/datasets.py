@@ -3,8 +3,11 @@
 from datetime import datetime
 from uuid import UUID
 
+from pydantic import computed_field
+
 from api.views.jobs import JobView
 from api.views.shapes import View
+from core.data import advice
 from core.domain.datasets import Dataset
 from core.domain.jobs import Job
 
@@ -16,6 +19,13 @@ class ProblemView(View):
     code: str
     place: str
     message: str
+    also: list[str]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def fix(self) -> str:
+        """What to do about it."""
+        return advice.about(self.code)
 
 
 class OptionsView(View):
@@ -39,6 +49,9 @@ class ReportView(View):
     modes: dict[str, int]
     sizes: dict[str, int]
     groups: int
+    near_duplicates: int
+    imbalance: float | None
+    findings: dict[str, int]
     options: OptionsView
 
 

@@ -9,7 +9,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from api.deps import ContainerDep, SessionDep, WorkDep
-from api.web import charts, forms, model_rows, neighbourhood, pages, words
+from api.web import charts, forms, model_rows, neighbourhood, pages, problem_rows, words
 from core.domain.datasets import Dataset, DatasetId
 from core.domain.jobs import Job
 from core.domain.searches import PretrainSpec, RankSpec, SearchSpec
@@ -19,7 +19,6 @@ from core.services import datasets, jobs, models, searches, supernets
 router = APIRouter(prefix="/datasets/{dataset_id}")
 
 SHOWN_CLASSES = 40
-SHOWN_PROBLEMS = 50
 FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
 
@@ -47,7 +46,7 @@ def show(
         dataset=dataset,
         counts=charts.class_counts(dataset),
         shown_classes=SHOWN_CLASSES,
-        shown_problems=SHOWN_PROBLEMS,
+        problem_kinds=tuple(problem_rows.kinds(dataset.report)),
         rankable=_rankable(session, dataset, container.settings.embedder),
         near=neighbourhood.told(ranking, dataset, closer=source),
         # A dataset's own supernet is a start one may name, never a neighbour of itself.

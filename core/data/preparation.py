@@ -10,6 +10,7 @@ import numpy as np
 
 from core.config import UploadLimits
 from core.data import decoding, formats, layout, originals, packing, reporting, selection
+from core.data.images import Pixels
 from core.data.items import Source
 from core.data.layout import TRAIN, Layout
 from core.data.prepared import ORIGINALS_NAME, PACKED_NAME, Contents
@@ -52,10 +53,12 @@ def prepare(
             found.readings, options, validation_as_test=arranged.validation_as_test
         )
         channels = 1 if all(reading.grey for reading in chosen.kept) else 3
-        _write_packed(folder / PACKED_NAME, thumbnails, chosen, channels, resolution)
+        shape = (-1, resolution, resolution, 3)
+        pixels = np.memmap(thumbnails, np.uint8, "r").reshape(shape)
+        _write_packed(folder / PACKED_NAME, pixels, chosen, channels, resolution)
         _write_originals(folder / ORIGINALS_NAME, source, chosen, report)
+        told = reporting.report_of(source, arranged, found, chosen, pixels, options)
         thumbnails.unlink()
-        told = reporting.report_of(source, arranged, found, chosen, options)
     return Contents(
         sha256=selection.content_address(chosen),
         classes=chosen.classes,
@@ -80,10 +83,8 @@ def _arranged(source: Source, limits: UploadLimits, options: IntakeOptions) -> L
 
 
 def _write_packed(
-    path: Path, thumbnails: Path, chosen: Selection, channels: int, resolution: int
+    path: Path, pixels: Pixels, chosen: Selection, channels: int, resolution: int
 ) -> None:
-    shape = (-1, resolution, resolution, 3)
-    pixels = np.memmap(thumbnails, np.uint8, "r").reshape(shape)
     rows = (
         np.asarray(pixels[reading.row][..., 0] if channels == 1 else pixels[reading.row])
         for reading in chosen.kept

@@ -1,7 +1,7 @@
 """Datasets as the registry knows them: immutable, content-addressed, with their intake report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NewType
@@ -52,19 +52,29 @@ def _bad(words: str) -> InvalidInput:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something found at intake: `severity` is `error` (left out) or `warning` (kept)."""
+    """Something found at intake: `severity` is `error` (left out) or `warning` (kept).
+
+    `also` names other places that have to do with it: an image's twin, a class of the same name.
+    """
 
     severity: str
     code: str
     place: str
     message: str
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetReport:
     """What intake saw: every file left out or worth a look, and how the split was made.
 
-    `groups` counts the groups that were kept on one side of the split, where any were asked for.
+    Attributes:
+        problems: Of each code no more than the first 1,000; `findings` has the true numbers.
+        exact_duplicates: Images that show the very same as an earlier one.
+        near_duplicates: Images that look like an earlier one without being the same.
+        groups: Groups that the uploader has named.
+        imbalance: Training images of the largest class for one of the smallest; None of reports
+            older than this figure.
     """
 
     problems: tuple[Problem, ...]
@@ -76,6 +86,9 @@ class DatasetReport:
     modes: Mapping[str, int]
     sizes: Mapping[str, int]
     groups: int = 0
+    near_duplicates: int = 0
+    imbalance: float | None = None
+    findings: Mapping[str, int] = field(default_factory=dict)
     options: IntakeOptions = AS_USUAL
 
 

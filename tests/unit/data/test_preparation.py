@@ -117,7 +117,12 @@ def test_everything_odd_is_in_the_report(prepare: Prepare) -> None:
         "no_class": "error",
         "conflicting_labels": "error",
         "single_image": "warning",
+        "duplicate": "warning",
         "image_transparent": "warning",
+    }
+    assert contents.report.findings == dict.fromkeys(codes(contents), 1) | {
+        "not_an_image": 2,
+        "conflicting_labels": 2,
     }
     report = contents.report
     assert (report.images_seen, report.images_kept, report.exact_duplicates) == (24, 21, 2)

@@ -1,0 +1,46 @@
+"""What intake found, kind by kind, as pages show it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from core.data import advice
+from core.domain.datasets import DatasetReport, Problem
+
+LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Findings of one kind: what was found, how often, what to do, and the first places.
+
+    `more` are found beside those listed. `left_out` says whether the files were.
+    """
+
+    words: str
+    number: int
+    left_out: bool
+    fix: str
+    listed: tuple[Problem, ...]
+    more: int
+
+
+def kinds(report: DatasetReport) -> Iterator[Kind]:
+    """The kinds that cost images first, then the most frequent."""
+    by_code: dict[str, list[Problem]] = {}
+    for problem in report.problems:
+        by_code.setdefault(problem.code, []).append(problem)
+    found = [_kind(code, report, problems) for code, problems in by_code.items()]
+    yield from sorted(found, key=lambda each: (not each.left_out, -each.number))
+
+
+def _kind(code: str, report: DatasetReport, problems: list[Problem]) -> Kind:
+    number = report.findings.get(code, len(problems))
+    placed = tuple(problem for problem in problems if problem.place)
+    return Kind(
+        words=problems[0].message,
+        number=number,
+        left_out=problems[0].severity == "error",
+        fix=advice.about(code),
+        listed=placed[:LISTED],
+        more=number - len(placed[:LISTED]) if placed else 0,
+    )
