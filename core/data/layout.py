@@ -1,8 +1,9 @@
 """Where each image belongs: by a table's words, or by folders in the conventions people use.
 
-`CLASS/image`, or `train/CLASS/image` beside `test/CLASS/image`; any number of folders that only
-wrap the rest; `val` joins train, unless there is no test folder: then it is the test split.
-Folders inside a class folder belong to that class.
+`CLASS/image`, or `train/CLASS/image` beside `test/CLASS/image` (or `CLASS/train/image` beside
+`CLASS/test/image`); any number of folders that only wrap the rest; `val` joins train, unless there
+is no test folder: then it is the test split. Other folders inside a class folder belong to that
+class.
 """
 
 import re
@@ -28,7 +29,7 @@ _SPLIT = re.compile(
 _LEFT_OUT = {
     "no_class": "The image is in no class folder; it was left out.",
     "no_label": "The table gives it no class; it was left out.",
-    "outside_split": "It is in neither the train nor the test folder; left out.",
+    "outside_split": "It belongs to neither the train nor the test split; it was left out.",
 }
 _VALIDATION = (
     "was added to train; a validation part is drawn again when it is needed",
@@ -58,7 +59,7 @@ class Layout:
 def arrange(items: Sequence[Item], options: IntakeOptions) -> Layout:
     """Find the images' classes, splits and groups; no image is looked at."""
     by_label = any(item.label is not None for item in items)
-    spots = [_by_table(item) for item in items] if by_label else _by_folders(items)
+    spots = _by_table(items) if by_label else _by_folders(items)
     roles = {spot.split for spot in spots if isinstance(spot, Place)} - {None}
     # One split alone says nothing of the other, and what only tests cannot be learnt.
     given = TRAIN in roles and len(roles) > 1
@@ -67,6 +68,8 @@ def arrange(items: Sequence[Item], options: IntakeOptions) -> Layout:
     places: list[Place | None] = []
     problems: list[Problem] = []
     for item, spot in zip(items, spots, strict=True):
+        if given and isinstance(spot, Place) and spot.split is None:
+            spot = "outside_split"
         if isinstance(spot, Place):
             split = role_of[spot.split] if given and spot.split is not None else None
             places.append(replace(spot, split=split, group=_group(item, options)))
@@ -74,29 +77,53 @@ def arrange(items: Sequence[Item], options: IntakeOptions) -> Layout:
             places.append(None)
             problems.append(Problem("error", spot, item.name, _LEFT_OUT[spot]))
     if given and VAL in roles:
-        words = f"The validation folder {_VALIDATION[validation_as_test]}."
+        words = f"The validation part {_VALIDATION[validation_as_test]}."
         problems.append(Problem("warning", "validation_folder", "", words))
     faults = tuple(_faults(items, [place for place in places if place], options))
     return Layout(tuple(places), tuple(problems), faults, validation_as_test)
 
 
-def _by_table(item: Item) -> Place | str:
-    """Where a table puts it, or why nowhere."""
-    if item.label is None:
-        return "no_label"
-    if item.split is None:
-        return Place(item.label, None)
-    role = _role(item.split)
-    return "outside_split" if role is None else Place(item.label, role)
+def _by_table(items: Sequence[Item]) -> list[Place | str]:
+    """Where a table puts each, or why nowhere; a folder may be the one to name the split."""
+    folders = [item.parts[:-1] for item in items]
+    wrapping = _shared(min(folders, default=()), max(folders, default=()))
+    spots: list[Place | str] = []
+    for item, steps in zip(items, folders, strict=True):
+        if item.label is None:
+            spots.append("no_label")
+        elif item.split is None:
+            found = (role for step in steps[wrapping:] if (role := role_named(step)) is not None)
+            spots.append(Place(item.label, next(found, None)))
+        else:
+            spots.append(_said(Place(item.label, None), item.split))
+    return spots
+
+
+def _shared(one: Parts, other: Parts) -> int:
+    """How many outer folders the two share."""
+    steps = zip(one, other, strict=False)
+    differing = (depth for depth, (mine, own) in enumerate(steps) if mine != own)
+    return next(differing, min(len(one), len(other)))
+
+
+def _said(place: Place, split: str) -> Place | str:
+    role = role_named(split)
+    return "outside_split" if role is None else replace(place, split=role)
 
 
 def _by_folders(items: Sequence[Item]) -> list[Place | str]:
-    """Where its folders put each, or why nowhere."""
+    """Where its folders put each, or why nowhere; a table may be the one to name the split."""
     images = [item.parts for item in items]
     depth = _wrapping_depth(images)
     inner = [parts[depth:] for parts in images]
     role_of = _split_folders(inner)
-    return [_place(rest, role_of.get) if role_of else _class(rest) for rest in inner]
+    if not role_of and (role_of := _split_folders_of_classes(inner)):
+        inner = [(rest[1], rest[0], *rest[2:]) if len(rest) > 2 else rest[-1:] for rest in inner]
+    spots = [_place(rest, role_of.get) if role_of else _class(rest) for rest in inner]
+    return [
+        _said(spot, item.split) if isinstance(spot, Place) and item.split is not None else spot
+        for item, spot in zip(items, spots, strict=True)
+    ]
 
 
 def _wrapping_depth(images: Sequence[Parts]) -> int:
@@ -117,7 +144,7 @@ def _split_folders(inner: Sequence[Parts]) -> Mapping[str, str]:
     folders look like classes too.
     """
     tops = {parts[0] for parts in inner if len(parts) > 1}
-    role_of = {top: role for top in tops if (role := _role(top)) is not None}
+    role_of = {top: role for top in tops if (role := role_named(top)) is not None}
     flat = {role_of.get(parts[0]) for parts in inner if len(parts) == 2} - {None}
     roles = set(role_of.values())
     if TRAIN in flat or TRAIN not in roles or len(roles) < 2 or (flat and tops - role_of.keys()):
@@ -125,7 +152,22 @@ def _split_folders(inner: Sequence[Parts]) -> Mapping[str, str]:
     return role_of
 
 
-def _role(name: str) -> str | None:
+def _split_folders_of_classes(inner: Sequence[Parts]) -> Mapping[str, str]:
+    """Which folders inside class folders are splits: empty unless every class has one.
+
+    None of them may have images beside its splits, and train must be among these, with another.
+    """
+    steps = {parts[:2] for parts in inner if len(parts) > 2}
+    role_of = {step: role for _, step in steps if (role := role_named(step)) is not None}
+    roles = set(role_of.values())
+    divided = {top for top, step in steps if step in role_of}
+    if TRAIN not in roles or len(roles) < 2 or {p[0] for p in inner if len(p) > 1} != divided:
+        return {}
+    return {} if any(len(parts) == 2 for parts in inner) else role_of
+
+
+def role_named(name: str) -> str | None:
+    """The split that people mean by a folder, file or cell of this name, if they mean one."""
     found = _SPLIT.fullmatch(name.strip())
     if found is None:
         return None
@@ -158,8 +200,17 @@ def _faults(
 ) -> Sequence[Detail]:
     """Why nothing can be made of this."""
     faults = []
+    labels = {place.label for place in places}
     left_out = len(items) - len(places)
-    if (nothing := class_fault({place.label for place in places}, images=len(items))) is not None:
+    by_label = any(item.label is not None for item in items)
+    if labels and not by_label and all(map(role_named, labels)):
+        words = (
+            f"The only folders with images are {', '.join(sorted(labels))}; put the images of "
+            "each class into a folder of its own inside them, or add a metadata.csv that names "
+            "each image's class."
+        )
+        faults.append(Detail("", "only_splits", words))
+    elif (nothing := class_fault(labels, images=len(items))) is not None:
         faults.append(nothing)
     elif left_out > len(places):
         words = (

@@ -137,6 +137,36 @@ def test_split_folders_by_their_longer_names(train: str, test: str) -> None:
     assert list(arranged(*names).values()) == [("cat", "train"), ("dog", "train"), ("cat", "test")]
 
 
+def test_split_folders_inside_class_folders() -> None:
+    names = ["cat/train/1.png", "cat/test/2.png", "dog/Train/3.png", "dog/val/4.png", "0.png"]
+    assert list(arranged(*names).values()) == [
+        ("cat", "train"), ("cat", "test"), ("dog", "train"), ("dog", "train"), None,
+    ]  # fmt: skip
+    assert codes(*names) == ["no_class", "validation_folder"]
+    assert arranged(*(f"all/{name}" for name in names[:4])).keys() == {
+        f"all/{name}" for name in names[:4]
+    }
+    assert codes(*names, "dog/rest/5.png")[:2] == ["no_class", "outside_split"]
+
+
+@pytest.mark.parametrize("other", ["dog/3.png", "dog/brown/3.png", "cat/3.png"])
+def test_a_class_may_have_folders_called_train_and_test(other: str) -> None:
+    names = ["cat/train/1.png", "cat/test/2.png", "dog/train/4.png", "fox/1.png", other]
+    assert {split for found in arranged(*names).values() if found for split in found[1:]} == {None}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train/1.png", "test/2.png"],
+        ["x/Training/1.png", "x/val/2.png", "x/test set/3.png"],
+        ["cat/train/1.png", "cat/test/2.png"],
+    ],
+)
+def test_splits_without_classes_are_no_classes(names: list[str]) -> None:
+    assert faults(*names) == [("only_splits", "")]
+
+
 def of_table(*rows: tuple[str | None, str | None]) -> Layout:
     items = [
         Item(f"{number}.png", (f"{number}.png",), label, split)
@@ -157,6 +187,29 @@ def test_a_table_says_more_than_folders() -> None:
     assert found.validation_as_test
     strange = of_table(("cat", "train"), ("dog", "train"), ("dog", "test"), ("dog", "elsewhere"))
     assert [p.code for p in strange.problems] == ["outside_split"]
+
+
+def test_folders_say_the_split_where_a_table_says_only_classes() -> None:
+    names = ["set/train/1.png", "set/train/2.png", "set/test/3.png", "set/more/4.png"]
+    items = [
+        Item(name, tuple(name.split("/")), label)
+        for name, label in zip(names, ["cat", "dog", "cat", "dog"], strict=True)
+    ]
+    found = arrange(items, AS_USUAL)
+    assert found.places == (
+        Place("cat", "train"),
+        Place("dog", "train"),
+        Place("cat", "test"),
+        None,
+    )
+    assert [p.code for p in found.problems] == ["outside_split"]
+    assert arrange(items[:2], AS_USUAL).places == (Place("cat", None), Place("dog", None))
+
+
+def test_a_table_says_the_split_where_folders_say_only_classes() -> None:
+    rows = [("cat/1.png", "train"), ("dog/2.png", "train"), ("dog/3.png", "test")]
+    found = arrange([Item(n, tuple(n.split("/")), None, split) for n, split in rows], AS_USUAL)
+    assert found.places == (Place("cat", "train"), Place("dog", "train"), Place("dog", "test"))
 
 
 @pytest.mark.parametrize("only", ["train", "test", "validation"])
