@@ -12,6 +12,10 @@ STORED, DEFLATED = 0, 8
 # Tiny files made of one colour compress without bound and harm nobody: ratios count above these.
 ENTRY_RATIO_FLOOR = 1024**2
 ARCHIVE_RATIO_FLOOR = 16 * 1024**2
+# Far more than honest names are long; every further layer of intake holds each of them again.
+_NAME_BYTES_PER_ENTRY = 256
+# What makes everything else in an archive doubtful: it is refused for these unread.
+_GRAVE = {"unsafe_path", "unsafe_member", "archive_overlap", "corrupt_archive", "size_mismatch"}
 _DETAILS = 1_000
 _ARCHIVE_SUFFIXES = (
     ".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".xz", ".txz", ".zst", ".7z", ".rar", ".jar",
@@ -24,20 +28,30 @@ class Member:
     """One regular file of an archive: its name (NFC, as data) and where its bytes lie."""
 
     name: str
-    parts: tuple[str, ...]
     size: int
     offset: int
     packed_size: int
     method: int = STORED
     crc: int | None = None
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Its folders and the file itself."""
+        return tuple(self.name.split("/"))
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The files worth looking at, and how many of an operating system's own were passed over."""
+    """The files worth looking at, and how many of an operating system's own were passed over.
+
+    `faults` refuse the archive, and leave it to the reader what else to look for before it does;
+    there are `faults_found`, of which the first are kept (a last line says how many are not).
+    """
 
     members: tuple[Member, ...]
     ignored: int
+    faults: tuple[Detail, ...] = ()
+    faults_found: int = 0
 
 
 def refusal(details: Sequence[Detail], *, total: int | None = None) -> BadArchive:
@@ -55,19 +69,16 @@ class Register:
         self._limits = limits
         self._archive_bytes = archive_bytes
         self._members: list[Member] = []
-        self._details: list[Detail] = []
-        self._faults = 0
+        self._grave, self._faults = _Findings(), _Findings()
         self._ignored = 0
         self._entries = 0
         self._expanded = 0
-        self._files: dict[str, str] = {}
-        self._folders: dict[str, str] = {}
+        self._name_bytes = 0
+        self._taken = names.Taken()
 
     def fault(self, place: str, code: str, message: str) -> None:
         """Note a reason to refuse the archive and go on looking for others."""
-        self._faults += 1
-        if len(self._details) < _DETAILS:
-            self._details.append(Detail(names.printable(place), code, message))
+        (self._grave if code in _GRAVE else self._faults).add(place, code, message)
 
     def count(self) -> None:
         """Count one entry of any kind. Raises TooLarge past the limit."""
@@ -126,11 +137,9 @@ class Register:
         if parts[-1].casefold().endswith(_ARCHIVE_SUFFIXES):
             self.fault(name, "nested_archive", "Archives inside the archive are not opened.")
             return
-        self._note_spelling(parts)
-        canonical = tuple(unicodedata.normalize("NFC", part) for part in parts)
-        self._members.append(
-            Member("/".join(canonical), canonical, size, offset, packed_size, method, crc)
-        )
+        self._note_name(parts)
+        canonical = unicodedata.normalize("NFC", "/".join(parts))
+        self._members.append(Member(canonical, size, offset, packed_size, method, crc))
 
     def check_directory(self, name: str) -> None:
         """Judge a directory entry: its name must be safe, and nothing else matters."""
@@ -139,33 +148,50 @@ class Register:
             self.fault(name, "unsafe_path", escape)
 
     def close(self) -> Listing:
-        """Everything taken, in archive order. Raises BadArchive listing all faults."""
-        for key in self._files.keys() & self._folders.keys():
-            self.fault(self._files[key], "duplicate_name", "A file and a folder share this name.")
-        if self._details:
-            raise refusal(self._details, total=self._faults)
-        return Listing(tuple(self._members), self._ignored)
-
-    def _note_spelling(self, parts: tuple[str, ...]) -> None:
-        name = "/".join(parts)
-        other = self._files.get(names.fold(name))
-        if other is not None:
-            self.fault(
-                name,
-                "duplicate_name",
-                "Another file has this name"
-                + (f", spelled {names.printable(other)}." if other != name else "."),
+        """Everything taken, in archive order. Raises BadArchive, listing all, for grave faults."""
+        for name in self._taken.both():
+            self.fault(name, "duplicate_name", "A file and a folder share this name.")
+        if self._grave.found:
+            raise refusal(
+                [*self._grave.listed(), *self._faults.listed()],
+                total=self._grave.found + self._faults.found,
             )
-        self._files[names.fold(name)] = name
-        for depth in range(1, len(parts)):
-            folder = "/".join(parts[:depth])
-            spelled = self._folders.setdefault(names.fold(folder), folder)
-            if spelled != folder:
-                self.fault(
-                    name,
-                    "duplicate_name",
-                    f"Its folder is also spelled {names.printable(spelled)}; use one spelling.",
-                )
+        faults = self._faults
+        return Listing(tuple(self._members), self._ignored, faults.listed(), faults.found)
+
+    def _note_name(self, parts: tuple[str, ...]) -> None:
+        name = "/".join(parts)
+        for clash in self._taken.take(parts):
+            self.fault(name, "duplicate_name", clash)
+        self._name_bytes += len(name.encode())
+        if self._name_bytes > self._limits.entries * _NAME_BYTES_PER_ENTRY:
+            raise TooLarge(
+                f"The names in the archive take more than {self._name_bytes - 1:,} bytes; shorten "
+                "them or upload fewer images.",
+                code="too_many_files",
+            )
+        if self._taken.folders > self._limits.entries:
+            raise too_many(self._limits)
+
+
+class _Findings:
+    """The first so many problems, and how many there are."""
+
+    def __init__(self) -> None:
+        self.found = 0
+        self._details: list[Detail] = []
+
+    def add(self, place: str, code: str, message: str) -> None:
+        self.found += 1
+        if len(self._details) < _DETAILS:
+            self._details.append(Detail(names.printable(place), code, message))
+
+    def listed(self) -> tuple[Detail, ...]:
+        more = self.found - len(self._details)
+        if not more:
+            return tuple(self._details)
+        words = f"{more:,} more problems are not listed."
+        return (*self._details, Detail("", self._details[0].code, words))
 
 
 def too_many(limits: UploadLimits) -> TooLarge:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 from core.config import UploadLimits
 
@@ -9,10 +10,67 @@ _DRIVE = re.compile(r"^[A-Za-z]:")
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$", re.IGNORECASE)
 # Scripts and emoji need the two joiners; every other format character only hides something.
 _JOINERS = "\u200c\u200d"
-_HIDING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_HIDING = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # none of them is printable
 _JUNK_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
 _JUNK_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 _SHOWN = 200
+
+
+class Taken:
+    """The names already used, as a system sees them that ignores case and Unicode form.
+
+    Folders are a tree, and everything is kept as UTF-8: neither depth nor wide characters can make
+    much of a name.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[tuple[int, bytes], int] = {}
+        self._files: dict[tuple[int, bytes], bytes] = {}
+        self._spelled: list[tuple[int, bytes]] = [(0, b"")]  # each folder's parent and own name
+
+    @property
+    def folders(self) -> int:
+        """How many folders there are, those that names only imply too."""
+        return len(self._folders)
+
+    def take(self, parts: tuple[str, ...]) -> list[str]:
+        """Note a file's name; why it cannot stand beside those noted before, if it cannot."""
+        at, otherwise = 0, False
+        for part in parts[:-1]:
+            key = (at, fold(part).encode())
+            folder = self._folders.get(key)
+            if folder is None:
+                folder = self._folders[key] = len(self._spelled)
+                self._spelled.append((at, part.encode()))
+            otherwise = otherwise or self._spelled[folder][1] != part.encode()
+            at = folder
+        key, mine = (at, fold(parts[-1]).encode()), parts[-1].encode()
+        other = self._files.get(key)
+        clashes = []
+        if other is not None:
+            spelled = f", spelled {self._shown(at, other)}" if otherwise or other != mine else ""
+            clashes.append(f"Another file has this name{spelled}.")
+        self._files[key] = mine
+        if otherwise:
+            shown = self._shown(*self._spelled[at])
+            clashes.append(f"Its folder is also spelled {shown}; use one spelling.")
+        return clashes
+
+    def both(self) -> Iterator[str]:
+        """The names that a file and a folder share."""
+        for key, name in self._files.items():
+            if key in self._folders:
+                yield self._path(key[0], name)
+
+    def _path(self, folder: int, name: bytes) -> str:
+        steps = [name]
+        while folder:
+            folder, step = self._spelled[folder]
+            steps.append(step)
+        return b"/".join(reversed(steps)).decode()
+
+    def _shown(self, folder: int, name: bytes) -> str:
+        return printable(self._path(folder, name))
 
 
 def parts_of(name: str) -> tuple[str, ...]:
@@ -27,10 +85,14 @@ def fold(name: str) -> str:
 
 def printable(name: str) -> str:
     """The name with nothing invisible in it, short enough for a message."""
-    shown = "".join(
-        char.encode("unicode_escape").decode() if unicodedata.category(char) in _HIDING else char
-        for char in name[:_SHOWN]
-    )
+    shown = name[:_SHOWN]
+    if not shown.isprintable():
+        shown = "".join(
+            char.encode("unicode_escape").decode()
+            if unicodedata.category(char) in _HIDING
+            else char
+            for char in shown
+        )
     return shown + ("…" if len(name) > _SHOWN else "")
 
 
@@ -63,12 +125,20 @@ def blemish_of(parts: tuple[str, ...], limits: UploadLimits) -> str | None:
 
 
 def _part_blemish(part: str, limits: UploadLimits) -> str | None:
-    if any(unicodedata.category(char) in _HIDING and char not in _JOINERS for char in part):
-        return "The name contains a control or invisible character; rename it."
-    if len(part.encode("utf-8")) > limits.name_bytes:
+    if len(part.encode("utf-8", "surrogatepass")) > limits.name_bytes:
         return f"The name is longer than {limits.name_bytes} bytes; shorten it."
+    if not part.isprintable() and _hides(part):
+        return "The name contains a control or invisible character; rename it."
     if part.endswith((".", " ")):
         return "The name ends with a dot or a space, which some systems drop; rename it."
     if _RESERVED.match(part):
         return "The name is reserved on Windows; rename it."
     return None
+
+
+def _hides(part: str) -> bool:
+    return any(
+        unicodedata.category(char) in _HIDING and char not in _JOINERS
+        for char in set(part)
+        if not char.isprintable()
+    )

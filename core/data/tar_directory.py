@@ -5,14 +5,18 @@ and memory (and its extraction filters have been escaped more than once); we nee
 """
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from core.config import UploadLimits
 from core.data.members import Listing, Register
+from core.errors import TooLarge
 
 _BLOCK = 512
 _EXTENDED_BYTES = 1024**2
+# Room in all extended headers together for a long name and a Mac's attributes of every entry.
+_EXTENDED_BYTES_PER_ENTRY, _RECORDS_PER_ENTRY = 1024, 16
 _REGULAR, _DIRECTORY, _NO_DATA = b"0\07", b"5", b"123456"
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
 _UNSAFE = {
@@ -38,6 +42,25 @@ class _Pending:
     sparse: bool = False
 
 
+@dataclass(slots=True)
+class _Allowance:
+    """What all extended headers of an archive together may still take."""
+
+    size: int
+    records: int
+
+    def spend(self, *, size: int = 0, records: int = 0) -> None:
+        """Raises TooLarge when it is used up."""
+        self.size -= size
+        self.records -= records
+        if min(self.size, self.records) < 0:
+            raise TooLarge(
+                "The tar file's extended headers take far more than names and dates need; make it "
+                "again without extended attributes.",
+                code="archive_too_large",
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class _Header:
     name: bytes
@@ -52,11 +75,13 @@ def is_tar(block: bytes) -> bool:
 
 
 def listing(file: BinaryIO, limits: UploadLimits) -> Listing:
-    """The regular files of a tar. Raises BadArchive with every fault, TooLarge at a limit."""
+    """The regular files of a tar. Raises BadArchive with all grave faults, TooLarge at a limit."""
     size = os.fstat(file.fileno()).st_size
     register = Register(limits, size)
+    entries = limits.entries
+    allowance = _Allowance(entries * _EXTENDED_BYTES_PER_ENTRY, entries * _RECORDS_PER_ENTRY)
     try:
-        _walk(file, size, register)
+        _walk(file, size, register, allowance)
     except _Damaged as error:
         register.fault(
             "",
@@ -66,7 +91,7 @@ def listing(file: BinaryIO, limits: UploadLimits) -> Listing:
     return register.close()
 
 
-def _walk(file: BinaryIO, end: int, register: Register) -> None:
+def _walk(file: BinaryIO, end: int, register: Register, allowance: _Allowance) -> None:
     at, pending = 0, _Pending()
     while True:
         block = os.pread(file.fileno(), _BLOCK, at)
@@ -82,7 +107,8 @@ def _walk(file: BinaryIO, end: int, register: Register) -> None:
         size = pending.size if pending.size is not None else header.size
         if header.kind in _LONG_NAME + _LONG_LINK + _PAX + _PAX_GLOBAL:
             size = header.size
-            _extend(pending, header.kind, _extended(file, at, size))
+            allowance.spend(size=size)
+            _extend(pending, header.kind, _extended(file, at, size), allowance)
         else:
             _take(header, pending, size, at, register)
             pending = _Pending()
@@ -115,12 +141,15 @@ def _extended(file: BinaryIO, at: int, size: int) -> bytes:
     return data
 
 
-def _extend(pending: _Pending, kind: bytes, data: bytes) -> None:
+def _extend(pending: _Pending, kind: bytes, data: bytes, allowance: _Allowance) -> None:
     if kind == _LONG_NAME:
         pending.name = data.rstrip(b"\0")
     elif kind in _PAX + _PAX_GLOBAL:
         for key, value in _pax_records(data):
-            if key == b"path":
+            allowance.spend(records=1)
+            if kind == _PAX_GLOBAL:
+                _check_global(key)
+            elif key == b"path":
                 pending.name = value
             elif key == b"size":
                 pending.size = _decimal(value)
@@ -128,9 +157,15 @@ def _extend(pending: _Pending, kind: bytes, data: bytes) -> None:
                 pending.sparse = True
 
 
-def _pax_records(data: bytes) -> list[tuple[bytes, bytes]]:
+def _check_global(key: bytes) -> None:
+    # It would hold for every file that follows. Readers differ in that, and nobody writes it.
+    if key in (b"path", b"size") or key.startswith(b"GNU.sparse"):
+        raise _Damaged("a global header names or measures files")
+
+
+def _pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The `length key=value` lines of a pax header."""
-    records, at = [], 0
+    at = 0
     while at < len(data):
         space = data.find(b" ", at, at + 8)
         length = _decimal(data[at:space]) if space > 0 else 0
@@ -140,9 +175,8 @@ def _pax_records(data: bytes) -> list[tuple[bytes, bytes]]:
         key, separator, value = record[:-1].partition(b"=")
         if not separator:
             raise _Damaged("an extended header is malformed")
-        records.append((key, value))
+        yield key, value
         at += length
-    return records
 
 
 def _decimal(digits: bytes) -> int:
@@ -185,6 +219,6 @@ def _number(field: bytes) -> int:
 
 def _check_rest(file: BinaryIO, at: int) -> None:
     while chunk := os.pread(file.fileno(), 1024**2, at):
-        if any(chunk):
+        if chunk != bytes(len(chunk)):
             raise _Damaged("something follows its end mark")
         at += len(chunk)

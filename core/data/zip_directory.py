@@ -7,6 +7,7 @@ local headers that contradict the central directory, so the directory is parsed 
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -22,7 +23,8 @@ _LOCAL = struct.Struct("<4sHHHHHLLLHH")
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED, _DESCRIPTOR, _UNICODE = 0x2041, 0x8, 0x800
 # Names and extra fields of ordinary archives stay far below this many bytes an entry.
-_CENTRAL_BYTES_PER_ENTRY = 4096
+_CENTRAL_BYTES_PER_ENTRY = 512
+_EXTRA_FIELDS = 32  # of one entry; writers use five at most
 _METHOD_NAMES = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 
 
@@ -51,15 +53,15 @@ class _Entry:
 
 
 def listing(file: BinaryIO, limits: UploadLimits) -> Listing:
-    """The regular files of a zip. Raises BadArchive with every fault, TooLarge at a limit."""
+    """The regular files of a zip. Raises BadArchive with all grave faults, TooLarge at a limit."""
     size = os.fstat(file.fileno()).st_size
     count, central_size, central_offset = _find_directory(file, size)
     if count > limits.entries or central_size > limits.entries * _CENTRAL_BYTES_PER_ENTRY:
         raise too_many(limits)
     register = Register(limits, size)
-    entries = _central_entries(os.pread(file.fileno(), central_size, central_offset), count)
-    ranges: list[tuple[int, int, str]] = []
-    for entry in entries:
+    ranges: list[tuple[int, int, bytes]] = []
+    central = os.pread(file.fileno(), central_size, central_offset)
+    for entry in _central_entries(central, count):
         register.count()
         _judge(file, entry, register, ranges, central_offset)
     _check_overlaps(ranges, register)
@@ -121,8 +123,8 @@ def _read(file: BinaryIO, offset: int, length: int) -> bytes:
     return data
 
 
-def _central_entries(central: bytes, count: int) -> list[_Entry]:
-    entries, at = [], 0
+def _central_entries(central: bytes, count: int) -> Iterator[_Entry]:
+    at = 0
     for _ in range(count):
         if at + _CENTRAL.size > len(central):
             raise _corrupt("its directory is cut short")
@@ -134,26 +136,17 @@ def _central_entries(central: bytes, count: int) -> list[_Entry]:
         extra = central[name_end:extra_end]
         size, packed_size, offset = _resolve64(extra, fields[9], fields[8], fields[16])
         raw_name = central[at + _CENTRAL.size : name_end]
-        entries.append(
-            _Entry(
-                raw_name,
-                fields[3],
-                fields[4],
-                fields[7],
-                packed_size,
-                size,
-                fields[15] >> 16,
-                offset,
-            )
-        )
+        mode = fields[15] >> 16
+        yield _Entry(raw_name, fields[3], fields[4], fields[7], packed_size, size, mode, offset)
         at = extra_end + fields[12]
     if at != len(central):
         raise _corrupt("its directory holds more than its end record counts")
-    return entries
 
 
 def _resolve64(extra: bytes, *values: int) -> tuple[int, ...]:
     """Replace each 32-bit placeholder by the next number of the zip64 extra field."""
+    if _MAX32 not in values:
+        return values
     wide = _extra_field(extra, 0x0001)
     at, resolved = 0, []
     for value in values:
@@ -169,19 +162,21 @@ def _resolve64(extra: bytes, *values: int) -> tuple[int, ...]:
 
 def _extra_field(extra: bytes, wanted: int) -> bytes:
     at = 0
-    while at + 4 <= len(extra):
+    for _ in range(_EXTRA_FIELDS):
+        if at + 4 > len(extra):
+            return b""
         kind, length = struct.unpack_from("<HH", extra, at)
         if kind == wanted:
             return extra[at + 4 : at + 4 + length]
         at += 4 + length
-    return b""
+    raise _corrupt("an entry has more extra fields than any zip program writes")
 
 
 def _judge(
     file: BinaryIO,
     entry: _Entry,
     register: Register,
-    ranges: list[tuple[int, int, str]],
+    ranges: list[tuple[int, int, bytes]],
     central_offset: int,
 ) -> None:
     name = entry.name
@@ -189,7 +184,7 @@ def _judge(
     if data_offset is None:
         return
     end = data_offset + entry.packed_size
-    ranges.append((entry.offset, end, name))
+    ranges.append((entry.offset, end, entry.raw_name))
     if end > central_offset:
         register.fault(name, "archive_overlap", "Its data runs into the archive's directory.")
         return
@@ -253,8 +248,9 @@ def _check_local(file: BinaryIO, entry: _Entry, register: Register) -> int | Non
         return None
     data_offset: int = entry.offset + wanted + extra_length
     if not flags & _DESCRIPTOR:
-        extra = os.pread(file.fileno(), extra_length, entry.offset + wanted)
-        size, packed_size = _resolve64(extra, size, packed_size)
+        if _MAX32 in (size, packed_size):
+            extra = os.pread(file.fileno(), extra_length, entry.offset + wanted)
+            size, packed_size = _resolve64(extra, size, packed_size)
         if (size, packed_size) != (entry.size, entry.packed_size):
             register.fault(entry.name, "size_mismatch", "Its two headers give different sizes.")
             return None
@@ -264,9 +260,10 @@ def _check_local(file: BinaryIO, entry: _Entry, register: Register) -> int | Non
     return data_offset
 
 
-def _check_overlaps(ranges: list[tuple[int, int, str]], register: Register) -> None:
+def _check_overlaps(ranges: list[tuple[int, int, bytes]], register: Register) -> None:
     reached = 0
-    for start, end, name in sorted(ranges):
+    for start, end, raw_name in sorted(ranges):
         if start < reached:
+            name = raw_name.decode("utf-8", "replace")
             register.fault(name, "archive_overlap", "It shares its bytes with another file.")
         reached = max(reached, end)

@@ -69,6 +69,29 @@ def tar_member(name: str, kind: bytes, target: str = "", **fields: object) -> ta
     return info
 
 
+def pax_headers(kind: bytes, *contents: bytes) -> bytes:
+    """A tar of nothing but extended headers of these contents."""
+    headers = b""
+    for content in contents:
+        info = tar_member("././@PaxHeader", kind, size=len(content))
+        headers += info.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % 512)
+    return headers + tar_bytes({})
+
+
+def zstd_frame(*blocks: tuple[int, bytes], window_log: int = 20) -> bytes:
+    """A Zstandard frame of raw blocks: each `bytes`, or (as a run) one byte so many times."""
+    body = b""
+    for number, (run, data) in enumerate(blocks):
+        last, kind, size = number == len(blocks) - 1, int(run > 0), run or len(data)
+        body += (last | kind << 1 | size << 3).to_bytes(3, "little") + data
+    return b"\x28\xb5\x2f\xfd\0" + bytes([(window_log - 10) << 3]) + body
+
+
+def zstd_skipped(content: bytes) -> bytes:
+    """A Zstandard frame that readers pass over."""
+    return b"\x50\x2a\x4d\x18" + len(content).to_bytes(4, "little") + content
+
+
 def write(path: Path, data: bytes) -> Path:
     """The file, written."""
     path.write_bytes(data)

@@ -20,6 +20,7 @@ from tests.unit.data.builders import (
     lying,
     many_empty_entries,
     noise,
+    pax_headers,
     quoted_overlap_zip,
     raw_zip,
     tar_bytes,
@@ -101,7 +102,7 @@ REFUSED = {
     "8 quoted overlap": (quoted_overlap_zip(60, 20_000), "archive_overlap"),
     "8 same record twice": (
         raw_zip([*entries_of(HONEST), Entry(b"cat/0.png", HONEST["cat/0.png"], offset=0)]),
-        "duplicate_name",
+        "archive_overlap",
     ),
     "10 nested": (with_name("cat/inner.zip"), "nested_archive"),
     "10 tar nested": (in_tar("cat/inner.TAR.gz"), "nested_archive"),
@@ -157,6 +158,9 @@ REFUSED = {
     "18 minus sign": (patched_tar(124, b"-0000000007\0"), "corrupt_archive"),
     "18 huge size": (patched_tar(124, b"\x80" + b"\x7f" * 11), "archive_too_large"),
     "18 past the end": (patched_tar(124, b"00010000000\0"), "corrupt_archive"),
+    "18 text after gzip": (tar_bytes(HONEST, "w:gz") + b"more", "corrupt_archive"),
+    "18 pax for all": (pax_headers(b"g", b"18 path=cat/y.png\n"), "corrupt_archive"),
+    "18 pax malformed": (pax_headers(b"x", b"9 path=cat/y.png\n"), "corrupt_archive"),
     "18 pax huge size": (pax_tar(size="9" * 20), "archive_too_large"),
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from core.config import UploadLimits
@@ -18,6 +19,7 @@ ARCHIVES = {
     "stored zip": zip_bytes(SMALL, 0),
     "tar": tar_bytes(SMALL),
     "tar.gz": tar_bytes(SMALL, "w:gz"),
+    "tar.zst": pa.compress(tar_bytes(SMALL), codec="zstd", asbytes=True),
 }
 FLIPS = 125
 
