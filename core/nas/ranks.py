@@ -17,6 +17,10 @@ from torch import Tensor
 Gradients = Sequence[Tensor | None]
 
 
+class TooFewImages(ValueError):
+    """A batch that cannot be shared out: every process needs two images for its statistics."""
+
+
 class Ranks:
     """The processes of one training; this base is a single one, which shares with nobody.
 
@@ -32,12 +36,12 @@ class Ranks:
         """This process's part of a batch: every `size`-th image, beginning with its rank.
 
         Raises:
-            ValueError: fewer than two images a process, which have no batch statistics.
+            TooFewImages: fewer than two images a process, which have no batch statistics.
         """
         if self.size == 1:
             return images, labels
         if len(images) < 2 * self.size:
-            raise ValueError(
+            raise TooFewImages(
                 f"batch_size: {len(images)} images for {self.size} processes; "
                 f"give at least {2 * self.size}"
             )
@@ -62,6 +66,14 @@ class Ranks:
         """The sum of `values` over all processes."""
         return values
 
+    def least(self, values: Tensor) -> Tensor:
+        """The smallest of `values` over all processes, each by itself."""
+        return values
+
+    def of_first(self, values: Tensor) -> Tensor:
+        """The first process's `values`; the others, of the same shape and type, wait for it."""
+        return values
+
     def agree(self, what: str, values: Tensor) -> None:
         """Make sure that all processes hold the same values, to the bit.
 
@@ -71,7 +83,7 @@ class Ranks:
 
 
 class ProcessGroup(Ranks):
-    """The processes of `torch.distributed`'s default group, as torchrun starts them."""
+    """The processes of `torch.distributed`'s default group, whoever has started them."""
 
     def __init__(self) -> None:
         """Reads rank and size.
@@ -96,6 +108,18 @@ class ProcessGroup(Ranks):
         summed = values.clone()
         distributed.all_reduce(summed)
         return summed
+
+    def least(self, values: Tensor) -> Tensor:
+        """One reduction."""
+        found = values.clone()
+        distributed.all_reduce(found, op=distributed.ReduceOp.MIN)
+        return found
+
+    def of_first(self, values: Tensor) -> Tensor:
+        """One broadcast."""
+        found = values.clone()
+        distributed.broadcast(found, src=0)
+        return found
 
     def agree(self, what: str, values: Tensor) -> None:
         """Compares with the extremes over all processes."""

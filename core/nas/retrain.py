@@ -18,6 +18,7 @@ from core.nas.loop import PATHS, Step, TrainingConfig, TrainingState, check_limi
 from core.nas.losses import distillation
 from core.nas.network import Network
 from core.nas.precision import Precision, widened
+from core.nas.ranks import ALONE, Ranks
 
 _AUXILIARY = 6  # stream of `epoch_generator`, beside those of the loop
 _SLACK = 0.9  # share of a budget that is planned with: later epochs may be slower
@@ -165,6 +166,7 @@ def retrain(
     *,
     teacher: ImageClassifier | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    ranks: Ranks = ALONE,
     measured: bool = False,
 ) -> Iterator[RetrainRecord]:
     """Train a derived network; what the last epoch leaves in `state.result()` is the result.
@@ -181,6 +183,7 @@ def retrain(
             from; put into evaluation mode. Its running statistics must fit the images, and be the
             same for a resumed run. It sees the augmented images (Beyer et al. 2022).
         clock: Seconds from any origin.
+        ranks: The processes that share this retraining; each runs the same.
         measured: Whether the state is one that this has yielded before.
 
     Yields:
@@ -206,13 +209,21 @@ def retrain(
 
     spent = 0.0
     for epoch in run_epochs(
-        state, train, valid, config, prepare=prepare, clock=clock, measured=measured
+        state,
+        train,
+        valid,
+        config,
+        prepare=prepare,
+        clock=clock,
+        ranks=ranks,
+        measured=measured,
     ):
         spent += epoch.seconds
         if epoch.index == 1 and config.budget_seconds is not None:
             # Once: plans that followed the clock would differ between a run and its resumption.
             left = config.budget_seconds - spent
-            state.planned.fill_(planned_epochs(left, epoch.seconds, config.epochs))
+            planned = planned_epochs(left, epoch.seconds, config.epochs)
+            state.planned.copy_(ranks.of_first(torch.tensor(planned, device=train.labels.device)))
         yield RetrainRecord(
             epoch=epoch.index,
             train_loss=epoch.train.loss,

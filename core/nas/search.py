@@ -222,6 +222,9 @@ def run(
         if method.searching:  # while alphas rest there is no search to end
             waited = _waited(state, record, valid, config, ranks)
             record = replace(record, stopped=record.stopped or waited)
+        # Who went on alone would wait for the others for ever.
+        ended = torch.tensor(float(record.stopped is not None), device=valid.labels.device)
+        ranks.agree("early end", ended)
         yield record
         if record.stopped is not None:
             return

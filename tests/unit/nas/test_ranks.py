@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from core.nas.ranks import ALONE, ProcessGroup, Ranks
+from core.nas.ranks import ALONE, ProcessGroup, Ranks, TooFewImages
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,6 +36,19 @@ def test_both_end_with_the_same_architecture_weights_and_figures(
     assert first["disagreement"] == "test: the processes of this search no longer agree"
 
 
+def test_the_least_and_the_first_are_the_same_for_both(both: list[dict[str, object]]) -> None:
+    assert both[0]["least"] == [0, -1]
+    assert both[0]["of_first"] == [5]
+
+
+def test_a_retraining_is_planned_by_the_first_clock(both: list[dict[str, object]]) -> None:
+    retrained = both[0]["retrained"]
+    assert isinstance(retrained, list)
+    # By the second clock it would be over after one epoch.
+    assert len(retrained) == 1 + 2 * 5
+    assert retrained[-4:] == [4, 4, 4, 4]
+
+
 def test_gradients_are_those_of_the_whole_batch(both: list[dict[str, object]]) -> None:
     generator = torch.Generator().manual_seed(3)
     images = torch.randn(7, 5, generator=generator, dtype=torch.float64)
@@ -50,6 +63,8 @@ def test_alone_everything_is_ones_own() -> None:
     assert ALONE.share(images, labels) == (images, labels)
     assert ALONE.average([None, images], 3, 3) == [None, images]
     assert ALONE.total(images) is images
+    assert ALONE.least(images) is images
+    assert ALONE.of_first(images) is images
     with pytest.raises(RuntimeError, match="initialise the process group"):
         ProcessGroup()
 
@@ -57,7 +72,7 @@ def test_alone_everything_is_ones_own() -> None:
 def test_a_share_needs_two_images() -> None:
     two = Ranks()
     two.size = 2
-    with pytest.raises(ValueError, match="3 images for 2 processes; give at least 4"):
+    with pytest.raises(TooFewImages, match="3 images for 2 processes; give at least 4"):
         two.share(torch.zeros(3, 1), torch.zeros(3))
     images, labels = two.share(torch.arange(5)[:, None], torch.arange(5))
     assert labels.tolist() == [0, 2, 4]
