@@ -1,11 +1,12 @@
 """A database, a dataset and a supervisor whose child plays a scenario."""
 
-import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from core.config import JobTimings, Settings
 from core.db import schema
@@ -73,13 +74,10 @@ def eventually(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
 
 
 def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    try:  # an orphan may be a zombie until the init process fetches its status
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    # An orphan may be a zombie until the init process fetches its status.
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or ") Z " not in state.read_text()
 
 
 @dataclass
