@@ -99,7 +99,7 @@ def poisons(servers: Servers, runs: int, seed: int) -> Row:
             beside.append(_waited(cluster))
         cluster.settle(300)
         complaints = [words for job_id in bad for words in _survived(cluster, job_id)]
-        complaints += ["a worker has died"] * sum(each.ended for each in workers)
+        complaints += ["a worker has died"] * sum(not each.alive for each in workers)
         complaints += [
             f"{job_id} needed {cluster.job(job_id).attempt} attempts"
             for job_id in cluster.played

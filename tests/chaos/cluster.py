@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,9 +29,10 @@ from core.services import datasets, jobs, searches
 from core.services.jobs import MOST_URGENT
 from tests.chaos import mutants, stores
 from tests.chaos.player import Play
-from tests.chaos.processes import PATIENCE, Process, Servers, answers, until
+from tests.chaos.processes import PATIENCE, Servers, answers, until
 from tests.chaos.stores import Storage
 from tests.fixtures.postgres import fresh_database
+from tests.fixtures.processes import Process
 from tests.fixtures.servers import free_port
 from tests.unit.execution.bench import REPORT
 from tests.unit.pipelines.conftest import striped_archive
@@ -47,6 +48,7 @@ QUICK = JobTimings(
     cancel_grace=0.5,
     retry_delays=(0.0,),
 )
+PROJECT = Path(__file__).parents[2]
 OBJECTS = "objects"
 NUMBERS = itertools.count(1)
 
@@ -96,12 +98,7 @@ class Cluster:
         name = f"worker-{len(self.processes)}"
         environment = self.environment(name, more)
         command = (sys.executable, "-m", "tests.chaos.player_worker", "--queues", "cpu,gpu")
-        process = Process(
-            (*command, "--concurrency", str(slots), *options),
-            environment,
-            self.folder / f"{name}.log",
-        )
-        return self._run(process)
+        return self._run(name, (*command, "--concurrency", str(slots), *options), environment)
 
     def api(self, **more: str) -> tuple[Process, str]:
         """The deployed API, answering, and its address."""
@@ -110,7 +107,7 @@ class Cluster:
         options = ("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning")
         app = "api.main:create" if self.mutant is None else "tests.chaos.mutants:api"
         command = (sys.executable, "-m", "uvicorn", "--factory", app, *options)
-        process = self._run(Process(command, environment, self.folder / "api.log"))
+        process = self._run(f"api-{len(self.processes)}", command, environment)
         url = f"http://127.0.0.1:{port}"
         until(lambda: answers(url), "the API answers")
         return process, url
@@ -206,7 +203,7 @@ class Cluster:
     def revive(self) -> None:
         """Start every process again that has ended."""
         for process in self.processes:
-            if process.ended:
+            if not process.alive:
                 process.start()
 
     def trace(self, job_id: JobId) -> list[tuple[int, list[str]]]:
@@ -222,9 +219,9 @@ class Cluster:
     def close(self) -> None:
         """End every process."""
         for process in self.processes:
-            process.signal(signal.SIGKILL)
+            process.send(signal.SIGKILL)
         for process in self.processes:
-            process.kill()
+            process.close()
         self.container.close()
 
     def _submit(self, session: Session, play: Play, priority: int = 0) -> Job:
@@ -234,7 +231,9 @@ class Cluster:
         self.played[job.id] = play
         return job
 
-    def _run(self, process: Process) -> Process:
+    def _run(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Process:
+        folder, log = self.folder / "run" / name, self.folder / f"{name}.log"
+        process = Process(command, environment, folder=folder, log=log)
         process.start()
         self.processes.append(process)
         return process
@@ -254,6 +253,7 @@ class Cluster:
             "HEADSTART_THREADS_PER_JOB": "1",
             "HEADSTART_ZOO": "off",
             "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(PROJECT),
             "CHAOS_FOLDER": str(self.traces),
             **stores.environment(self.storage),
             **({} if self.mutant is None else {mutants.VARIABLE: self.mutant}),

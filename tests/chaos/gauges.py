@@ -19,7 +19,7 @@ from core.errors import Unavailable
 from core.storage.keys import PARTIAL
 from tests.chaos.cluster import Cluster
 from tests.chaos.curves import Curve, Limit
-from tests.chaos.processes import Process
+from tests.fixtures.processes import Process
 
 MIB = 2**20
 LEAST_SECONDS, MOST_POINTS = 1.0, 360

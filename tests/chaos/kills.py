@@ -20,8 +20,9 @@ from core import crash_points
 from core.domain.jobs import JobId
 from core.services import jobs
 from tests.chaos.cluster import Cluster, clustered
-from tests.chaos.processes import Process, Servers, answers, until
+from tests.chaos.processes import Servers, answers, until
 from tests.chaos.report import Row, judge
+from tests.fixtures.processes import Process
 
 GENEROUS = 40
 SHORT = (4, 100)  # steps, and milliseconds of each
@@ -154,7 +155,7 @@ def at_random(servers: Servers, runs: int, seed: int) -> Row:
         while killer.kills < runs:
             time.sleep(killer.dice.uniform(0.3, 1.5))
             victim = killer.dice.choice(workers)
-            if victim.ended:
+            if not victim.alive:
                 victim.start()
             elif victim.children():
                 killer.strike(victim)

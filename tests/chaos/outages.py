@@ -58,7 +58,7 @@ def redis_faults(
                 if job_id is not None:
                     cluster.wait_until_claimed(job_id)
             worst = max(worst, time.monotonic() - back)
-        dead = ["a worker has died"] * sum(each.ended for each in workers)
+        dead = ["a worker has died"] * sum(not each.alive for each in workers)
         cluster.settle()
         return judge(
             cluster,

@@ -1,12 +1,9 @@
-"""The servers and processes of a cluster, and how to hurt them."""
+"""The servers of a cluster, and how to wait for what it does."""
 
 import contextlib
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 
@@ -42,53 +39,6 @@ def servers(*, store: str = "local") -> Iterator[Servers]:
         broker.start()
         storage = stack.enter_context(s3.own_server()) if store == "s3" else None
         yield Servers(database, broker, storage)
-
-
-@dataclass
-class Process:
-    """A process that can be hurt and started again."""
-
-    command: tuple[str, ...]
-    environment: dict[str, str]
-    log: Path
-    popen: "subprocess.Popen[bytes] | None" = None
-
-    @property
-    def pid(self) -> int:
-        """Of the process that runs or ran last."""
-        assert self.popen is not None
-        return self.popen.pid
-
-    @property
-    def ended(self) -> bool:
-        """Whether it does not run (any more)."""
-        return self.popen is None or self.popen.poll() is not None
-
-    def start(self) -> None:
-        """Run it, anew if need be."""
-        with self.log.open("ab") as log:
-            self.popen = subprocess.Popen(
-                self.command, env=self.environment, stdout=log, stderr=log
-            )
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal, unless it has ended."""
-        if self.popen is not None and self.popen.poll() is None:
-            self.popen.send_signal(number)
-
-    def kill(self) -> None:
-        """SIGKILL, and wait for its end."""
-        self.signal(signal.SIGKILL)
-        if self.popen is not None:
-            self.popen.wait()
-
-    def children(self) -> list[int]:
-        """The computing processes that it has started and that still run."""
-        found = []
-        for task in Path(f"/proc/{self.pid}/task").glob("*/children"):
-            with contextlib.suppress(OSError):  # the thread ended meanwhile
-                found += [int(word) for word in task.read_text().split()]
-        return found
 
 
 def until(

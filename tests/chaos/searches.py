@@ -14,8 +14,9 @@ from core.db.result_tables import ModelRow, SearchRow
 from core.domain.jobs import JobId
 from core.services import jobs
 from tests.chaos.cluster import Cluster, clustered
-from tests.chaos.processes import Process, Servers, until
+from tests.chaos.processes import Servers, until
 from tests.chaos.report import Row, judge
+from tests.fixtures.processes import Process
 
 SEEDS = 2
 ATTEMPTS = 10  # two deaths each at most, those of its neighbours, and what a busy machine costs
@@ -104,14 +105,18 @@ def _kept(cluster: Cluster, job_id: JobId) -> int:
 
 
 def stale_resumes(cluster: Cluster, job_id: JobId) -> list[str]:
-    """Attempts that did not begin at the newest checkpoint of those before them."""
+    """Attempts that did not begin at the newest checkpoint of those before them.
+
+    Replaced ones are dropped while a job runs: where none is left of the attempts before, what
+    the attempt itself has said of its choice must do.
+    """
     with cluster.container.sessions.read() as session:
         resumes = jobs.records(session, job_id, stage="resume")
         kept = [(each.fence, each.step) for each in jobs.checkpoints(session, job_id)]
     found = []
     for record in resumes:
-        newest = max((each for each in kept if each[0] < record.step), default=(0, None))
-        if record.values["step"] != newest[1]:
-            at = record.values["step"]
-            found.append(f"{job_id}: attempt {record.step} began at {at}, newest {newest}")
+        at, why = record.values["step"], record.values["reason"]
+        before = [step for fence, step in kept if fence < record.step]
+        if (before and at != max(before)) or (at is not None and why != "newest"):
+            found.append(f"{job_id}: attempt {record.step} began at {at} ({why}), kept {before}")
     return found

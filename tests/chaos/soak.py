@@ -24,9 +24,10 @@ import redis
 from tests.chaos.cluster import QUICK, Cluster, clustered
 from tests.chaos.curves import Curve, table
 from tests.chaos.gauges import Gauges
-from tests.chaos.processes import Process, Servers, servers, until
+from tests.chaos.processes import Servers, servers, until
 from tests.chaos.report import Row, judge, say
 from tests.chaos.traffic import Traffic
+from tests.fixtures.processes import Process
 
 RESULT = Path("var/bench/soak.json")
 HOURS = 2.0
@@ -60,8 +61,8 @@ class Field:
     def drain(self) -> None:
         """SIGTERM to a worker."""
         worker = self.dice.choice(self.workers)
-        worker.signal(signal.SIGTERM)
-        until(lambda: worker.ended, "the worker exits")
+        worker.send(signal.SIGTERM)
+        until(lambda: not worker.alive, "the worker exits")
 
     def stop_postgres(self) -> None:
         """An immediate stop, as in a crash, and a restart."""

@@ -11,8 +11,9 @@ from core.config import JobTimings
 from core.domain.jobs import JobId
 from core.services import jobs
 from tests.chaos.cluster import QUICK, Cluster, clustered
-from tests.chaos.processes import Process, Servers, until
+from tests.chaos.processes import Servers, until
 from tests.chaos.report import Row, judge
+from tests.fixtures.processes import Process
 from tests.unit.execution.bench import alive
 
 WORKERS = 8  # of which half are paused at a time, and the other half take over
@@ -84,7 +85,7 @@ def _pause(
             file.touch()
         else:
             time.sleep(dice.uniform(0, 0.2))
-            worker.signal(signal.SIGSTOP)
+            worker.send(signal.SIGSTOP)
         until(lambda: stopped(worker) or cluster.ended(job_id), "the worker stops")  # noqa: B023
         file.unlink(missing_ok=True)
         if stopped(worker):
@@ -92,13 +93,16 @@ def _pause(
     running = [each for each in found if not cluster.ended(each.job_id)]
     for each in found:
         if each not in running:
-            each.worker.signal(signal.SIGCONT)
+            each.worker.send(signal.SIGCONT)
     return running
 
 
 def stopped(process: Process) -> bool:
     """Whether it is stopped by a signal."""
-    return ") T " in Path(f"/proc/{process.pid}/stat").read_text()
+    try:
+        return ") T " in Path(f"/proc/{process.pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # the latter while it is being read
+        return False
 
 
 def _wait_for_heir(cluster: Cluster, victim: Victim, *, to_end: bool) -> None:
@@ -113,7 +117,7 @@ def _go_on(cluster: Cluster, victims: Sequence[Victim]) -> float:
     """Let the stopped go on; how long until their children were gone."""
     children = [pid for each in victims for pid in each.worker.children()]
     for each in victims:
-        each.worker.signal(signal.SIGCONT)
+        each.worker.send(signal.SIGCONT)
     return until(lambda: not any(map(alive, children)), "the stale children are gone")
 
 
@@ -155,17 +159,16 @@ def drains(servers: Servers, runs: int, seed: int, *, mutant: str | None = None)
 def _terminate(workers: Sequence[Process], done: int) -> float:
     sent = time.monotonic()
     for number, worker in enumerate(workers, done):
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         if number % 3 == 0:
             time.sleep(0.2)
-            worker.signal(signal.SIGTERM)
-    until(lambda: all(each.ended for each in workers), "the workers exit", seconds=60)
+            worker.send(signal.SIGTERM)
+    until(lambda: all(not each.alive for each in workers), "the workers exit", seconds=60)
     return time.monotonic() - sent
 
 
 def _exit(worker: Process) -> list[str]:
-    status = worker.popen.returncode if worker.popen else None
-    return [] if status == 0 else [f"exit status {status}"]
+    return [] if worker.status == 0 else [f"exit status {worker.status}"]
 
 
 def _charged(cluster: Cluster, job_id: JobId) -> list[str]:
