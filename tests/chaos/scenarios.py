@@ -10,6 +10,7 @@ from tests.chaos import (
     claims,
     client,
     commits,
+    damages,
     kills,
     outages,
     searches,
@@ -47,7 +48,7 @@ SCENARIOS = (
     Scenario("cancels", 300, cancels.cancels),
     Scenario("disk", 20, surroundings.disk),
     Scenario("clocks", 40, surroundings.clocks),
-    Scenario("corruption", 1000, surroundings.corruption),
+    Scenario("corruption", 1000, damages.corruption),
     Scenario("poison", 30, cancels.poisons),
     Scenario("claims", 5000, claims.claims),
 )

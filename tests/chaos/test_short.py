@@ -12,11 +12,11 @@ from core import crash_points
 from core.config import LocalStorage
 from core.domain.jobs import Checkpoint
 from core.execution.child_context import ChildContext
-from tests.chaos import cancels, claims, commits, kills, outages, soak, stops, surroundings
+from tests.chaos import cancels, claims, commits, damages, kills, outages, soak, stops
 from tests.chaos.cluster import QUICK
+from tests.chaos.damages import DAMAGES, found_out
 from tests.chaos.processes import Servers, servers
 from tests.chaos.scenarios import SCENARIOS
-from tests.chaos.surroundings import DAMAGES, found_out
 from tests.fixtures import s3
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -68,7 +68,7 @@ def test_a_cluster_whose_objects_are_in_buckets_survives(running: Servers) -> No
         rows = [
             kills.points(there, 1, SEED, points=POINTS_ON_S3),
             kills.at_random(there, 3, SEED),
-            surroundings.corruption(there, 2 * len(DAMAGES), SEED),
+            damages.corruption(there, 2 * len(DAMAGES), SEED),
         ]
     assert all(row.passed for row in rows), rows
 
