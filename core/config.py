@@ -44,6 +44,8 @@ class UploadLimits(BaseModel):
     unreadable_share: float = Field(default=0.01, ge=0, le=1)
     memory_bytes: int = Field(default=4 * 1024**3, gt=0)
     cpu_seconds: int = Field(default=1_800, gt=0)
+    # Processes that decode one upload's images; None: as many as there are cores.
+    workers: int | None = Field(default=None, ge=1)
 
 
 CANCEL_SECONDS = 10.0  # a cancelled job's process is gone this long after the request, or sooner

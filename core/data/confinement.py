@@ -18,18 +18,25 @@ _OPEN_FILES = 64
 _OUTPUT_MARGIN = 1024**3
 
 
+def die_with_parent(parent: int) -> None:
+    """Have this process killed when its parent ends; end at once if it has (on Linux only)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "prctl"):
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def confine(limits: UploadLimits, *, parent: int) -> None:
     """Limits on memory, CPU, file size and files; no core dumps, privileges or network.
 
     The process also dies with its parent (the process `parent`, which may already be gone).
     """
+    die_with_parent(parent)
     libc = ctypes.CDLL(None, use_errno=True)
     # Linux only; elsewhere the resource limits below are what there is.
     if hasattr(libc, "prctl"):
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
     if hasattr(libc, "unshare") and libc.unshare(_CLONE_NEWNET):
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # not allowed everywhere: best effort
     for kind, value in (

@@ -1,8 +1,16 @@
-"""Every placed image decoded once: its hashes, its thumbnail, and what is to be told of it."""
+"""Every placed image decoded once: its hashes, its thumbnail, and what is to be told of it.
+
+In several processes where there are many images: all are forked off this one, confined as it is,
+and read the upload by position.
+"""
 
 import hashlib
+import multiprocessing
+import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +18,15 @@ import numpy as np
 
 from core.config import UploadLimits
 from core.data import images
+from core.data.confinement import die_with_parent
 from core.data.items import Source
 from core.data.layout import Place
 from core.data.selection import Reading
 from core.domain.datasets import Problem
+from core.errors import TooLarge
 
-TOLD_EVERY = 100
+FEW = 500  # images that one process has decoded before others have started
+BATCH = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,52 @@ class Readings:
     notes: Counter[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What decoding one image has told."""
+
+    reading: Reading
+    mode: str
+    size: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What every process needs; each image's thumbnail goes to its own place in the file."""
+
+    source: Source
+    places: Sequence[Place | None]
+    thumbnails: int
+    max_pixels: int
+    resolution: int
+
+    def __call__(self, batch: range) -> list[_Seen | Problem]:
+        return [
+            self._one(index, place) for index in batch if (place := self.places[index]) is not None
+        ]
+
+    def _one(self, index: int, place: Place) -> _Seen | Problem:
+        name, data = self.source.items[index].name, self.source.read(index)
+        try:
+            image = images.decode(data, max_pixels=self.max_pixels, resolution=self.resolution)
+        except images.BadImage as error:
+            return Problem("error", error.code, name, error.message)
+        small = images.fit(image.pixels, self.resolution)
+        row = np.repeat(small[..., None], 3, 2) if image.is_grey else small
+        os.pwrite(self.thumbnails, row.tobytes(), index * row.size)
+        reading = Reading(
+            index=index,
+            row=index,
+            name=name,
+            place=place,
+            sha256=hashlib.sha256(data).hexdigest(),
+            pixels=image.digest(),
+            grey=image.is_grey,
+        )
+        return _Seen(reading, image.mode, image.size, image.notes)
+
+
 def decode_all(
     source: Source,
     places: Sequence[Place | None],
@@ -38,36 +95,65 @@ def decode_all(
     resolution: int,
     done: Callable[[float], None],
 ) -> Readings:
-    """Decode each image that has a place; `done` hears which share of them has been looked at."""
-    readings: list[Reading] = []
+    """Decode each image that has a place; `done` hears which share of them has been looked at.
+
+    Raises BadArchive when an image's bytes contradict the archive, and TooLarge when a process
+    was killed for its use of memory or time.
+    """
+    seen: list[_Seen] = []
     bad: list[Problem] = []
-    modes, sizes, notes = Counter[str](), Counter[str](), Counter[str]()
-    with thumbnails.open("wb") as file:
-        for index, (item, place) in enumerate(zip(source.items, places, strict=True)):
-            if index % TOLD_EVERY == 0:
-                done(index / len(places))
-            if place is None:
-                continue
-            data = source.read(index)
-            try:
-                image = images.decode(data, max_pixels=limits.image_pixels)
-            except images.BadImage as error:
-                bad.append(Problem("error", error.code, item.name, error.message))
-                continue
-            small = images.fit(image.pixels, resolution)
-            file.write((np.repeat(small[..., None], 3, 2) if image.is_grey else small).tobytes())
-            readings.append(
-                Reading(
-                    index=index,
-                    row=len(readings),
-                    name=item.name,
-                    place=place,
-                    sha256=hashlib.sha256(data).hexdigest(),
-                    pixels=image.digest(),
-                    grey=image.is_grey,
-                )
-            )
-            modes[image.mode] += 1
-            sizes[image.size] += 1
-            notes.update(image.notes)
-    return Readings(tuple(readings), tuple(bad), modes, sizes, notes)
+    with thumbnails.open("w+b") as file:
+        file.truncate(3 * resolution**2 * len(places))
+        work = _Work(source, places, file.fileno(), limits.image_pixels, resolution)
+        workers = limits.workers or len(os.sched_getaffinity(0))
+        for share, found in _results(work, 1 if len(places) < FEW else workers):
+            done(share)
+            for each in found:
+                if isinstance(each, Problem):
+                    bad.append(each)
+                else:
+                    seen.append(each)
+    return Readings(
+        readings=tuple(each.reading for each in seen),
+        bad=tuple(bad),
+        modes=Counter(each.mode for each in seen),
+        sizes=Counter(each.size for each in seen),
+        notes=Counter(note for each in seen for note in each.notes),
+    )
+
+
+def _results(work: _Work, workers: int) -> Iterator[tuple[float, list[_Seen | Problem]]]:
+    """Batch by batch, in order, with the share of the images looked at when each begins."""
+    total = len(work.places)
+    batches = [range(at, min(at + BATCH, total)) for at in range(0, total, BATCH)]
+    if workers == 1:
+        yield from ((batch.start / total, work(batch)) for batch in batches)
+        return
+    # Forked, for what is to be shared (an open upload) cannot be sent; none has threads yet.
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=_begin,
+        initargs=(work, os.getpid()),
+    ) as pool:
+        try:
+            for batch, found in zip(batches, pool.map(_go_on, batches), strict=True):
+                yield batch.start / total, found
+        except BrokenProcessPool:
+            raise TooLarge(
+                "Reading this archive takes more time or memory than one upload may use; upload "
+                "fewer or smaller images.",
+                code="archive_too_large",
+            ) from None
+
+
+_shared: list[_Work] = []  # of a forked process, which has just one
+
+
+def _begin(work: _Work, parent: int) -> None:
+    die_with_parent(parent)
+    _shared.append(work)
+
+
+def _go_on(batch: range) -> list[_Seen | Problem]:
+    return _shared[0](batch)

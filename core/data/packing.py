@@ -126,7 +126,10 @@ def repack(
     def rows() -> Iterator[Pixels]:
         for data in stored_images(originals):
             heard()
-            yield images.fit(images.decode(data, max_pixels=max_pixels).pixels, resolution)
+            image = images.decode(data, max_pixels=max_pixels, resolution=resolution)
+            row = images.fit(image.pixels, resolution)
+            # What is grey at one fraction of a JPEG's size may have a spot of colour at another.
+            yield images.grey(row) if channels == 1 else row
 
     write(
         target,

@@ -109,6 +109,26 @@ def test_same_picture_has_one_digest_in_every_format_and_mode() -> None:
     assert decode(encode(grey.reshape(4, 16))).digest() != decoded[0].digest()
 
 
+def test_sixteen_bits_of_colour_are_said_too() -> None:
+    def deep_png(depth: int, colour: int, row: bytes) -> bytes:
+        header = chunk(b"IHDR", struct.pack(">LLBBBBB", 2, 1, depth, colour, 0, 0, 0))
+        data = chunk(b"IDAT", zlib.compress(b"\0" + row))
+        return b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b"")
+
+    colours = decode(deep_png(16, 2, bytes(range(0, 240, 20))))
+    assert (colours.mode, colours.notes) == ("RGB", ("deep",))
+    assert decode(deep_png(16, 0, b"\0\0\xff\xff")).notes == ("deep",)
+    assert decode(deep_png(8, 2, b"\0\1\2\3\4\5")).notes == ()
+
+
+@pytest.mark.parametrize("where", [40, -6])
+def test_a_chunk_that_does_not_match_its_checksum_is_damage(where: int) -> None:
+    data = bytearray(encode(noise(6)))
+    data[where] ^= 1
+    with pytest.raises(BadImage, match="damaged"):
+        decode(bytes(data))
+
+
 def test_transparency_is_drawn_over_white() -> None:
     clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
     assert (decode(saved(clear)).pixels == 255).all()

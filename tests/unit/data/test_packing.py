@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from core.data import originals, packing
+from core.data.originals import Original
 from core.data.prepared import ORIGINALS_NAME, PACKED_NAME
 from core.errors import CorruptObject
 from tests.unit.data.builders import encode, noise, zip_bytes
@@ -92,6 +93,20 @@ def test_repacking_from_originals_gives_the_same_tensors(prepare: Prepare, tmp_p
         )
     assert (tmp_path / "r32").read_bytes() == (folder / PACKED_NAME).read_bytes()
     assert packing.read(tmp_path / "r64").images.shape == (15, 3, 64, 64)
+
+
+def test_what_was_grey_stays_grey_at_any_resolution(prepare: Prepare, tmp_path: Path) -> None:
+    """A spot of colour may be lost at one fraction of a JPEG's size and be there at another."""
+    spotted = np.full((512, 512, 3), 128, np.uint8)
+    spotted[300, 301] = (130, 127, 129)
+    files = {f"{name}/{i}.png": encode(noise(hash_(name, i))) for name in "ab" for i in range(4)}
+    assert prepare(zip_bytes(files)).channels == 1
+    rows = [Original(encode(spotted, "BMP"), "a.bmp", 0, "a", "train", "0")]
+    originals.write(tmp_path / "spotted", ["a"], rows)
+    packing.repack(
+        tmp_path / "spotted", tmp_path / "grey", resolution=512, channels=1, max_pixels=10**6
+    )
+    assert packing.read(tmp_path / "grey").images.shape == (1, 1, 512, 512)
 
 
 def test_pixels_of_the_right_size_survive_the_whole_way(prepare: Prepare, tmp_path: Path) -> None:
