@@ -84,18 +84,22 @@ def upload(
     ] = None,
     group: Annotated[
         str | None,
-        typer.Option(help="Keep together by what begins a file's name: prefix:_ up to a '_'."),
+        typer.Option(help="Keep together by a table's column, or by names: prefix:_ up to a '_'."),
     ] = None,
     unreadable_share: Annotated[
         float | None, typer.Option(help="Of the images may be left out as unreadable [0.01].")
     ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The table's column that names the class [label].")
+    ] = None,
 ) -> None:
-    """Upload an archive with one folder of images per class."""
+    """Upload an archive with one folder of images per class, or with a table of them."""
     options = {
         "seed": seed,
         "test_share": test_share,
         "group": group,
         "unreadable_share": unreadable_share,
+        "label": label,
     }
     with _server() as server, terminal.sending(file.stat().st_size) as bar:
         task = bar.task_ids[0]

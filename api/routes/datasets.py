@@ -47,17 +47,21 @@ def intake_options(
     group: Annotated[
         str | None,
         Query(
-            description="Images of one group never straddle a drawn split: `prefix:_` groups by "
-            "what stands before the first `_` of a file's name."
+            description="Images of one group never straddle a drawn split: a column of the table "
+            "names it, or `prefix:_` groups by what stands before the first `_` of a file's name."
         ),
     ] = None,
     unreadable_share: Annotated[
         float | None,
         Query(description="Of the images may be left out as unreadable; by default one in 100."),
     ] = None,
+    label: Annotated[
+        str | None,
+        Query(description="The table's column that names the class; by default `label`."),
+    ] = None,
 ) -> IntakeOptions:
     """Read before the body, too."""
-    return IntakeOptions(seed, test_share, group, unreadable_share)
+    return IntakeOptions(seed, test_share, group, unreadable_share, label)
 
 
 NameDep = Annotated[str, Depends(upload_name)]

@@ -35,6 +35,7 @@ class OptionsView(View):
     test_share: float
     group: str | None
     unreadable_share: float | None
+    label: str | None
 
 
 class ReportView(View):

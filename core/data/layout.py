@@ -219,7 +219,8 @@ def _faults(
         )
         faults.append(Detail("", "mostly_left_out", words))
     if places and options.group is not None and not any(place.group for place in places):
-        words = f"By {options.group!r} no image belongs to a group; see how they are named."
+        by = names.printable(options.group)
+        words = f"By {by} no image belongs to a group; see how files are named, or its column."
         faults.append(Detail("", "no_groups", words))
     return [*faults, *_untrained(places)]
 

@@ -35,7 +35,7 @@ def prepare(
 ) -> Contents:
     """Write originals and packed images into `folder`. Raises BadArchive or TooLarge."""
     report(Progress("unpack", 0.0))
-    with formats.opened(path, limits, folder=folder) as source:
+    with formats.opened(path, limits, options, folder=folder) as source:
         arranged = _arranged(source, limits, options)
         thumbnails = folder / "thumbnails.bin"
         found = decoding.decode_all(

@@ -21,15 +21,18 @@ class IntakeOptions:
     Attributes:
         seed: Of the draw of a test split, where none is given.
         test_share: Of each class's images, where none is given.
-        group: Images of one group never straddle train and test: `prefix:SEPARATOR` groups by
-            what stands before the separator in a file's name.
+        group: Images of one group never straddle train and test: a column of the table beside
+            the images names them, or `prefix:SEPARATOR` what stands before the separator in a
+            file's name.
         unreadable_share: Of the images may be left out as unreadable; None for the server's own.
+        label: The table's column that names the class; None for `label`, if there is a table.
     """
 
     seed: int = 0
     test_share: float = 0.2
     group: str | None = None
     unreadable_share: float | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         """Raises InvalidInput (`bad_options`)."""
@@ -41,6 +44,8 @@ class IntakeOptions:
             raise _bad("unreadable_share: give a number from 0 to 1, such as 0.05.")
         if self.group is not None and not self.group.removeprefix(GROUP_PREFIX):
             raise _bad("group: say what ends the prefix, as in prefix:_ for patient7_left.png.")
+        if self.label is not None and not self.label.strip():
+            raise _bad("label: give the name of a column, such as label.")
 
 
 AS_USUAL = IntakeOptions()

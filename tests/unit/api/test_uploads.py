@@ -70,7 +70,7 @@ def test_the_uploader_decides_on_the_split(client: httpx.Client) -> None:
     assert (made["n_train"], made["n_test"]) == (6, 6)
     assert made["report"]["split_seed"] == 7
     assert made["report"]["options"] == {
-        "seed": 7, "test_share": 0.5, "group": None, "unreadable_share": 0.5
+        "seed": 7, "test_share": 0.5, "group": None, "unreadable_share": 0.5, "label": None
     }  # fmt: skip
     other = client.post("/v1/datasets?name=usual", content=body, headers=ZIP).json()
     assert other["id"] != made["id"]
