@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo cluster chaos soak serve test check bench bench-ot bench-search bench-transfer clean
+.PHONY: help install demo cluster chaos soak serve test check bench bench-ot bench-search bench-transfer bench-intake clean
 
 BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
@@ -60,6 +60,9 @@ bench-transfer: .venv/.all ## Measure what a head start gives on SUITE=folder, S
 	@$(BIN)/python -m tests.benchmarks.bench_transfer "$(SUITE)" --scale $(or $(SCALE),tiny) \
 	  --seeds $(or $(SEEDS),3) $(if $(JOBS),--jobs $(JOBS)) $(if $(TARGETS),--targets $(TARGETS)) \
 	  $(if $(RESNET18),--resnet18 "$(RESNET18)") $(if $(DOCUMENT),--document "$(DOCUMENT)")
+
+bench-intake: .venv/.all ## Time intake beside a loader that decodes the same images; SCALE=0.1 for less
+	@$(BIN)/python -m tests.benchmarks.bench_intake $(if $(SCALE),--scale $(SCALE))
 
 clean: ## Remove the environment, caches and build outputs (never var/, where data lives)
 	@rm -rf .venv build *.egg-info .coverage .coverage.* htmlcov

@@ -64,6 +64,7 @@ DRAFT = 4
 _SAMPLED = 16
 _PNG_DEPTH = 24  # of its header, where the bits of a channel stand
 _ORIENTATION_TAG = 0x0112
+_WHERE_EXIF_IS = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -171,7 +172,7 @@ def decode(data: bytes, *, max_pixels: int, resolution: int | None = None) -> De
         notes.append("metadata")
     if kind == "PNG" and data[_PNG_DEPTH] == 16 and "deep" not in notes:
         notes.append("deep")  # colours of 16 bits come from the decoder as 8
-    return replace(decoded, notes=tuple(notes))
+    return decoded if len(notes) == len(decoded.notes) else replace(decoded, notes=tuple(notes))
 
 
 def fit(pixels: Pixels, resolution: int) -> Pixels:
@@ -247,6 +248,8 @@ def _decoded(image: Image.Image, max_pixels: int, resolution: int | None) -> Dec
 
 
 def _turn(image: Image.Image, notes: list[str]) -> Image.Image:
+    if not _WHERE_EXIF_IS & image.info.keys():
+        return image
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         method = _UPRIGHT.get(orientation)
@@ -260,8 +263,11 @@ def _turn(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image, notes: list[str]) -> Pixels:
-    if image.mode in ("L", "1") and "transparency" not in image.info:
-        return np.asarray(image.convert("L"))
+    if "transparency" not in image.info:  # most of them, at no cost
+        if image.mode in ("L", "1"):
+            return np.asarray(image.convert("L"))
+        if image.mode == "RGB":
+            return _without_colour_if_grey(np.asarray(image))
     if image.mode.startswith(("I", "F")):
         notes.append("deep")
         wide = np.clip(np.asarray(image).astype(np.int64), 0, 65535)

@@ -1,0 +1,1 @@
+"""What `bench_intake` measures, part by part."""
