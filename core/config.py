@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     jobs: JobTimings = JobTimings()
     slots: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
     threads_per_job: int | None = Field(default=None, ge=1)
+    # How many processes a search or a pretraining is computed by, each on a GPU where there are
+    # any; the job's threads are shared out over them.
+    processes_per_job: int = Field(default=1, ge=1)
     device: str = "auto"
     # `all`, `none`, or indices and UUIDs by commas: `python -m worker` starts a process for each.
     # Without a value it is one process that sees what the machine shows it.
@@ -115,6 +118,15 @@ class Settings(BaseSettings):
     zoo: bool = True  # register the supernets that come with the package
     allow_unauthenticated_network: bool = False
     log_format: Literal["console", "json"] = "console"
+
+    @model_validator(mode="after")
+    def _a_device_for_each(self) -> Self:
+        if self.processes_per_job > 1 and ":" in self.device:
+            raise ValueError(
+                f"device names one device for {self.processes_per_job} processes_per_job: "
+                "say cuda and show them their GPUs by CUDA_VISIBLE_DEVICES"
+            )
+        return self
 
     @property
     def database(self) -> str:

@@ -1,6 +1,7 @@
 """One worker for each GPU: started, started again when it dies, told to stop, waited for.
 
-A GPU is shown to its own worker alone, which computes one job at a time.
+A GPU is shown to its own worker alone, which computes one job at a time; where several processes
+compute a job, a worker has as many GPUs.
 """
 
 import os
@@ -14,6 +15,7 @@ from types import FrameType
 import structlog
 
 from core.config import Settings
+from core.errors import InvalidInput
 from core.execution import parting
 from core.execution.gpus import VISIBLE
 from worker import beat
@@ -90,16 +92,20 @@ class Fleet:
 
 
 def of(settings: Settings, gpus: Sequence[str], arguments: Sequence[str]) -> Fleet:
-    """A worker with these arguments for each GPU; the machine's cores are shared out."""
-    beat.expect(settings.home, range(len(gpus)))
+    """A worker with these arguments for each GPU, or each `processes_per_job` of them.
+
+    The machine's cores are shared out. Raises InvalidInput if GPUs are left over.
+    """
+    groups = _grouped(gpus, settings.processes_per_job)
+    beat.expect(settings.home, range(len(groups)))
     command = (sys.executable, "-m", "worker", *arguments)
-    threads = settings.threads_per_job or max(1, (os.cpu_count() or 1) // len(gpus))
+    threads = settings.threads_per_job or max(1, (os.cpu_count() or 1) // len(groups))
     device = "cuda" if settings.device == "auto" else settings.device
 
-    def environment(place: int, gpu: str) -> dict[str, str]:
+    def environment(place: int, group: str) -> dict[str, str]:
         return {
             **os.environ,
-            VISIBLE: gpu,
+            VISIBLE: group,
             PARENT: str(os.getpid()),
             "HEADSTART_WORKER_PLACE": str(place),
             "HEADSTART_THREADS_PER_JOB": str(threads),
@@ -107,7 +113,16 @@ def of(settings: Settings, gpus: Sequence[str], arguments: Sequence[str]) -> Fle
             "HEADSTART_DEVICE": device,
         }
 
-    return Fleet([Member(command, environment(*each)) for each in enumerate(gpus)])
+    return Fleet([Member(command, environment(*each)) for each in enumerate(groups)])
+
+
+def _grouped(gpus: Sequence[str], size: int) -> list[str]:
+    if len(gpus) % size:
+        raise InvalidInput(
+            f"HEADSTART_PROCESSES_PER_JOB={size} takes {size} GPUs for each worker, and "
+            f"{len(gpus)} cannot be divided by that; name others by HEADSTART_WORKER_GPUS."
+        )
+    return [",".join(gpus[at : at + size]) for at in range(0, len(gpus), size)]
 
 
 def follow_parent() -> None:

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import ValidationError
 
 from core.config import Settings
+from core.errors import InvalidInput
 from tests.unit.execution.bench import alive, eventually
 from tests.unit.execution.test_gpus import smi
 from worker import fleet
 from worker.beat import places
 
-TWO_GPUS = 'echo "0, GPU-a, Card, 81920"; echo "1, GPU-b, Card, 81920"'
+TWO_GPUS = 'echo "0, GPU-a, Card, 580.65, 81920"; echo "1, GPU-b, Card, 580.65, 81920"'
 # A member that writes down what it was given and ends as it is told to.
 MEMBER = """
 import json, os, signal, sys, time
@@ -102,6 +104,20 @@ def test_what_was_set_by_hand_stays(tmp_path: Path) -> None:
             assert (each["HEADSTART_DEVICE"], each["HEADSTART_THREADS_PER_JOB"]) == ("cpu", "7")
 
 
+def test_a_worker_whose_jobs_take_two_processes_has_two_gpus(tmp_path: Path) -> None:
+    with running(tmp_path, HEADSTART_PROCESSES_PER_JOB="2"):
+        (given,) = begun(tmp_path, 1).values()
+        assert given["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+        assert given["HEADSTART_THREADS_PER_JOB"] == str(os.cpu_count() or 1)
+        assert places(tmp_path / "home") == (0,)
+
+
+def test_gpus_that_would_be_left_over_are_refused(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, processes_per_job=2)
+    with pytest.raises(InvalidInput, match="takes 2 GPUs for each worker, and 3 cannot be"):
+        fleet.of(settings, ("GPU-a", "GPU-b", "GPU-c"), ())
+
+
 def test_who_dies_is_started_again_on_its_gpu_and_no_other_is_touched(tmp_path: Path) -> None:
     with running(tmp_path) as process:
         first = begun(tmp_path, 2)
@@ -183,6 +199,19 @@ def _by_place(given: dict[int, dict[str, str]]) -> list[dict[str, str]]:
     return sorted(given.values(), key=lambda each: each["HEADSTART_WORKER_PLACE"])
 
 
-def test_the_setting_is_named_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_are_named_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADSTART_WORKER_GPUS", "0,1")
-    assert Settings().worker_gpus == "0,1"
+    monkeypatch.setenv("HEADSTART_PROCESSES_PER_JOB", "2")
+    assert (Settings().worker_gpus, Settings().processes_per_job) == ("0,1", 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"processes_per_job": 0}, "greater than or equal to 1"),
+        ({"processes_per_job": 2, "device": "cuda:1"}, "one device for 2 processes_per_job"),
+    ],
+)
+def test_processes_that_cannot_be_are_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Settings.model_validate(settings)
