@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from core import crash_points
 from core.config import Settings
 from core.db.sessions import Sessions
-from core.domain.jobs import Job, JobRecord
+from core.domain.jobs import Job, JobKind, JobRecord
 from core.errors import CancelRequested, LeaseLost, Unavailable
 from core.execution import failures, host_memory, protocol, scratch
 from core.execution.failures import Retry
@@ -28,6 +28,7 @@ from core.execution.vigil import Vigil
 from core.services import jobs, moves, wire, work
 
 TICK_SECONDS = 0.2  # how soon a drain is noticed
+SHARED = frozenset({JobKind.SEARCH, JobKind.PRETRAIN})  # what several processes compute together
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -80,6 +81,8 @@ class Attempt:
         self._lease = Lease(job, sessions=sessions, timings=settings.jobs)
         self._kill_at = math.inf  # a moment as soon as somebody wants the child's end
         self._vigil = Vigil(settings.jobs.stall)
+        self._processes = settings.processes_per_job if job.kind in SHARED else 1
+        self._threads = max(1, settings.threads // self._processes)
         self._hung = False
         self.device_lost = False  # as the end of it has shown
 
@@ -111,7 +114,7 @@ class Attempt:
         with ChildProcess(
             self._command,
             envelope=protocol.seal(envelope),
-            env=environment(os.environ, threads=self._settings.threads),
+            env=environment(os.environ, threads=self._threads),
             deadline=self._lease.deadline,
         ) as child:
             log.info("child_started", child=child.pid)
@@ -138,10 +141,11 @@ class Attempt:
             inputs=wire.dump(inputs),
             checkpoints=checkpoints,
             settings=protocol.portable(self._settings),
-            threads=self._settings.threads,
+            threads=self._threads,
             device=self._settings.device,
             scratch=folder,
             supervisor=os.getpid(),
+            processes=self._processes,
         )
 
     def _attend(self, child: ChildProcess) -> Ending:
@@ -198,7 +202,9 @@ class Attempt:
             return Abandoned()
         if self._hung:
             return self._stopped(Failed(failures.STALLED, ""))
-        code = failures.of_exit(event.status, peak_bytes=event.peak_bytes, limit_bytes=limit)
+        # The first of several processes is no larger than the others.
+        peak = event.peak_bytes * self._processes
+        code = failures.of_exit(event.status, peak_bytes=peak, limit_bytes=limit)
         if code != failures.WORKER_LOST:
             return self._stopped(Failed(code, ""))
         lost = f"The computing process was lost (exit status {event.status})."

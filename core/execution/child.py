@@ -2,7 +2,8 @@
 
 It reads one envelope from standard input, runs one pipeline, and says what happens as JSON lines
 on a private copy of standard output. It never sees the database, and it dies when its supervisor
-does (`core.execution.parting`).
+does (`core.execution.parting`). It may start others like itself, to compute the job together
+(`core.execution.crew`).
 """
 
 import importlib
@@ -19,7 +20,8 @@ from core.domain.jobs import JobKind
 from core.domain.work import Outcome
 from core.errors import AppError
 from core.execution import compute, failures, parting, protocol
-from core.execution.child_context import ChildContext
+from core.execution.child_context import ChildContext, FollowerContext
+from core.execution.crew import Crew
 from core.pipelines.context import Context, Stopped
 from core.services import wire
 
@@ -88,11 +90,13 @@ def main(pipeline_of: Callable[[JobKind], Pipeline] = find) -> None:
         parting.leave()
     with parting.watched():
         channel = Channel()
-        context = ChildContext(envelope, say=channel.say)
+        kind = FollowerContext if envelope.rank else ChildContext
+        context = kind(envelope, say=channel.say)
         signal.signal(signal.SIGTERM, lambda *_: context.stop())
-        last_word = compute_one(envelope, context, pipeline_of)
-        crash_points.reach("before_last_word")
-        channel.say(last_word)
+        with Crew(envelope, say=channel.say) as crew:
+            last_word = compute_one(envelope, context, pipeline_of)
+            crash_points.reach("before_last_word")
+            crew.conclude(last_word)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,20 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core import crash_points
 from core.config import Settings
 from core.domain import keys
 from core.domain.jobs import Checkpoint, JobRecord, Progress
 from core.errors import CorruptObject, NotFound
-from core.execution import compute, protocol
+from core.execution import compute, process_group, protocol
 from core.pipelines.context import Restored, Stopped
 from core.ports import ObjectStore
 from core.storage.select import store_of
+
+if TYPE_CHECKING:
+    from core.nas.ranks import Ranks
 
 REPORT_SECONDS = 0.2  # what is said often is passed on no more often than this
 CHUNK_BYTES = 1024 * 1024
@@ -53,6 +57,16 @@ class ChildContext:
     def device(self) -> str:
         """The torch device to compute on."""
         return compute.device(self._envelope.device)
+
+    @cached_property
+    def ranks(self) -> "Ranks":
+        """The processes that compute this job together; waits until all of them have asked."""
+        return process_group.join(
+            rank=self._envelope.rank,
+            size=self._envelope.processes,
+            device=self.device,
+            folder=Path(self._envelope.scratch),
+        )
 
     @property
     def halvings(self) -> int:
@@ -134,6 +148,33 @@ class ChildContext:
         if not whole:
             path.unlink(missing_ok=True)
         return whole
+
+
+class FollowerContext(ChildContext):
+    """The same attempt in a process that computes along: the first speaks for it, and it for none.
+
+    It is not asked to stop either: when the first does, all end.
+    """
+
+    @cached_property
+    def scratch(self) -> Path:
+        """A folder of this process's own, within the attempt's."""
+        folder = super().scratch / f"rank-{self._envelope.rank}"
+        folder.mkdir()
+        return folder
+
+    def report(self, progress: Progress, record: JobRecord | None = None) -> None:
+        """Say nothing."""
+
+    def alive(self) -> None:
+        """Say nothing: if this process hangs, the first waits for it, and is silent too."""
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """Keep nothing."""
+
+    def restore(self) -> Restored | None:
+        """Nothing: the first tells what it has found."""
+        return None
 
 
 def _is_readable(path: Path) -> bool:

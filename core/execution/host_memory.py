@@ -1,11 +1,13 @@
 """How much memory this process and its children may use before the kernel kills one of them."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
+PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of getrusage's largest resident set
 
 
 def limit_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:

@@ -19,6 +19,7 @@ from core.domain.datasets import Dataset, DatasetId
 from core.domain.jobs import JobRecord, Progress
 from core.errors import InvalidInput, TooLarge
 from core.execution import compute
+from core.nas.ranks import ALONE, Ranks
 from core.pipelines import embed_dataset
 from core.pipelines.context import Restored
 from core.pipelines.ingest_dataset import ingest
@@ -35,6 +36,7 @@ class OwnContext:
     device: str
     resnet18_weights: Path | None
     halvings: int = 0
+    ranks: Ranks = ALONE
 
     def key(self, name: str) -> str:
         """The object key of a file."""

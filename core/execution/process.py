@@ -6,7 +6,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock, Thread
@@ -16,12 +15,11 @@ from typing import IO, Self, cast
 import structlog
 
 from core import crash_points
-from core.execution import protocol
+from core.execution import host_memory, protocol
 
 EXIT_SECONDS = 5.0  # how long a child that has said its last word may take to be gone
 KILL_SECONDS = 30.0  # how long a killed one may take to be gone
 POLL_SECONDS = 0.02  # how soon its end is noticed
-PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # of getrusage's largest resident set
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -150,7 +148,7 @@ class ChildProcess:
             if pid == 0:
                 return None
             status = self._process.returncode = os.waitstatus_to_exitcode(how)
-        return protocol.Exited(status, usage.ru_maxrss * PEAK_UNIT)
+        return protocol.Exited(status, usage.ru_maxrss * host_memory.PEAK_UNIT)
 
     def _kill_group(self) -> None:
         self._killed_at = min(self._killed_at, time.monotonic())

@@ -42,7 +42,9 @@ OUTCOME_OF: Mapping[JobKind, Any] = {
 class Envelope:
     """Everything a child needs to compute one attempt; `inputs` is read by `kind`.
 
-    `halvings` counts the attempts that ended for want of GPU memory.
+    `halvings` counts the attempts that ended for want of GPU memory. Where several `processes`
+    compute the job, each has an envelope with its own `rank`, in which the first one stands for
+    the supervisor.
     """
 
     job_id: JobId
@@ -57,6 +59,8 @@ class Envelope:
     scratch: str
     supervisor: int  # its process id
     halvings: int = 0
+    processes: int = 1
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)

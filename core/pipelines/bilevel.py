@@ -12,9 +12,11 @@ from core.errors import Diverged, InvalidInput
 from core.nas import methods, precision, search, warm_start
 from core.nas.guard import GuardConfig
 from core.nas.images import LabelledImages
+from core.nas.ranks import TooFewImages
 from core.nas.search import EpochRecord, SearchConfig, SearchState
 from core.nas.space import Space
 from core.nas.supernet import Supernet
+from core.pipelines import together
 from core.pipelines.meter import Meter
 
 INPUT_CHANNELS = 3  # grey images are repeated, so that any source fits any target
@@ -122,13 +124,19 @@ def kept(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def follow(course: Course, meter: Meter, save: Callable[[], None]) -> None:
-    """Run to the last epoch, saving after each. Raises Stopped, or Diverged."""
+    """Run to the last epoch, saving after each.
+
+    All processes of the job take part; the first saves. Raises Stopped, Diverged, or InvalidInput
+    if the images do not go round.
+    """
+    first = together.is_first(meter.context)
     try:
         for record in search.run(
             course.state,
             course.train,
             course.valid,
             course.config,
+            ranks=meter.context.ranks,
             measured=bool(course.history),
         ):
             course.seconds += record.seconds
@@ -139,7 +147,10 @@ def follow(course: Course, meter: Meter, save: Callable[[], None]) -> None:
                     course.stage, units_of(record), JobRecord(course.stage, record.epoch, row)
                 )
             finally:
-                save()
+                if first:
+                    save()
+    except TooFewImages as error:
+        raise InvalidInput(f"{error}.") from error
     except search.Diverged as error:
         raise Diverged(
             f"The search's loss stopped being a number at learning rate "

@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from core.domain.jobs import JobRecord, Progress
 from core.ports import ObjectStore
 
+if TYPE_CHECKING:  # not every job loads torch
+    from core.nas.ranks import Ranks
+
 
 class Stopped(Exception):
-    """The job was cancelled or its worker drains: unwind, keep what is checkpointed."""
+    """The job was cancelled or its worker drains, or the rest is another process's: unwind, keep
+    what is checkpointed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,11 @@ class Context(Protocol):
     @property
     def device(self) -> str:
         """The torch device to compute on."""
+        ...
+
+    @property
+    def ranks(self) -> "Ranks":
+        """The processes that compute this job together, and which of them this one is."""
         ...
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.domain.jobs import JobRecord
 from core.domain.searches import SearchSpec
-from core.errors import Diverged
+from core.errors import Diverged, InvalidInput
 from core.nas import scores
 from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
@@ -16,10 +16,11 @@ from core.nas.images import LabelledImages
 from core.nas.loop import MEASURING_BATCH
 from core.nas.network import Network, inherit
 from core.nas.normalisation import reestimate
+from core.nas.ranks import TooFewImages
 from core.nas.retrain import RetrainConfig, RetrainState, retrain
 from core.nas.space import Space
 from core.nas.supernet import Supernet
-from core.pipelines import bilevel
+from core.pipelines import bilevel, together
 from core.pipelines.meter import Meter
 from core.pipelines.notes import Notes
 
@@ -125,7 +126,8 @@ def follow_retraining(
     *,
     teacher: Supernet | None = None,
 ) -> None:
-    """Retrain to the last epoch, saving after each. Raises Stopped, or Diverged."""
+    """Retrain to the last epoch, saving after each; see `bilevel.follow` for who and what else."""
+    first = together.is_first(meter.context)
     train, valid = _parts(images, spec)
     try:
         for record in retrain(
@@ -134,6 +136,7 @@ def follow_retraining(
             valid,
             configure(spec),
             teacher=teacher,
+            ranks=meter.context.ranks,
             measured=bool(written.live_history),
         ):
             written.live_seconds += record.seconds
@@ -142,7 +145,10 @@ def follow_retraining(
             try:  # told before it is kept: a kill between the two repeats an epoch, loses no line
                 meter.advance(STAGE, _units(record.epoch), JobRecord(STAGE, record.epoch, row))
             finally:
-                save()
+                if first:
+                    save()
+    except TooFewImages as error:
+        raise InvalidInput(f"{error}.") from error
     except scores.Diverged as error:
         raise Diverged(
             f"Retraining's loss stopped being a number at learning rate "

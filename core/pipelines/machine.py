@@ -1,5 +1,6 @@
 """What the machine that computes makes of the settings asked for."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from core.errors import InvalidInput
 from core.nas import precision
 from core.nas.memory import SMALLEST, fit_batch
 from core.nas.network import Network
+from core.nas.ranks import ALONE, Ranks
 from core.nas.space import Space
 from core.nas.supernet import Supernet
 from core.pipelines import bilevel
@@ -27,13 +29,20 @@ def require(wanted: str, device: str) -> None:
 
 
 def fitted(
-    training: Training, space: Space, classes: int, *, resolution: int, context: Context
+    training: Training,
+    space: Space,
+    classes: int,
+    *,
+    resolution: int,
+    context: Context,
+    ranks: Ranks = ALONE,
 ) -> Training:
     """The settings with a batch whose step fits in the memory free now.
 
     Tried on every GPU, and on the CPU where it is asked for. A job keeps what it began with
     (`again`): a resumed one must not fit again, or its numbers would depend on what else ran
-    meanwhile. Raises InvalidInput where nothing fits, or the device cannot compute in the
+    meanwhile. Where `ranks` share each batch, all of them must ask, and their shares fit in the
+    memory of each. Raises InvalidInput where nothing fits, or the device cannot compute in the
     precision.
     """
     require(training.precision, context.device)
@@ -41,7 +50,7 @@ def fitted(
     if _is_tried(training, context):
         supernet = Supernet(space, classes, bilevel.generator(0)).to(context.device)
         supernet.recompute(training.recompute)
-        size = _fitting(supernet, space, resolution, limit=size)
+        size = _fitting(supernet, space, resolution, limit=size, ranks=ranks)
     return replace(training, batch_size=size)
 
 
@@ -50,11 +59,14 @@ def fitted_network(
 ) -> int:
     """The batch for training a derived network: no larger than the search's. Raises InvalidInput.
 
-    A search that recomputes its activations, or that trains few paths, takes less memory.
+    A search that recomputes its activations, or that trains few paths, takes less memory. All
+    processes of the job must ask.
     """
     if not _is_tried(training, context):
         return training.batch_size
-    return _fitting(network, network.space, resolution, limit=training.batch_size)
+    return _fitting(
+        network, network.space, resolution, limit=training.batch_size, ranks=context.ranks
+    )
 
 
 def again(size: int, halved: int, context: Context) -> int:
@@ -73,13 +85,16 @@ def _is_tried(training: Training, context: Context) -> bool:
     return training.fit_batch or torch.device(context.device).type == "cuda"
 
 
-def _fitting(model: Supernet | Network, space: Space, resolution: int, *, limit: int) -> int:
+def _fitting(
+    model: Supernet | Network, space: Space, resolution: int, *, limit: int, ranks: Ranks
+) -> int:
     try:
-        return fit_batch(
+        share = fit_batch(
             model,
             (space.input_channels, resolution, resolution),
-            limit=limit,
-            available=psutil.virtual_memory().available,
+            limit=max(SMALLEST, math.ceil(limit / ranks.size)),
+            available=psutil.virtual_memory().available // ranks.size,
         )
     except ValueError as error:
         raise InvalidInput(f"{error}.") from error
+    return min(limit, ranks.size * int(ranks.least(torch.tensor(share))))

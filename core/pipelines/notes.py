@@ -1,6 +1,6 @@
 """What a search job has done so far: everything a later attempt needs, in one checkpoint file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core.domain.datasets import Embedding, Ranking
 from core.domain.work import StartingPoint
-from core.pipelines import checkpoint_file
+from core.pipelines import checkpoint_file, together
 from core.pipelines.context import Context
 from core.services import wire
 
@@ -44,11 +44,14 @@ class Notes:
     def save(self, context: Context) -> None:
         """Make this the state to resume from."""
         self.step += 1
+        context.checkpoint(self.step, self.write(context.scratch / "checkpoint.safetensors"))
+
+    def write(self, path: Path) -> Path:
+        """Write them to a file, for `read`."""
         tensors = checkpoint_file.prefixed("best", self.best)
         tensors |= checkpoint_file.prefixed("method", self.method)
         tensors |= checkpoint_file.prefixed("live", self.live)
-        path = context.scratch / "checkpoint.safetensors"
-        context.checkpoint(self.step, checkpoint_file.write(path, tensors, self._state()))
+        return checkpoint_file.write(path, tensors, self._state())
 
     def _state(self) -> Mapping[str, Any]:
         return {
@@ -65,6 +68,24 @@ class Notes:
             "figures": self.figures,
             "seconds": self.seconds,
         }
+
+
+def of_first(context: Context, make: Callable[[], Notes]) -> Notes:
+    """The notes that the first of the job's processes makes, in all of them."""
+    made: Notes | None = None
+
+    def write() -> Path | None:
+        nonlocal made
+        made = make()
+        if context.ranks.size == 1:
+            return None
+        return made.write(context.scratch / f"notes-{made.step}.safetensors")
+
+    path = together.file_of_first(context, write)
+    if made is not None:
+        return made
+    assert path is not None  # the first has written it
+    return read(path)
 
 
 def read(path: Path) -> Notes:

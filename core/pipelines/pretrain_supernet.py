@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from core.domain.datasets import Embedding
 from core.domain.searches import HeadInit
 from core.domain.work import PretrainInputs, PretrainOutcome
 from core.nas.evaluate import evaluate
@@ -17,6 +18,7 @@ from core.pipelines import (
     machine,
     pretrain_multi_dataset,
     supernet_file,
+    together,
 )
 from core.pipelines.bilevel import Course
 from core.pipelines.context import Context
@@ -29,16 +31,18 @@ STAGE = "pretrain"
 def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
     """The pretrain job."""
     if inputs.spec.shared:
+        together.leave_to_first(context)  # its steps are shared out between datasets alone
         return pretrain_multi_dataset.run(inputs, context)
     spec, started = inputs.spec, time.perf_counter()
-    _, embedding = embed_dataset.ensure(
-        inputs.dataset, inputs.embedding, spec.embedder, context, trunk=inputs.trunk
-    )
-    images, test = dataset_images.load(
+    embedding = _embedding(inputs, context) if together.is_first(context) else None
+    images, test = together.after_first(
         context,
-        inputs.dataset,
-        resolution=spec.space.resolution,
-        channels=bilevel.INPUT_CHANNELS,
+        lambda: dataset_images.load(
+            context,
+            inputs.dataset,
+            resolution=spec.space.resolution,
+            channels=bilevel.INPUT_CHANNELS,
+        ),
     )
     course, earlier = _begin(inputs, images.to(context.device), context)
     meter = Meter(context, total=bilevel.units(spec.training.epochs + 1) + 1)
@@ -57,6 +61,7 @@ def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
         context.checkpoint(len(course.history), path)
 
     bilevel.follow(course, meter, save)
+    together.leave_to_first(context)
     meter.skip(spec.training.epochs + 1 - len(course.history))  # it may have ended early
     supernet = course.state.supernet
     metrics = _metrics(course, supernet, test.to(context.device))
@@ -72,6 +77,13 @@ def run(inputs: PretrainInputs, context: Context) -> PretrainOutcome:
     )
 
 
+def _embedding(inputs: PretrainInputs, context: Context) -> Embedding | None:
+    _, new = embed_dataset.ensure(
+        inputs.dataset, inputs.embedding, inputs.spec.embedder, context, trunk=inputs.trunk
+    )
+    return new
+
+
 def _begin(
     inputs: PretrainInputs, images: LabelledImages, context: Context
 ) -> tuple[Course, float]:
@@ -79,7 +91,7 @@ def _begin(
     method = spec.training.method
     space = specs.space_of(spec.space, method, input_channels=bilevel.INPUT_CHANNELS)
     train, valid = images.halves(spec.training.seed)
-    restored = context.restore()
+    restored = together.restored(context)
     if restored is None:
         training = machine.fitted(
             spec.training,
@@ -87,12 +99,13 @@ def _begin(
             images.classes,
             resolution=spec.space.resolution,
             context=context,
+            ranks=context.ranks,
         )
         config = bilevel.configure(training, spec.learning_rate)
         began = time.perf_counter()
         state = bilevel.start(space, train, valid, config, head=HeadInit.RANDOM, method=method)
         return Course(state, train, valid, config, STAGE, time.perf_counter() - began), 0.0
-    tensors, saved = checkpoint_file.read(restored.path)
+    tensors, saved = checkpoint_file.read(restored)
     training = machine.resumed(spec.training, saved, context)
     config = bilevel.configure(training, spec.learning_rate)
     state = bilevel.blank(space, images.classes, device=context.device, method=method)

@@ -1,4 +1,7 @@
-"""The main job: start, search, derive, retrain, evaluate, export; resumable after every epoch."""
+"""The main job: start, search, derive, retrain, evaluate, export; resumable after every epoch.
+
+Where several processes compute it, they search and retrain together; the rest is the first one's.
+"""
 
 import time
 from dataclasses import dataclass, replace
@@ -23,6 +26,7 @@ from core.pipelines import (
     notes,
     racing,
     starts,
+    together,
 )
 from core.pipelines.bilevel import Course
 from core.pipelines.context import Context
@@ -60,8 +64,9 @@ def run(inputs: SearchInputs, context: Context) -> SearchOutcome:
     desk = _open(inputs, context)
     if desk.notes.genotype is None:
         _search_arms(desk)
-        _derive(desk)
+        desk = replace(desk, notes=notes.of_first(context, lambda: _derive(desk)))
     network = _retrain(desk)
+    together.leave_to_first(context)
     return _export(desk, network)
 
 
@@ -72,16 +77,19 @@ def _open(inputs: SearchInputs, context: Context) -> Desk:
             "The dataset has no test images, so nothing honest could be said of a model. "
             "Upload it with a test folder, or with enough images a class to split."
         )
-    restored, total = context.restore(), _total_units(inputs)
+    restored, total = together.restored(context), _total_units(inputs)
     if restored is None:
-        written = starts.decide(inputs, context, total=total)
+        written = notes.of_first(context, lambda: starts.decide(inputs, context, total=total))
         spent = time.perf_counter() - started
         written.seconds["start"] = spent - written.seconds.get("race", 0.0)
     else:
-        written = notes.read(restored.path)
+        written = notes.read(restored)
     space, resolution = Space.from_dict(written.start["space"]), written.start["resolution"]
-    images, test = dataset_images.load(
-        context, inputs.dataset, resolution=resolution, channels=space.input_channels
+    images, test = together.after_first(
+        context,
+        lambda: dataset_images.load(
+            context, inputs.dataset, resolution=resolution, channels=space.input_channels
+        ),
     )
     machine.require(inputs.spec.retraining.precision, context.device)
     _settle_batch(written.start, inputs, images.classes, context)
@@ -110,6 +118,7 @@ def _settle_batch(
             classes,
             resolution=start["resolution"],
             context=context,
+            ranks=context.ranks,
         )
         start["batch_size"] = training.batch_size
     start["batch_halvings"] = context.halvings
@@ -202,7 +211,7 @@ def _close_arm(written: Notes, course: Course, **more: str) -> None:
     written.live, written.live_history, written.live_seconds = {}, [], 0.0
 
 
-def _derive(desk: Desk) -> None:
+def _derive(desk: Desk) -> Notes:
     written, spec = desk.notes, desk.inputs.spec
     state, started = _searched(desk), time.perf_counter()
     chosen = choosing.choose(
@@ -222,6 +231,7 @@ def _derive(desk: Desk) -> None:
     written.seconds["derive"] = derived.seconds
     written.live = derived.state.tensors()
     written.save(desk.context)
+    return written
 
 
 def _searched(desk: Desk) -> SearchState:

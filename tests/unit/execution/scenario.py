@@ -14,7 +14,8 @@ from core.domain.jobs import JobKind, JobRecord, Progress
 from core.domain.work import EmbedInputs, EmbedOutcome
 from core.errors import Diverged, Unavailable
 from core.execution import child
-from core.pipelines.context import Context
+from core.execution.child_context import FollowerContext
+from core.pipelines.context import Context, Stopped
 
 STEPS = 6
 KILLED_AT = 3
@@ -206,6 +207,71 @@ def finish_epoch(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOu
     raise AssertionError("nobody asked for the end")
 
 
+def muster(context: Context, folder: Path) -> int:
+    """Which of three processes this is; each comes back when all have written their ids down."""
+    own = context.scratch.name.removeprefix("rank-")
+    rank = int(own) if isinstance(context, FollowerContext) else 0
+    (folder / f"folder-{rank}").write_text(str(context.scratch))
+    partial = folder / f"partial-{rank}"
+    partial.write_text(str(os.getpid()))
+    partial.rename(folder / f"pid-{rank}")
+    while not all((folder / f"pid-{each}").exists() for each in range(3)):
+        time.sleep(0.01)
+    return rank
+
+
+def lose_touch() -> None:
+    """Fail as what several do together fails in each when one of them is gone."""
+    raise RuntimeError("Connection closed by peer")
+
+
+def pull_together(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """All say and keep the same; the others leave early."""
+    rank = muster(context, folder)
+    context.report(Progress("work", 0.5), JobRecord("work", 1, {"rank": rank}))
+    path = context.scratch / "state.txt"
+    path.write_text(str(rank))
+    context.checkpoint(1, path)
+    if rank:
+        raise Stopped
+    return outcome(inputs)
+
+
+def run_short_in_one(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """One has no memory, one hears of it by the echo, and the first hears nothing."""
+    rank = muster(context, folder)
+    if rank == 1:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+    if rank == 2:
+        lose_touch()
+    time.sleep(600)
+    raise AssertionError
+
+
+def lose_one(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """One is killed, and the others fail for it."""
+    if muster(context, folder) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    lose_touch()
+    raise AssertionError
+
+
+def fail_at_first(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """The first fails, and the others for it."""
+    if muster(context, folder) == 0:
+        raise Diverged("The loss is not finite.")
+    lose_touch()
+    raise AssertionError
+
+
+def stand_still(inputs: EmbedInputs, context: Context, folder: Path) -> EmbedOutcome:
+    """All wait for ever."""
+    if muster(context, folder) == 0:
+        (folder / "ready").touch()
+    time.sleep(600)
+    raise AssertionError
+
+
 SCENARIOS: dict[str, Callable[[EmbedInputs, Context, Path], EmbedOutcome]] = {
     pipeline.__name__: pipeline
     for pipeline in (
@@ -228,6 +294,11 @@ SCENARIOS: dict[str, Callable[[EmbedInputs, Context, Path], EmbedOutcome]] = {
         plod,
         slow_down,
         finish_epoch,
+        pull_together,
+        run_short_in_one,
+        lose_one,
+        fail_at_first,
+        stand_still,
     )
 }
 

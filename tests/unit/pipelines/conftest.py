@@ -16,6 +16,7 @@ from PIL import Image
 from core.config import UploadLimits
 from core.domain.datasets import Dataset, DatasetId
 from core.domain.jobs import JobRecord, Progress
+from core.nas.ranks import ALONE, Ranks
 from core.pipelines.context import Restored, Stopped
 from core.pipelines.ingest_dataset import ingest
 from core.storage.local import LocalStore
@@ -33,6 +34,7 @@ class World:
     resnet18_weights: Path | None = None
     stop_after: int | None = None
     halvings: int = 0
+    ranks: Ranks = ALONE
     attempt: str = "1"
     signs: int = 0
     records: list[JobRecord] = field(default_factory=list)

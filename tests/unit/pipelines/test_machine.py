@@ -21,6 +21,7 @@ from core.domain.work import PretrainInputs, SearchInputs
 from core.errors import InvalidInput
 from core.nas.classifier import ImageClassifier
 from core.nas.memory import largest_by_trial
+from core.nas.ranks import Ranks
 from core.nas.space import Space
 from core.pipelines import machine, pretrain_supernet, search_architecture
 from core.pipelines.context import Stopped
@@ -52,6 +53,30 @@ def test_the_batch_follows_free_memory_up_to_what_was_asked_for(
         machine.fitted(TRAINING, space, 3, resolution=8, context=world)
     asked = replace(TRAINING, fit_batch=False)
     assert machine.fitted(asked, space, 3, resolution=8, context=world) == asked
+
+
+def test_a_batch_fits_where_each_share_does(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def fit(_: ImageClassifier, __: tuple[int, ...], *, limit: int, available: int) -> int:
+        asked.append((limit, available))
+        return limit
+
+    class Two(Ranks):
+        size = 2
+
+        def least(self, values: torch.Tensor) -> torch.Tensor:
+            return values.clamp_max(next(others))
+
+    monkeypatch.setattr(machine, "fit_batch", fit)
+    free(monkeypatch, 1000)
+    space = Space(channels=2, layers=3, nodes=1, cells="s2")
+    training, others, found = replace(TRAINING, batch_size=15), iter((9, 5)), []
+    for _ in range(2):
+        fits = machine.fitted(training, space, 3, resolution=8, context=world, ranks=Two())
+        found.append(fits.batch_size)
+    assert asked == [(8, 500)] * 2
+    assert found == [15, 10]
 
 
 def test_a_resumed_search_keeps_the_batch_it_began_with(
