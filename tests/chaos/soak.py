@@ -21,6 +21,8 @@ from pathlib import Path
 
 import redis
 
+from core.domain.jobs import JobState
+from core.services import jobs
 from tests.chaos.cluster import QUICK, Cluster, clustered
 from tests.chaos.curves import Curve, table
 from tests.chaos.gauges import Gauges
@@ -100,21 +102,21 @@ def soak(
     A run is a job; the worst seconds are those from the last fault's end until all was quiet.
     """
     with clustered(servers, TIMINGS) as cluster:
-        steady = {"API": cluster.api(), "worker": (cluster.worker(slots=2), "")}
-        lasting = {name: process for name, (process, _) in steady.items()}
-        pids = {name: process.pid for name, process in lasting.items()}
+        api, url = cluster.api()
+        steady = {"API": api, "worker": cluster.worker(slots=2)}
+        pids = {name: process.pid for name, process in steady.items()}
         field = Field(cluster, [cluster.worker(slots=2) for _ in range(2)], random.Random(seed))
-        traffic = Traffic(cluster, steady["API"][1], seed)
-        for worker in (lasting["worker"], *field.workers):
+        traffic = Traffic(cluster, url, seed)
+        for worker in (steady["worker"], *field.workers):
             until(lambda: " ready." in worker.log.read_text(), "the worker is ready")  # noqa: B023
-        gauges = Gauges(cluster, lasting, seconds)
+        gauges = Gauges(cluster, steady, seconds)
         with traffic, gauges:
             made = _storm(field, seconds, pause)
-        quiet = cluster.settle()
+        quiet = cluster.settle() + until(lambda: _quiet(cluster), "jobs nobody was told of end")
         curves = gauges.curves()
         complaints = [words for each in curves if (words := each.complaint)] + traffic.complaints
-        complaints += [f"{name} has died" for name in pids if lasting[name].pid != pids[name]]
-        complaints += ["the worker has children when all is quiet"] * _busy(lasting["worker"])
+        complaints += [f"{name} has died" for name in pids if steady[name].pid != pids[name]]
+        complaints += ["the worker has children when all is quiet"] * _busy(steady["worker"])
         if not any(each.uploads for each in traffic.visitors):
             complaints.append("nothing was uploaded")
         fault = f"{seconds:.0f} s of mixed work, {made.total()} faults"
@@ -144,6 +146,13 @@ def _storm(field: Field, seconds: float, pause: tuple[float, float]) -> Counter[
             cluster.search(dice.randrange(1000), max_attempts=SEARCH_ATTEMPTS)
             searched = time.monotonic()
     return made
+
+
+def _quiet(cluster: Cluster) -> bool:
+    """Whether every job has ended, those included whose answer was lost."""
+    with cluster.container.sessions.read() as session:
+        states = (JobState.QUEUED, JobState.RUNNING)
+        return not any(jobs.listing(session, limit=1, state=state)[0] for state in states)
 
 
 def _busy(worker: Process) -> bool:

@@ -2,7 +2,6 @@
 
 import random
 import threading
-from collections.abc import Callable, Sequence
 from types import TracebackType
 from uuid import UUID
 
@@ -40,9 +39,10 @@ class Visitor:
             size = (self._dice.randint(2, 6), 100)
             if (job_id := self.client.submit(kind, size)) is not None:
                 self._open.append(job_id)
-        deeds: Sequence[tuple[Callable[[], None], int]]
-        deeds = ((self._read, 20), (self._cancel, 3), (self._upload, 1))
-        self._dice.choices([deed for deed, _ in deeds], [weight for _, weight in deeds])[0]()
+        if not self.uploads:  # each does that once at least, however short the time
+            self._upload()
+        else:
+            self._dice.choices((self._read, self._cancel, self._upload), (40, 8, 1))[0]()
 
     def _ended(self, job_id: JobId) -> bool:
         answer = self._ask("GET", f"/v1/jobs/{job_id}")

@@ -73,8 +73,10 @@ LEAKS = """
 import os, sys, threading, time
 kept = []
 for line in sys.stdin:
-    kept += [bytearray(os.urandom(1)) * 2**23, open(os.devnull), threading.Event()]
-    threading.Thread(target=kept[-1].wait, daemon=True).start()
+    kept += [bytearray(os.urandom(1)) * 2**23, threading.Event()]
+    kept += [open(os.devnull) for _ in range(3)]
+    for _ in range(2):
+        threading.Thread(target=kept[-4].wait, daemon=True).start()
     print(flush=True)
 """
 
@@ -95,8 +97,8 @@ def test_a_process_that_leaks_is_seen_to() -> None:
         for what, limit in gauges.OF_A_PROCESS.items()
     }
     assert all(each.complaint for each in found.values()), found
-    assert found["descriptors"].rise == pytest.approx(found["descriptors"].seconds)
-    assert found["threads"].rise == pytest.approx(found["threads"].seconds)
+    assert found["descriptors"].rise == pytest.approx(3 * found["descriptors"].seconds)
+    assert found["threads"].rise == pytest.approx(2 * found["threads"].seconds)
     assert gauges.of_process(process.pid) == {}
 
 
