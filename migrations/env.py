@@ -5,8 +5,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from core.config import Settings
-from core.db import schema, vectors
-from core.db.result_tables import Base  # imports every table
+from core.db import result_tables, schema, upload_tables, vectors  # noqa: F401 - every table
+from core.db.base import Base
 from core.db.sessions import Sessions
 from core.errors import Unavailable
 

@@ -100,11 +100,13 @@ def confusion(model: Model, dataset: Dataset) -> Markup | None:
     values = metrics.confusion(model)
     if not values:
         return None
+    # The names went with the dataset, if it was deleted.
+    names = dataset.classes or tuple(map(str, range(len(values))))
     return Markup(
         draw_matrix(
             values,
-            rows=dataset.classes,
-            columns=dataset.classes,
+            rows=names,
+            columns=names,
             title="Confusion matrix of the retrained network on the test split",
             row_label="true class",
             column_label="predicted class",

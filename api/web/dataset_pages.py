@@ -46,7 +46,7 @@ def show(
         dataset=dataset,
         counts=charts.class_counts(dataset),
         shown_classes=SHOWN_CLASSES,
-        problem_kinds=tuple(problem_rows.kinds(dataset.report)),
+        problem_kinds=tuple(problem_rows.kinds(datasets.report(session, dataset.id))),
         rankable=_rankable(session, dataset, container.settings.embedder),
         near=neighbourhood.told(ranking, dataset, closer=source),
         # A dataset's own supernet is a start one may name, never a neighbour of itself.

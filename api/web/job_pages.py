@@ -66,7 +66,7 @@ def _seen(session: Session, job_id: UUID) -> dict[str, Any]:
     rates = metrics.sequence(job.spec.get("learning_rates"))
     dataset = None
     if job.dataset_id is not None:
-        dataset = datasets.get(session, DatasetId(job.dataset_id))
+        dataset = datasets.remembered(session, DatasetId(job.dataset_id))
     grouped = job.kind is JobKind.GROUP
     return {
         "job": job,

@@ -37,7 +37,7 @@ def index(session: SessionDep, page_token: str | None = None) -> Response:
 def show(model_id: UUID, session: SessionDep) -> Response:
     """One model with its evidence."""
     model = models.get(session, ModelId(model_id))
-    dataset = datasets.get(session, DatasetId(model.dataset_id))
+    dataset = datasets.remembered(session, DatasetId(model.dataset_id))
     search = searches.get(session, model.search_id)
     finished = _finished(session, search, model)
     ranking = search.ranking

@@ -27,7 +27,7 @@ def rows(session: Session, models: Iterable[Model]) -> list[ModelRow]:
     return [
         ModelRow(
             model,
-            datasets.get(session, DatasetId(model.dataset_id)).name,
+            datasets.remembered(session, DatasetId(model.dataset_id)).name,
             metrics.label(searches.get(session, model.search_id)),
             metrics.accuracies(model),
         )

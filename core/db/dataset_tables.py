@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db.base import Base
@@ -23,7 +23,7 @@ from core.domain.datasets import (
 
 
 class DatasetRow(Base):
-    """An immutable, content-addressed dataset."""
+    """An immutable, content-addressed dataset; of a deleted one the tombstone."""
 
     __tablename__ = "datasets"
     __table_args__ = (
@@ -38,12 +38,20 @@ class DatasetRow(Base):
     train_counts: Mapped[tuple[int, ...]] = mapped_column(Document(tuple[int, ...]))
     test_counts: Mapped[tuple[int, ...]] = mapped_column(Document(tuple[int, ...]))
     channels: Mapped[int]
-    report: Mapped[DatasetReport] = mapped_column(Document(DatasetReport))
+    # Deferred: it may list thousands of files, and whoever lists datasets wants none of them.
+    report: Mapped[DatasetReport] = mapped_column(Document(DatasetReport), deferred=True)
     statistics_only: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(Instant(), default=now())
+    licence: Mapped[str | None] = mapped_column(PlainText())
+    source: Mapped[str | None] = mapped_column(PlainText())
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("datasets.id"), index=True)
+    version: Mapped[int] = mapped_column(default=1)
+    originals_sha256: Mapped[str | None] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger(), default=0)
+    deleted_at: Mapped[datetime | None] = mapped_column(Instant())
 
-    def to_domain(self) -> Dataset:
-        """The row as a value."""
+    def to_domain(self, *, report: bool) -> Dataset:
+        """The row as a value, with its report or without."""
         return Dataset(
             id=DatasetId(self.id),
             sha256=self.sha256,
@@ -52,9 +60,16 @@ class DatasetRow(Base):
             train_counts=self.train_counts,
             test_counts=self.test_counts,
             channels=self.channels,
-            report=self.report,
+            report=self.report if report else None,
             created_at=self.created_at,
             statistics_only=self.statistics_only,
+            licence=self.licence,
+            source=self.source,
+            parent_id=None if self.parent_id is None else DatasetId(self.parent_id),
+            version=self.version,
+            originals_sha256=self.originals_sha256,
+            size_bytes=self.size_bytes,
+            deleted_at=self.deleted_at,
         )
 
 

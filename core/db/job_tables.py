@@ -8,7 +8,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     ColumnElement,
-    Enum,
     ForeignKey,
     Index,
     String,
@@ -20,7 +19,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from core.db.base import Base
 from core.db.clock import now
 from core.db.dataset_tables import DatasetRow
-from core.db.types import Document, Instant, PlainText
+from core.db.types import Document, Instant, PlainText, words
 from core.domain.jobs import (
     Checkpoint,
     Job,
@@ -32,13 +31,7 @@ from core.domain.jobs import (
     QueueName,
 )
 
-
-def _words(kind: type[Any]) -> Enum:
-    """A StrEnum as a short text column; the codebase, not the database, lists its members."""
-    return Enum(kind, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e])
-
-
-STATE = _words(JobState)
+STATE = words(JobState)
 QUEUED = text("state = 'queued'")
 RUNNING = text("state = 'running'")
 
@@ -63,8 +56,8 @@ class JobRow(Base):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    kind: Mapped[JobKind] = mapped_column(_words(JobKind))
-    queue: Mapped[QueueName] = mapped_column(_words(QueueName))
+    kind: Mapped[JobKind] = mapped_column(words(JobKind))
+    queue: Mapped[QueueName] = mapped_column(words(QueueName))
     priority: Mapped[int] = mapped_column(default=0)
     state: Mapped[JobState] = mapped_column(STATE)
     stage: Mapped[str] = mapped_column(PlainText())

@@ -18,9 +18,18 @@ def alone(session: Session, chore: str) -> bool:
     """
     if session.get_bind().dialect.name != "postgresql":
         return True  # SQLite has one writer at a time, and ours is that from its BEGIN
+    return bool(session.scalar(select(func.pg_try_advisory_xact_lock(_key(chore)))))
+
+
+def in_turn(session: Session, chore: str) -> None:
+    """Wait until no other transaction is at the chore: until ours ends, none will be."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(_key(chore))))
+
+
+def _key(chore: str) -> int:
     digest = hashlib.blake2b(f"headstart:{chore}".encode(), digest_size=8).digest()
-    key = int.from_bytes(digest, "big", signed=True)
-    return bool(session.scalar(select(func.pg_try_advisory_xact_lock(key))))
+    return int.from_bytes(digest, "big", signed=True)
 
 
 class Held(Exception):

@@ -4,7 +4,7 @@ import struct
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, LargeBinary, String, Text
+from sqlalchemy import JSON, Enum, LargeBinary, String, Text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -12,6 +12,11 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from core.db import documents
 
 JSON_COLUMN = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+def words(kind: type[Any]) -> Enum:
+    """A StrEnum as a short text column; the codebase, not the database, lists its members."""
+    return Enum(kind, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e])
 
 
 class Instant(TypeDecorator[datetime]):

@@ -102,7 +102,10 @@ class Dataset:
     """An immutable set of labelled images; the same content is the same dataset.
 
     Of one that is `statistics_only` there are class statistics by one embedder and no images:
-    others can be compared with it, but nothing can be trained on it.
+    others can be compared with it, but nothing can be trained on it. `version` counts from 1 along
+    its family: the datasets that were registered as later versions of one another, by `parent_id`.
+    `report` is None where it was not asked for. `size_bytes` is what its images take in the store.
+    Of a deleted one there is no more than its name, its counts and its place in the family.
     """
 
     id: DatasetId
@@ -112,9 +115,16 @@ class Dataset:
     train_counts: tuple[int, ...]
     test_counts: tuple[int, ...]
     channels: int
-    report: DatasetReport
+    report: DatasetReport | None
     created_at: datetime
     statistics_only: bool = False
+    licence: str | None = None
+    source: str | None = None
+    parent_id: DatasetId | None = None
+    version: int = 1
+    originals_sha256: str | None = None
+    size_bytes: int = 0
+    deleted_at: datetime | None = None
 
     @property
     def n_train(self) -> int:

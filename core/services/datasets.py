@@ -1,22 +1,40 @@
 """Datasets and what was measured on them. The same content is the same dataset."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import delete as sql_delete
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from core.db import vectors
+from core.db.clock import now
 from core.db.dataset_tables import DatasetRow, EmbeddingRow, RankingRow
 from core.db.upserts import insert_or_keep
+from core.domain import keys
 from core.domain.datasets import Dataset, DatasetReport, Embedding, Ranking
-from core.errors import Conflict, Detail, InvalidInput, NotFound
-from core.services import paging
+from core.errors import Conflict, Detail, Gone, InvalidInput, NotFound
+from core.services import families, jobs, paging
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME_LENGTH = 200
+LICENCE_LENGTH = 200
+SOURCE_LENGTH = 2_000
+WHOLE = undefer(DatasetRow.report)
+WIPED = DatasetReport(
+    problems=(),
+    images_seen=0,
+    images_kept=0,
+    exact_duplicates=0,
+    split="none",
+    split_seed=None,
+    modes={},
+    sizes={},
+)
 
 
 def register(
@@ -30,53 +48,122 @@ def register(
     channels: int,
     report: DatasetReport,
     statistics_only: bool = False,
+    licence: str | None = None,
+    source: str | None = None,
+    parent_id: UUID | None = None,
+    originals_sha256: str | None = None,
+    size_bytes: int = 0,
 ) -> tuple[Dataset, bool]:
-    """The dataset of this content, and whether it is new (else it keeps its first name)."""
-    if not SHA256.fullmatch(sha256):
+    """The dataset of this content, and whether it is new.
+
+    Known content keeps the name, the licence and the place in its family that it had first. A
+    deleted dataset comes back under its old id, as new, when the same content does: its objects
+    may have been on their way out, so they must be stored once more after the commit. With a
+    `parent_id` it is the next version in that family. Raises InvalidInput, NotFound and Gone.
+    """
+    if not SHA256.fullmatch(sha256) or not SHA256.fullmatch(originals_sha256 or sha256):
         raise ValueError("sha256 is 64 lower-case hexadecimal digits")
     if not len(classes) == len(train_counts) == len(test_counts):
         raise ValueError("one train count and one test count for each class")
-    row = DatasetRow(
-        sha256=sha256,
-        name=_checked(name),
-        classes=tuple(classes),
-        train_counts=tuple(train_counts),
-        test_counts=tuple(test_counts),
-        channels=channels,
-        report=report,
-        statistics_only=statistics_only,
-    )
-    if (known := find(session, sha256)) is not None:
-        return known, False
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError:
-        # Somebody else's identical upload won the race; any other violation finds nothing.
-        known = find(session, sha256)
-        if known is None:
-            raise
-        return known, False
-    session.refresh(row)
-    return row.to_domain(), True
+    values = {
+        "sha256": sha256,
+        "name": _checked(name),
+        "classes": tuple(classes),
+        "train_counts": tuple(train_counts),
+        "test_counts": tuple(test_counts),
+        "channels": channels,
+        "report": report,
+        "statistics_only": statistics_only,
+        "licence": _told("licence", licence, LICENCE_LENGTH),
+        "source": _told("source", source, SOURCE_LENGTH),
+        "originals_sha256": originals_sha256,
+        "size_bytes": size_bytes,
+    }
+    if parent_id is not None:
+        get(session, parent_id, report=False)
+    return _registered(session, values, parent_id)
 
 
 def find(session: Session, sha256: str) -> Dataset | None:
-    """The dataset with this content, if it is registered."""
-    row = session.scalars(select(DatasetRow).where(DatasetRow.sha256 == sha256)).first()
-    return None if row is None else row.to_domain()
+    """The dataset with this content, if it is registered and was not deleted."""
+    there = DatasetRow.sha256 == sha256, DatasetRow.deleted_at.is_(None)
+    row = session.scalars(select(DatasetRow).where(*there).options(WHOLE)).first()
+    return None if row is None else row.to_domain(report=True)
 
 
-def get(session: Session, dataset_id: UUID) -> Dataset:
-    """The dataset. Raises NotFound."""
-    row = session.get(DatasetRow, dataset_id)
-    if row is None:
-        raise NotFound(f"There is no dataset {dataset_id}. Upload it first.")
-    return row.to_domain()
+def get(session: Session, dataset_id: UUID, *, report: bool = True) -> Dataset:
+    """The dataset; without its report for who has no use for it. Raises NotFound, Gone."""
+    row = _row(session, dataset_id, whole=report)
+    if row.deleted_at is not None:
+        day = row.deleted_at.date().isoformat()
+        message = (
+            f"The dataset '{row.name}' was deleted on {day}. Upload it again to have it back."
+        )
+        raise Gone(message, code="dataset_deleted")
+    return row.to_domain(report=report)
+
+
+def report(session: Session, dataset_id: UUID) -> DatasetReport:
+    """What intake saw of the dataset. Raises NotFound, Gone."""
+    get(session, dataset_id, report=False)
+    return _row(session, dataset_id, whole=True).report
+
+
+def remembered(session: Session, dataset_id: UUID) -> Dataset:
+    """The dataset without its report, deleted or not: what was made of it goes on naming it.
+
+    Raises NotFound.
+    """
+    return _row(session, dataset_id).to_domain(report=False)
+
+
+def versions(session: Session, dataset_id: UUID) -> tuple[Dataset, ...]:
+    """The dataset's family, the first version first, without reports; deleted ones keep their
+    place. Raises NotFound, Gone."""
+    get(session, dataset_id, report=False)
+    family = DatasetRow.id.in_(families.members(session, dataset_id))
+    rows = session.scalars(select(DatasetRow).where(family).order_by(DatasetRow.version))
+    return tuple(row.to_domain(report=False) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What no row names any more. `keys` are the objects that rows named; packed images of every
+    resolution lie beside them, in `core.domain.keys.dataset(sha256)`."""
+
+    sha256: str
+    keys: tuple[str, ...]
+
+
+def delete(session: Session, dataset_id: UUID) -> Deleted:
+    """Forget what is in the dataset, how it was embedded and what it is near to.
+
+    Its row stays as the tombstone, for what was made of it names it: its id, name, counts, licence
+    and versions. The objects are the caller's to delete, after the commit. Raises NotFound, Gone,
+    and Conflict (`dataset_in_use`) while jobs that name it have not ended.
+    """
+    row = _row(session, dataset_id, lock=True)
+    dataset = get(session, dataset_id, report=False)
+    if waiting := jobs.unfinished(session, naming=dataset_id):
+        message = (
+            f"{len(waiting)} unfinished jobs need '{dataset.name}', {waiting[0]} among them: "
+            "wait for them, or cancel them first."
+        )
+        raise Conflict(message, code="dataset_in_use")
+    embedded = EmbeddingRow.dataset_id == dataset_id
+    named = list(session.scalars(select(EmbeddingRow.key).where(embedded)))
+    session.execute(sql_delete(EmbeddingRow).where(embedded))
+    session.execute(sql_delete(RankingRow).where(RankingRow.dataset_id == dataset_id))
+    if not dataset.statistics_only:
+        named.append(keys.originals(dataset.sha256))
+    row.classes, row.report, row.originals_sha256, row.size_bytes = (), WIPED, None, 0
+    row.deleted_at = session.scalar(select(now()))
+    session.flush()
+    return Deleted(dataset.sha256, tuple(named))
 
 
 def with_images(session: Session, dataset_id: UUID) -> Dataset:
-    """The dataset, which must have its images here. Raises NotFound, Conflict."""
+    """The dataset, which must have its images here. Raises NotFound, Gone, Conflict."""
     dataset = get(session, dataset_id)
     check_images(dataset)
     return dataset
@@ -95,11 +182,14 @@ def check_images(dataset: Dataset) -> None:
 def listing(
     session: Session, *, limit: int, after: str | None = None
 ) -> tuple[tuple[Dataset, ...], str | None]:
-    """A page of datasets, newest first, and the token of the next. Raises InvalidInput."""
+    """A page of datasets without their reports, newest first, and the token of the next.
+
+    Raises InvalidInput.
+    """
     by = (DatasetRow.created_at, DatasetRow.id)
-    statement = select(DatasetRow)
+    statement = select(DatasetRow).where(DatasetRow.deleted_at.is_(None))
     rows, token = paging.page(session, statement, by=by, limit=limit, after=after)
-    return tuple(row[0].to_domain() for row in rows), token
+    return tuple(row[0].to_domain(report=False) for row in rows), token
 
 
 def embedding(session: Session, dataset_id: UUID, embedder: str) -> Embedding | None:
@@ -139,3 +229,60 @@ def _checked(name: str) -> str:
         message = f"Give a name of 1 to {NAME_LENGTH} printable characters."
         raise InvalidInput(message, details=[Detail("name", "invalid", message)])
     return name
+
+
+def _told(place: str, value: str | None, most: int) -> str | None:
+    value = (value or "").strip()
+    if len(value) > most or not value.isprintable():
+        message = f"Give a {place} of at most {most} printable characters, or none."
+        raise InvalidInput(message, details=[Detail(place, "invalid", message)])
+    return value or None
+
+
+def _row(
+    session: Session, dataset_id: UUID, *, whole: bool = False, lock: bool = False
+) -> DatasetRow:
+    # Locked, it must be read anew: what this session saw of it before may have changed.
+    terms: dict[str, Any] = {"with_for_update": lock or None, "populate_existing": lock}
+    row = session.get(DatasetRow, dataset_id, options=[WHOLE] if whole else [], **terms)
+    if row is None:
+        raise NotFound(f"There is no dataset {dataset_id}. Upload it first.")
+    return row
+
+
+def _registered(
+    session: Session, values: Mapping[str, Any], parent_id: UUID | None
+) -> tuple[Dataset, bool]:
+    if (known := find(session, values["sha256"])) is not None:
+        return known, False
+    if (row := _revived(session, values)) is not None:
+        return row.to_domain(report=True), True
+    version = 1 if parent_id is None else families.next_version(session, parent_id)
+    row = DatasetRow(**values, parent_id=parent_id, version=version)
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        # Somebody else's identical upload won the race; any other violation finds nothing.
+        known = find(session, values["sha256"])
+        if known is None:
+            raise
+        return known, False
+    session.refresh(row)
+    return row.to_domain(report=True), True
+
+
+def _revived(session: Session, values: Mapping[str, Any]) -> DatasetRow | None:
+    """The tombstone of this content, made whole; its family and its licence outlived it."""
+    dead = DatasetRow.sha256 == values["sha256"], DatasetRow.deleted_at.is_not(None)
+    statement = select(DatasetRow).where(*dead).with_for_update()
+    options = {"populate_existing": True}
+    row = session.scalars(statement, execution_options=options).first()
+    if row is None:
+        return None
+    for name, value in values.items():
+        setattr(row, name, getattr(row, name) if value is None else value)
+    row.created_at, row.deleted_at = session.scalar(select(now())), None
+    session.flush()
+    session.refresh(row)
+    return row

@@ -32,7 +32,7 @@ def trunk(session: Session, identifier: str) -> Trunk | None:
         resolution=found.resolution,
         key=found.key,
         sha256=found.sha256,
-        source=datasets.get(session, found.dataset_id),
+        source=datasets.get(session, found.dataset_id, report=False),
     )
 
 

@@ -27,7 +27,8 @@ class Named:
 
 def named(session: Session) -> Iterator[Named]:
     """Every object that must be there, table by table. Replaced checkpoints need not be."""
-    for row in session.scalars(select(DatasetRow).where(~DatasetRow.statistics_only)):
+    there = DatasetRow.deleted_at.is_(None), ~DatasetRow.statistics_only
+    for row in session.scalars(select(DatasetRow).where(*there)):
         yield Named(f"dataset {row.id}", keys.originals(row.sha256), None)
     for seen in session.scalars(select(EmbeddingRow)):
         yield Named(f"embedding of dataset {seen.dataset_id}", seen.key, seen.sha256)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Text, cast, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.db import documents
@@ -18,9 +18,11 @@ from core.db.job_tables import CheckpointRow, JobEventRow, JobRecordRow, JobRow,
 from core.db.upserts import insert_or_update
 from core.domain.jobs import (
     QUEUE_OF,
+    TERMINAL,
     Checkpoint,
     Job,
     JobEvent,
+    JobId,
     JobKind,
     JobRecord,
     JobState,
@@ -314,6 +316,18 @@ def forget_owner(session: Session, owner_prefix: str) -> tuple[Job, ...]:
     while batch := _take_back(session, theirs, reason=moves.WORKER_LOST, retry_delays=()):
         taken += batch
     return tuple(taken)
+
+
+def unfinished(session: Session, *, naming: UUID) -> tuple[JobId, ...]:
+    """The jobs yet to end whose request names this id: of a dataset, say, or of an upload.
+
+    Without groups: what is left to do of one is its children's.
+    """
+    said = cast(JobRow.spec, Text).contains(str(naming), autoescape=True)
+    named = or_(JobRow.dataset_id == naming, said)
+    live = JobRow.state.not_in(TERMINAL) & (JobRow.kind != JobKind.GROUP)
+    found = session.scalars(select(JobRow.id).where(live, named).order_by(JobRow.created_at))
+    return tuple(map(JobId, found))
 
 
 def events(session: Session, job_id: UUID) -> tuple[JobEvent, ...]:

@@ -65,7 +65,7 @@ def inputs(session: Session, job: Job) -> Inputs:
             pretrain: PretrainSpec = wire.load(PretrainSpec, job.spec)
             target = _target(session, pretrain.dataset_id, pretrain.embedder)
             trunk = embedders.trunk(session, pretrain.embedder)
-            others = tuple(datasets.get(session, each) for each in pretrain.others)
+            others = tuple(datasets.get(session, each, report=False) for each in pretrain.others)
             parent = _parent(session, pretrain)
             point = None if parent is None else supernets.starting_point(parent)
             return PretrainInputs(pretrain, *target, trunk, others, point)
@@ -128,7 +128,8 @@ def _embedded(session: Session, job: Job, embedding: Embedding | None) -> Result
 def _pretrained(session: Session, job: Job, outcome: PretrainOutcome) -> Result:
     spec: PretrainSpec = wire.load(PretrainSpec, job.spec)
     result = _embedded(session, job, outcome.embedding)
-    trained_on = [datasets.get(session, each) for each in (spec.dataset_id, *spec.others)]
+    ids = (spec.dataset_id, *spec.others)
+    trained_on = [datasets.get(session, each, report=False) for each in ids]
     settings = {**wire.dump(spec.training), "learning_rate": spec.learning_rate}
     if spec.shared:
         settings["steps"] = spec.steps
@@ -181,7 +182,7 @@ def _searched(session: Session, job: Job, outcome: SearchOutcome) -> Result:
 def _target(
     session: Session, dataset_id: DatasetId, embedder: str
 ) -> tuple[Dataset, Embedding | None]:
-    dataset = datasets.get(session, dataset_id)
+    dataset = datasets.get(session, dataset_id, report=False)
     return dataset, datasets.embedding(session, dataset_id, embedder)
 
 

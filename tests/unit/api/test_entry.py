@@ -35,9 +35,14 @@ def test_the_asgi_entry_reads_the_environment(
     ("error", "status"),
     [
         (errors.NotFound("There is no such thing."), 404),
+        (errors.Gone("It was deleted.", code="dataset_deleted"), 410),
         (errors.InvalidInput("Mend it."), 422),
+        (errors.InvalidInput("Not these bytes.", code="checksum_mismatch"), 460),
+        (errors.InvalidInput("Another version.", code="unsupported_version"), 412),
         (errors.BadArchive("Not an archive.", code="corrupt_archive"), 422),
         (errors.TooLarge("Too large."), 413),
+        (errors.Conflict("Too many.", code="too_many_uploads"), 429),
+        (errors.Conflict("Another adds to it.", code="upload_busy"), 423),
         (errors.Conflict("Not now."), 409),
         (errors.IllegalTransition("It has ended."), 409),
         (errors.LeaseLost("Another holds it."), 409),
@@ -52,7 +57,15 @@ def test_every_error_has_one_status(error: AppError, status: int) -> None:
     assert problem.status == status
     assert problem.code == error.stable_code
     assert (problem.detail == error.message) == (status != 500)
-    assert dict(problem.headers).get("Retry-After") == ("5" if status == 503 else None)
+    assert dict(problem.headers).get("Retry-After") == ("5" if status in {423, 503} else None)
+
+
+def test_every_status_has_a_title() -> None:
+    assert problems.Problem(410, "gone", "It was deleted.").title == "Gone"
+    # tus made this one up; the others stand for whatever a server between may say.
+    assert problems.Problem(460, "checksum_mismatch", "Wrong.").title == "Checksum Mismatch"
+    assert problems.Problem(499, "bad_request", "Odd.").title == "Refused"
+    assert problems.Problem(599, "internal", "Odd.").title == "Failed"
 
 
 def test_a_list_of_details_survives() -> None:

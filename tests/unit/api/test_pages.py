@@ -48,6 +48,20 @@ def test_a_dataset_page(browser: httpx.Client, container: Container) -> None:
     assert f"/v1/datasets/{target.id}/examples/1.png" in page
 
 
+def test_what_was_made_of_a_deleted_dataset_stays(
+    browser: httpx.Client, container: Container
+) -> None:
+    target = scenes.dataset(container)
+    search, model = scenes.finished(container, target)
+    with container.sessions.begin() as session:
+        datasets.delete(session, target.id)
+    assert browser.get(f"/datasets/{target.id}").status_code == 410
+    for path in ("/", "/models", f"/models/{model.id}", f"/jobs/{search.job_id}"):
+        page = browser.get(path)
+        assert page.status_code == 200
+        assert target.name in page.text
+
+
 def ranked(container: Container, **about: Any) -> tuple[Dataset, list[Dataset]]:
     target = scenes.dataset(container)
     names = ("first", "second", "third", "fourth")

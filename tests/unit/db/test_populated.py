@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import MetaData, select, text, update
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from core.db import schema, vectors
-from core.db.dataset_tables import EmbeddingRow, RankingRow
+from core.db.clock import now
+from core.db.dataset_tables import DatasetRow, EmbeddingRow, RankingRow
 from core.db.job_tables import CheckpointRow, IdempotencyKeyRow, JobRecordRow, JobRow
 from core.db.result_tables import Base, ModelRow, SearchRow, SupernetRow
 from core.db.sessions import Sessions
+from core.db.upload_tables import UploadPartRow, UploadRow
 from core.domain.datasets import DistanceMap, MapPoint, Nearness, Verdict
 from core.domain.supernets import LineageKind, lineage
 from core.errors import Conflict
@@ -35,6 +38,10 @@ def populate(opened: Sessions) -> None:
     """Something in every table, and in every column that a revision added."""
     with opened.begin() as session:
         source, target = dataset(session), dataset(session, "target")
+        told = {"licence": "CC0", "source": "home", "size_bytes": 7, "version": 2}
+        told |= {"parent_id": source.id, "originals_sha256": sha256_of("o")}
+        session.execute(update(DatasetRow).where(DatasetRow.id == target.id).values(told))
+        add_upload(session)
         session.add(
             EmbeddingRow(
                 dataset_id=source.id,
@@ -110,6 +117,22 @@ def populate(opened: Sessions) -> None:
         )
 
 
+def add_upload(session: Session) -> None:
+    upload = UploadRow(
+        name="a.zip",
+        length=9,
+        received=4,
+        sha256=sha256_of("u"),
+        busy_token="t",
+        busy_until=now(60),
+        expires_at=now(60),
+    )
+    session.add(upload)
+    session.flush()
+    part = {"start": 0, "size": 4, "sha256": sha256_of("p"), "key": "k"}
+    session.add(UploadPartRow(upload_id=upload.id, **part))
+
+
 def supernet(name: str, dataset_id: Any, job_id: Any, told: dict[str, Any]) -> SupernetRow:
     return SupernetRow(
         name=name,
@@ -139,6 +162,13 @@ def content(opened: Sessions) -> Content:
         }
 
 
+def without_versions(rows: Content) -> None:
+    rows["uploads"], rows["upload_parts"] = [], []
+    first = dict.fromkeys(("licence", "source", "parent_id", "originals_sha256"))
+    for row in rows["datasets"]:
+        row |= {**first, "version": 1, "size_bytes": 0}
+
+
 def without_parents(rows: Content) -> None:
     rows["idempotency_keys"] = []
     for row in rows["jobs"]:
@@ -159,6 +189,11 @@ def without_evidence(rows: Content) -> None:
 # What each way down takes of all that `populate` makes, the deeper ones as well, and what it says.
 SAID = "the lineage of 1 supernets is dropped"
 TAKEN: list[tuple[str, Callable[[Content], None] | None, set[str]]] = [
+    (
+        "0007",
+        without_versions,
+        {"and the parent of 1 datasets are dropped", "1 uploads in pieces are dropped"},
+    ),
     (
         "0006",
         without_parents,
@@ -222,6 +257,9 @@ def test_vectors_come_back_with_their_centres(postgres_url: str) -> None:
         ("0003", "UPDATE datasets SET statistics_only = TRUE WHERE name = 'target'",
          "statistics_only"),
         ("0006", "UPDATE jobs SET kind = 'group' WHERE state = 'queued'", "group_jobs"),
+        ("0007", "UPDATE datasets SET deleted_at = created_at WHERE name = 'target'",
+         "deleted_datasets"),
+        ("0006", "UPDATE jobs SET kind = 'ingest' WHERE state = 'queued'", "ingest_jobs"),
     ],
 )  # fmt: skip
 def test_a_shape_that_would_mistake_rows_is_refused(

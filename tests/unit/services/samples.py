@@ -1,6 +1,7 @@
 """Rows to begin a test with."""
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import text
@@ -43,6 +44,11 @@ def dataset(session: Session, name: str = "digits") -> Dataset:
         channels=1,
         report=REPORT,
     )[0]
+
+
+def bare(of: Dataset) -> Dataset:
+    """The dataset as jobs are told of it: without its report."""
+    return replace(of, report=None)
 
 
 def embedding(of: Dataset, embedder: str = EMBEDDER) -> Embedding:

@@ -46,7 +46,15 @@ from core.services import (
     wire,
     work,
 )
-from tests.unit.services.samples import EMBEDDER, artifact, dataset, embedding, ranking, sha256_of
+from tests.unit.services.samples import (
+    EMBEDDER,
+    artifact,
+    bare,
+    dataset,
+    embedding,
+    ranking,
+    sha256_of,
+)
 
 
 def take(sessions: Sessions, kind: JobKind) -> Job:
@@ -77,7 +85,7 @@ def pretrained(sessions: Sessions, name: str) -> tuple[Dataset, Supernet]:
         given = work.inputs(session, job)
         seen = datasets.embedding(session, source.id, EMBEDDER)
     assert given == PretrainInputs(
-        PretrainSpec(source.id, f" {name} net ", EMBEDDER), source, seen
+        PretrainSpec(source.id, f" {name} net ", EMBEDDER), bare(source), seen
     )
     outcome = PretrainOutcome(
         space={"channels": 8},
@@ -101,7 +109,8 @@ def test_a_supernet_of_several_datasets_belongs_to_none_of_them(sessions: Sessio
         searches.submit_pretrain(session, spec)
     job = take(sessions, JobKind.PRETRAIN)
     with sessions.read() as session:
-        assert work.inputs(session, job) == PretrainInputs(spec, first, None, others=(second,))
+        given = work.inputs(session, job)
+    assert given == PretrainInputs(spec, bare(first), None, others=(bare(second),))
     outcome = PretrainOutcome(
         space={"channels": 8},
         resolution=32,
@@ -158,7 +167,7 @@ def test_a_shared_supernet_goes_on_with_all_of_its_datasets_that_are_here(
     with sessions.read() as session:
         given = work.inputs(session, job)
     assert isinstance(given, PretrainInputs)
-    assert given.others == (named, kept)
+    assert given.others == (bare(named), bare(kept))
     assert given.parent == supernets.starting_point(parent)
     assert wire.load(PretrainInputs, wire.dump(given)) == given
     child = made(sessions, job)
@@ -249,7 +258,8 @@ def test_an_embed_job(sessions: Sessions) -> None:
     assert (job.kind, job.dataset_id) == (JobKind.EMBED, target.id)
     job = take(sessions, JobKind.EMBED)
     with sessions.read() as session:
-        assert work.inputs(session, job) == EmbedInputs(EmbedSpec(target.id, EMBEDDER), target)
+        given = work.inputs(session, job)
+    assert given == EmbedInputs(EmbedSpec(target.id, EMBEDDER), bare(target))
     record(sessions, job, EmbedOutcome(embedding(target)))
     with sessions.read() as session:
         assert datasets.embedding(session, target.id, EMBEDDER) == embedding(target)
