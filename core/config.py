@@ -29,7 +29,7 @@ class S3Storage(BaseModel):
 
 
 class UploadLimits(BaseModel):
-    """What an uploaded archive may weigh; each limit refuses the upload, none truncates it."""
+    """What uploads may weigh; each limit refuses what is beyond it, none truncates anything."""
 
     model_config = ConfigDict(frozen=True)
     archive_bytes: int = Field(default=2 * 1024**3, gt=0)
@@ -44,6 +44,15 @@ class UploadLimits(BaseModel):
     unreadable_share: float = Field(default=0.01, ge=0, le=1)
     memory_bytes: int = Field(default=4 * 1024**3, gt=0)
     cpu_seconds: int = Field(default=1_800, gt=0)
+    # Of uploads in pieces: how many are under way, for how long, and how a file is stored.
+    open_uploads: int = Field(default=8, gt=0)
+    expiry_seconds: float = Field(default=86_400.0, gt=0)
+    part_bytes: int = Field(default=64 * 1024**2, gt=0)
+    most_parts: int = Field(default=10_000, gt=0)
+    # What datasets and uploads may take in the store together.
+    stored_bytes: int = Field(default=200 * 1024**3, gt=0)
+    # How many archives are read at once while their senders wait.
+    at_once: int = Field(default=2, gt=0)
     # Processes that decode one upload's images; None: as many as there are cores.
     workers: int | None = Field(default=None, ge=1)
 
@@ -101,6 +110,8 @@ class Settings(BaseSettings):
     redis_url: str | None = None
     storage: Annotated[LocalStorage | S3Storage, Field(discriminator="kind")] = LocalStorage()
     uploads: UploadLimits = UploadLimits()
+    # Where archives may be fetched from with their owner's keys: `https://s3.example.org`, say.
+    s3_endpoints: tuple[str, ...] = ()
     jobs: JobTimings = JobTimings()
     slots: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
     threads_per_job: int | None = Field(default=None, ge=1)
