@@ -1,5 +1,6 @@
 """What an archive's directory may say: every entry is judged here before a byte of it is read."""
 
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ STORED, DEFLATED = 0, 8
 # Tiny files made of one colour compress without bound and harm nobody: ratios count above these.
 ENTRY_RATIO_FLOOR = 1024**2
 ARCHIVE_RATIO_FLOOR = 16 * 1024**2
-# Far more than honest names are long; every further layer of intake holds each of them again.
-_NAME_BYTES_PER_ENTRY = 256
+# What a name may weigh in memory, on average, and more than Windows allows a path: every layer of
+# intake holds and looks at each of them again.
+_NAME_BYTES_PER_ENTRY = 320
 # What makes everything else in an archive doubtful: it is refused for these unread.
 _GRAVE = {"unsafe_path", "unsafe_member", "archive_overlap", "corrupt_archive", "size_mismatch"}
 _DETAILS = 1_000
@@ -137,8 +139,8 @@ class Register:
         if parts[-1].casefold().endswith(_ARCHIVE_SUFFIXES):
             self.fault(name, "nested_archive", "Archives inside the archive are not opened.")
             return
-        self._note_name(parts)
         canonical = unicodedata.normalize("NFC", "/".join(parts))
+        self._note_name(parts, canonical)
         self._members.append(Member(canonical, size, offset, packed_size, method, crc))
 
     def check_directory(self, name: str) -> None:
@@ -151,23 +153,21 @@ class Register:
         """Everything taken, in archive order. Raises BadArchive, listing all, for grave faults."""
         for name in self._taken.both():
             self.fault(name, "duplicate_name", "A file and a folder share this name.")
-        if self._grave.found:
-            raise refusal(
-                [*self._grave.listed(), *self._faults.listed()],
-                total=self._grave.found + self._faults.found,
-            )
-        faults = self._faults
+        grave, faults = self._grave, self._faults
+        if grave.found:
+            room = _DETAILS - min(grave.found, _DETAILS)
+            details = (*grave.listed(), *faults.listed(room))
+            raise refusal(details, total=grave.found + faults.found)
         return Listing(tuple(self._members), self._ignored, faults.listed(), faults.found)
 
-    def _note_name(self, parts: tuple[str, ...]) -> None:
-        name = "/".join(parts)
-        for clash in self._taken.take(parts):
-            self.fault(name, "duplicate_name", clash)
-        self._name_bytes += len(name.encode())
+    def _note_name(self, parts: tuple[str, ...], canonical: str) -> None:
+        for clash in self._taken.take(parts, tuple(canonical.split("/"))):
+            self.fault("/".join(parts), "duplicate_name", clash)
+        self._name_bytes += sys.getsizeof(canonical)
         if self._name_bytes > self._limits.entries * _NAME_BYTES_PER_ENTRY:
             raise TooLarge(
-                f"The names in the archive take more than {self._name_bytes - 1:,} bytes; shorten "
-                "them or upload fewer images.",
+                "The names in the archive are too long for so many files; shorten them or upload "
+                "fewer images.",
                 code="too_many_files",
             )
         if self._taken.folders > self._limits.entries:
@@ -186,12 +186,14 @@ class _Findings:
         if len(self._details) < _DETAILS:
             self._details.append(Detail(names.printable(place), code, message))
 
-    def listed(self) -> tuple[Detail, ...]:
-        more = self.found - len(self._details)
+    def listed(self, room: int = _DETAILS) -> tuple[Detail, ...]:
+        """As many as there is room for, and a line that says how many more there are."""
+        shown = self._details[:room]
+        more = self.found - len(shown)
         if not more:
-            return tuple(self._details)
+            return tuple(shown)
         words = f"{more:,} more problems are not listed."
-        return (*self._details, Detail("", self._details[0].code, words))
+        return (*shown, Detail("", self._details[0].code, words))
 
 
 def too_many(limits: UploadLimits) -> TooLarge:

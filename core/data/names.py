@@ -14,6 +14,9 @@ _HIDING = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # none of them is printable
 _JUNK_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
 _JUNK_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 _SHOWN = 200
+# As in Unicode's Stream-Safe Text Format (UAX 15): no script needs as many, and long runs of marks
+# take quadratic time to put in order.
+_MARKS = 30
 
 
 class Taken:
@@ -33,23 +36,24 @@ class Taken:
         """How many folders there are, those that names only imply too."""
         return len(self._folders)
 
-    def take(self, parts: tuple[str, ...]) -> list[str]:
-        """Note a file's name; why it cannot stand beside those noted before, if it cannot."""
+    def take(self, spelled: tuple[str, ...], canonical: tuple[str, ...]) -> list[str]:
+        """Note a file's name, as spelled and in NFC; why it cannot stand beside those before."""
         at, otherwise = 0, False
-        for part in parts[:-1]:
-            key = (at, fold(part).encode())
-            folder = self._folders.get(key)
+        steps = [_both_ways(*step) for step in zip(spelled, canonical, strict=True)]
+        for mine, folded in steps[:-1]:
+            folder = self._folders.get((at, folded))
             if folder is None:
-                folder = self._folders[key] = len(self._spelled)
-                self._spelled.append((at, part.encode()))
-            otherwise = otherwise or self._spelled[folder][1] != part.encode()
+                folder = self._folders[at, folded] = len(self._spelled)
+                self._spelled.append((at, mine))
+            otherwise = otherwise or self._spelled[folder][1] != mine
             at = folder
-        key, mine = (at, fold(parts[-1]).encode()), parts[-1].encode()
+        mine, folded = steps[-1]
+        key = (at, folded)
         other = self._files.get(key)
         clashes = []
         if other is not None:
-            spelled = f", spelled {self._shown(at, other)}" if otherwise or other != mine else ""
-            clashes.append(f"Another file has this name{spelled}.")
+            how = f", spelled {self._shown(at, other)}" if otherwise or other != mine else ""
+            clashes.append(f"Another file has this name{how}.")
         self._files[key] = mine
         if otherwise:
             shown = self._shown(*self._spelled[at])
@@ -73,6 +77,11 @@ class Taken:
         return printable(self._path(folder, name))
 
 
+def _both_ways(spelled: str, canonical: str) -> tuple[bytes, bytes]:
+    mine, folded = spelled.encode(), _folded(canonical).encode()
+    return mine, mine if mine == folded else folded  # one object: there may be many
+
+
 def parts_of(name: str) -> tuple[str, ...]:
     """The folders and file of a name, without empty and `.` steps."""
     return tuple(part for part in name.split("/") if part not in ("", "."))
@@ -80,7 +89,11 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 def fold(name: str) -> str:
     """What two names share when a careful reader or a file system would take them for one."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return _folded(unicodedata.normalize("NFC", name))
+
+
+def _folded(canonical: str) -> str:
+    return unicodedata.normalize("NFC", canonical.casefold())
 
 
 def printable(name: str) -> str:
@@ -129,6 +142,8 @@ def _part_blemish(part: str, limits: UploadLimits) -> str | None:
         return f"The name is longer than {limits.name_bytes} bytes; shorten it."
     if not part.isprintable() and _hides(part):
         return "The name contains a control or invisible character; rename it."
+    if _piles_marks(part):
+        return f"The name has more than {_MARKS} accents on one letter; rename it."
     if part.endswith((".", " ")):
         return "The name ends with a dot or a space, which some systems drop; rename it."
     if _RESERVED.match(part):
@@ -142,3 +157,10 @@ def _hides(part: str) -> bool:
         for char in set(part)
         if not char.isprintable()
     )
+
+
+def _piles_marks(part: str) -> bool:
+    if len(part) <= _MARKS or part.isascii():
+        return False
+    marks = bytes(map(bool, map(unicodedata.combining, part)))
+    return b"\1" * (_MARKS + 1) in marks
