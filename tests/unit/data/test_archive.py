@@ -102,7 +102,9 @@ def test_names_that_only_look_alike_are_two(tmp_path: Path) -> None:
 
 def test_folders_and_names_have_limits(tmp_path: Path) -> None:
     deep = [Entry(b"%d/a/b/c/d/e/x.png" % number, method=0) for number in range(20)]
-    long = [Entry(b"%d%s/%s.png" % (number, b"x" * 240, b"y" * 240), method=0) for number in range(20)]
+    long = [
+        Entry(b"%d%s/%s.png" % (number, b"x" * 240, b"y" * 240), method=0) for number in range(20)
+    ]
     for entries, limits in ((deep, UploadLimits(entries=110)), (long, UploadLimits(entries=19))):
         upload = write(tmp_path / "upload", raw_zip(entries))
         with (
