@@ -20,7 +20,8 @@ _NAME_BYTES_PER_ENTRY = 320
 _GRAVE = {"unsafe_path", "unsafe_member", "archive_overlap", "corrupt_archive", "size_mismatch"}
 _DETAILS = 1_000
 _ARCHIVE_SUFFIXES = (
-    ".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".xz", ".txz", ".zst", ".tzst", ".7z", ".rar", ".jar",
+    ".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".xz", ".txz", ".zst", ".tzst",
+    ".7z", ".rar", ".jar",
 )  # fmt: skip
 _SETUID_SETGID = 0o6000
 
