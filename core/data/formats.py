@@ -1,16 +1,20 @@
 """Uploads of every kind that is understood, opened as images to be read."""
 
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from core.config import UploadLimits
-from core.data import archive, images, metadata
+from core.data import archive, images, metadata, parquet_source
 from core.data.archive import Archive
 from core.data.items import Item, Source
 from core.data.members import Member
+from core.data.parquet_source import Shard
 from core.domain.datasets import IntakeOptions, Problem
-from core.errors import Detail
+from core.errors import Detail, TooLarge
 
 _LISTED_OTHERS = 100
 
@@ -23,23 +27,65 @@ def opened(
 
     Raises BadArchive or TooLarge.
     """
-    with archive.opened(path, limits, folder=folder, strict=False) as found:
-        yield _Images(found, limits, options)
+    if parquet_source.is_parquet(path):
+        size = path.stat().st_size
+        if size > limits.archive_bytes:
+            raise TooLarge(
+                f"The file has {size:,} bytes; at most {limits.archive_bytes:,} are allowed.",
+                code="archive_too_large",
+            )
+        alone = [Shard("", lambda: path.open("rb"))]
+        with parquet_source.opened(alone, limits, options, folder=folder) as rows:
+            yield rows
+    else:
+        with (
+            archive.opened(path, limits, folder=folder, strict=False) as found,
+            _understood(found, limits, options, folder) as source,
+        ):
+            yield source
+
+
+@contextmanager
+def _understood(
+    found: Archive, limits: UploadLimits, options: IntakeOptions, folder: Path
+) -> Iterator[Source]:
+    """The images of an archive, or of the Parquet files in one that has no other images."""
+    pictures: list[Member] = []
+    others: list[Member] = []
+    for member in found.members:
+        (pictures if _is_picture(found, member) else others).append(member)
+    tables = [each for each in others if each.parts[-1].casefold().endswith(".parquet")]
+    if pictures or not tables:
+        yield _Images(found, pictures, others, limits, options)
+        return
+    shards = [Shard(each.name, partial(_alone, found, each, folder)) for each in tables]
+    with parquet_source.opened(shards, limits, options, folder=folder) as rows:
+        rows.problems = (*rows.problems, *_passed_over(found, others, tables))
+        rows.faults = (*found.faults, *rows.faults)
+        yield rows
+
+
+def _alone(found: Archive, member: Member, folder: Path) -> BinaryIO:
+    """A member as a file without a name, gone when it is closed."""
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (the caller closes it)
+    file.write(found.read(member))
+    return file
 
 
 class _Images:
-    """Images that are files of an archive: known by name, or by signature when that is silent.
+    """Images that are files of an archive; their folders say what they are of, or tables."""
 
-    Their folders say what they are of, or tables beside them.
-    """
-
-    def __init__(self, found: Archive, limits: UploadLimits, options: IntakeOptions) -> None:
+    def __init__(
+        self,
+        found: Archive,
+        pictures: Sequence[Member],
+        others: Sequence[Member],
+        limits: UploadLimits,
+        options: IntakeOptions,
+    ) -> None:
         self._archive = found
-        self._members: list[Member] = []
-        others: list[Member] = []
-        for member in found.members:
-            (self._members if _is_picture(found, member) else others).append(member)
-        self.items: Sequence[Item] = [Item(each.name, each.parts) for each in self._members]
+        self._members = pictures
+        self.items: Sequence[Item] = [Item(each.name, each.parts) for each in pictures]
         self.problems: Sequence[Problem] = ()
         self.faults: Sequence[Detail] = found.faults
         tables = [member for member in others if metadata.is_table(member.parts)]
@@ -47,7 +93,7 @@ class _Images:
             self.items, told = metadata.applied(tables, found.read, self.items, limits, options)
             self.problems = told.problems
             self.faults = (*found.faults, *told.faults)
-        self.problems = (*self.problems, *_other_files(others, tables), *_ignored(found.ignored))
+        self.problems = (*self.problems, *_passed_over(found, others, tables))
 
     def read(self, index: int) -> bytes:
         """The member's bytes."""
@@ -55,6 +101,7 @@ class _Images:
 
 
 def _is_picture(found: Archive, member: Member) -> bool:
+    """By its suffix, or by its signature when that says nothing."""
     _, dot, suffix = member.parts[-1].rpartition(".")
     suffix = suffix.casefold() if dot else ""
     if suffix in images.READABLE_SUFFIXES or suffix in images.OTHER_IMAGE_SUFFIXES:
@@ -63,7 +110,9 @@ def _is_picture(found: Archive, member: Member) -> bool:
     return images.format_of(found.head(member, 12)) not in (None, "BMP")
 
 
-def _other_files(others: Sequence[Member], understood: Collection[Member]) -> Iterator[Problem]:
+def _passed_over(
+    found: Archive, others: Sequence[Member], understood: Collection[Member]
+) -> Iterator[Problem]:
     known = {member.name for member in understood}
     left = [member for member in others if member.name not in known]
     for member in left[:_LISTED_OTHERS]:
@@ -71,9 +120,6 @@ def _other_files(others: Sequence[Member], understood: Collection[Member]) -> It
     if len(left) > _LISTED_OTHERS:
         more = len(left) - _LISTED_OTHERS
         yield Problem("warning", "not_an_image", "", f"{more:,} more files are not images.")
-
-
-def _ignored(count: int) -> Iterator[Problem]:
-    if count:
-        words = f"{count:,} hidden or operating-system files (such as .DS_Store) were ignored."
-        yield Problem("warning", "ignored_files", "", words)
+    if found.ignored:
+        words = f"{found.ignored:,} hidden or operating-system files (such as .DS_Store) were "
+        yield Problem("warning", "ignored_files", "", words + "ignored.")

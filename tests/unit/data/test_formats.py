@@ -4,18 +4,22 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from core.config import UploadLimits
 from core.data import metadata
-from core.data.prepared import Contents
+from core.data.prepared import ORIGINALS_NAME, Contents
 from core.errors import AppError, BadArchive, Detail, TooLarge
-from tests.unit.data.builders import Files, dataset, tar_bytes, zip_bytes
+from tests.unit.data.builders import Files, dataset, encode, noise, tar_bytes, zip_bytes
 from tests.unit.data.conftest import Prepare
 
 CLASSED = dataset(6)
 SPLIT = {f"{'test' if '/5' in name else 'train'}/{name}": data for name, data in CLASSED.items()}
+MORE = encode(noise(77, (8, 8, 3)))
 Row = Mapping[str, object]
 
 
@@ -325,3 +329,123 @@ def test_an_empty_table_is_passed_over(prepare: Prepare) -> None:
     for text in (b"", b"file_name,label\n", b"\n\n"):
         contents = prepare(zip_bytes({**CLASSED, "metadata.csv": text}))
         assert told(contents) == [("warning", "empty_table", "metadata.csv")]
+
+
+def features(classes: Sequence[str], **others: object) -> dict[bytes, bytes]:
+    """What `datasets` writes beside the columns."""
+    kinds = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": classes}}
+    return {b"huggingface": json.dumps({"info": {"features": {**kinds, **others}}}).encode()}
+
+
+def parquet_of(
+    columns: Mapping[str, Sequence[object]],
+    metadata: Mapping[bytes, bytes] | None = None,
+    **options: object,
+) -> bytes:
+    table = pa.table(dict(columns)).replace_schema_metadata(dict(metadata or {}))
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+def columns(files: Files = CLASSED) -> dict[str, Sequence[object]]:
+    return {
+        "image": [{"bytes": data, "path": name} for name, data in files.items()],
+        "label": [["cat", "dog"].index(name.split("/")[-2]) for name in files],
+    }
+
+
+NAMED = [name.split("/")[-2] for name in CLASSED]
+CAT_DOG = features(["cat", "dog"])
+PARQUET = {
+    "as datasets writes it": parquet_of(columns(), CAT_DOG),
+    "small row groups": parquet_of(columns(), CAT_DOG, row_group_size=1),
+    "with names": parquet_of({**columns(), "label": NAMED}),
+    "plain bytes": parquet_of({"img": list(CLASSED.values()), "Label": NAMED}),
+    "zstd": parquet_of({**columns(), "label": NAMED}, compression="zstd", use_dictionary=False),
+    "checksums": parquet_of(columns(), CAT_DOG, write_page_checksum=True),
+    "no paths": parquet_of({"image": [{"bytes": d} for d in CLASSED.values()], "label": NAMED}),
+    "one column of named classes": parquet_of(
+        {"image": columns()["image"], "kind": columns()["label"], "other": list(range(12))},
+        features([], label={}, kind={"_type": "ClassLabel", "names": ["cat", "dog"]}),
+    ),
+    "categories": parquet_of(
+        {"image": columns()["image"], "label": pa.array(NAMED).dictionary_encode()}
+    ),
+    "in a zip": zip_bytes({"data/train-00000-of-00001.parquet": parquet_of(columns(), CAT_DOG)}),
+    "shards in a tar": tar_bytes(
+        {
+            f"set/data/train-{n:05}-of-00003-0a1b2c.parquet": parquet_of(
+                {name: column[n::3] for name, column in columns().items()}, CAT_DOG
+            )
+            for n in range(3)
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("data", PARQUET.values(), ids=PARQUET.keys())
+def test_parquet_is_as_good_as_folders(data: bytes, prepare: Prepare) -> None:
+    expected, contents = prepare(zip_bytes(CLASSED)), prepare(data)
+    assert contents.sha256 == expected.sha256
+    assert contents.report.problems == ()
+
+
+def part(of: str) -> dict[str, Sequence[object]]:
+    return columns({name: data for name, data in SPLIT.items() if name.startswith(of)})
+
+
+SPLIT_PARQUET = {
+    "a column": parquet_of({**columns(SPLIT), "split": [n.split("/")[0] for n in SPLIT]}, CAT_DOG),
+    "a column of numbers": parquet_of(
+        {**columns(SPLIT), "split": [int(n.startswith("test")) for n in SPLIT]},
+        features(["cat", "dog"], split={"_type": "ClassLabel", "names": ["train", "test"]}),
+    ),
+    "file names": zip_bytes(
+        {
+            "data/train-00000-of-00001.parquet": parquet_of(part("train"), CAT_DOG),
+            "data/test-00000-of-00001.parquet": parquet_of(part("test"), CAT_DOG),
+            "README.md": b"about",
+        }
+    ),
+    "folder names": zip_bytes(
+        {
+            "default/train/0000.parquet": parquet_of(part("train"), CAT_DOG),
+            "default/test/0000.parquet": parquet_of(part("test"), CAT_DOG),
+        }
+    ),
+    "plain names": zip_bytes(
+        {
+            "Train.parquet": parquet_of(part("train"), CAT_DOG),
+            "eval_1.parquet": parquet_of(part("test"), CAT_DOG),
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("data", SPLIT_PARQUET.values(), ids=SPLIT_PARQUET.keys())
+def test_splits_by_parquet_are_splits_by_folders(data: bytes, prepare: Prepare) -> None:
+    assert prepare(data).sha256 == prepare(zip_bytes(SPLIT)).sha256
+
+
+@pytest.mark.parametrize(
+    ("files", "options"),
+    [
+        (CLASSED, {}),
+        (CLASSED, {"seed": 7, "test_share": 0.5}),
+        (SPLIT, {}),
+        ({**CLASSED, "cat/copy.png": CLASSED["cat/1.png"], "ünï cörn/1.png": MORE}, {"seed": 3}),
+        (dict(list(CLASSED.items())[5:7]), {"seed": 5}),
+    ],
+    ids=["drawn", "drawn otherwise", "given", "a copy and a single image", "no test images"],
+)
+def test_what_is_stored_comes_back_as_the_same_dataset(
+    files: Files, options: dict[str, float], prepare: Prepare, tmp_path: Path
+) -> None:
+    contents = prepare(zip_bytes(files), **options)
+    stored = (tmp_path / "out" / ORIGINALS_NAME).read_bytes()
+    again = prepare(stored)
+    assert again.sha256 == contents.sha256
+    assert (tmp_path / "out" / ORIGINALS_NAME).read_bytes() == stored
+    packed = prepare(zip_bytes({"data/originals.parquet": stored}))
+    assert packed.sha256 == contents.sha256
