@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.config import UploadLimits
-from core.data import archive, images, metadata, parquet_source
+from core.data import archive, images, metadata, parquet_source, webdataset
 from core.data.archive import Archive
 from core.data.items import Item, Source
+from core.data.labels import Findings
 from core.data.members import Member
 from core.data.parquet_source import Shard
 from core.domain.datasets import IntakeOptions, Problem
@@ -73,7 +74,7 @@ def _alone(found: Archive, member: Member, folder: Path) -> BinaryIO:
 
 
 class _Images:
-    """Images that are files of an archive; their folders say what they are of, or tables."""
+    """Images that are files of an archive; their folders, tables or siblings say their classes."""
 
     def __init__(
         self,
@@ -86,14 +87,18 @@ class _Images:
         self._archive = found
         self._members = pictures
         self.items: Sequence[Item] = [Item(each.name, each.parts) for each in pictures]
-        self.problems: Sequence[Problem] = ()
-        self.faults: Sequence[Detail] = found.faults
-        tables = [member for member in others if metadata.is_table(member.parts)]
-        if tables:
-            self.items, told = metadata.applied(tables, found.read, self.items, limits, options)
-            self.problems = told.problems
-            self.faults = (*found.faults, *told.faults)
-        self.problems = (*self.problems, *_passed_over(found, others, tables))
+        told = Findings()
+        read, understood = found.read, [each for each in others if metadata.is_table(each.parts)]
+        if understood:
+            self.items, told = metadata.applied(understood, read, self.items, limits, options)
+        elif (beside := webdataset.siblings(pictures, others, read, options)) is not None:
+            understood = list(beside.members)
+            self.items, told = webdataset.applied(self.items, beside, read, limits, options)
+        self.problems: Sequence[Problem] = (
+            *told.problems,
+            *_passed_over(found, others, understood),
+        )
+        self.faults: Sequence[Detail] = (*found.faults, *told.faults)
 
     def read(self, index: int) -> bytes:
         """The member's bytes."""

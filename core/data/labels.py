@@ -14,6 +14,7 @@ from core.errors import Detail
 LABEL: Final = "label"
 SPLIT: Final = "split"
 _TEXT = 1_000
+_MOST_FAULTS = 10_000
 
 
 @dataclass(slots=True)
@@ -28,8 +29,9 @@ class Findings:
         self.problems.append(Problem("warning", code, names.printable(place), message))
 
     def fault(self, place: str, code: str, message: str) -> None:
-        """Note a reason to refuse the upload."""
-        self.faults.append(Detail(names.printable(place), code, message))
+        """Note a reason to refuse the upload, if it is not of too many to read."""
+        if len(self.faults) < _MOST_FAULTS:
+            self.faults.append(Detail(names.printable(place), code, message))
 
     def lacking(self, found: Sequence[Detail], *, share: float, total: int) -> None:
         """Note what names an image that is not there: a fault if that is more than the share."""

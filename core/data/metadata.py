@@ -4,12 +4,8 @@ Each row names a file, relative to the table's folder (`file_name`), and says it
 its split and group. Everything wrong with any row is told with its line.
 """
 
-import csv
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Callable, Mapping, Sequence
 
 from core.config import UploadLimits
 from core.data import names
@@ -17,15 +13,12 @@ from core.data.items import Item, Parts
 from core.data.labels import SPLIT, Findings, Labels, Said
 from core.data.layout import role_named
 from core.data.members import Member
+from core.data.table_rows import FILE_NAME, Record, records
 from core.domain.datasets import IntakeOptions
 from core.errors import Detail, TooLarge
 
-FILE_NAME = "file_name"
 _NAMES = {"metadata.csv", "metadata.jsonl"}
-_DELIMITERS = ",;\t"
-# Together; a record is one row of CSV, with all its lines, or one line of JSON.
-_TABLE_BYTES = 32 * 1024**2
-_RECORD_BYTES = 1024**2
+_TABLE_BYTES = 32 * 1024**2  # all tables together
 
 
 def is_table(parts: Parts) -> bool:
@@ -56,14 +49,6 @@ def applied(
     return judge.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """One row: its first line, and its cells by column (in lower case)."""
-
-    line: int
-    cells: Mapping[str, object]
-
-
 class _Judge:
     """Takes one table after another and keeps what each says of which image."""
 
@@ -88,8 +73,8 @@ class _Judge:
 
     def take(self, table: Member, data: bytes) -> None:
         """Read one table to its end."""
-        records = _records(table.name, data, self._found)
-        first = next(records, None)
+        rows = records(table.name, data, self._found)
+        first = next(rows, None)
         if first is None:
             self._found.warn(table.name, "empty_table", "The table has no rows.")
             return
@@ -97,7 +82,7 @@ class _Judge:
             return
         folder = table.parts[:-1]
         self._row(folder, first, table.name)
-        for record in records:
+        for record in rows:
             self._row(folder, record, table.name)
 
     def close(self) -> tuple[Sequence[Item], Findings]:
@@ -135,7 +120,7 @@ class _Judge:
         else:
             self._found.warn(table.name, code, f"{words} Folders say the classes.")
 
-    def _row(self, folder: Parts, record: _Record, table: str) -> None:
+    def _row(self, folder: Parts, record: Record, table: str) -> None:
         self._rows += 1
         if self._rows > self._limits.entries:
             raise TooLarge(
@@ -182,144 +167,3 @@ class _Judge:
             words = f"The archive holds no image {names.printable(name)}, which the row names."
             self._lacking.append(Detail(names.printable(place), "missing_file", words))
         return index
-
-
-def _records(table: str, data: bytes, found: Findings) -> Iterator[_Record]:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        words = "The table is UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)."
-        found.fault(table, "bad_encoding", words)
-        return iter(())
-    lines = _Lines(table, data, found)
-    by_line = table.casefold().endswith(".jsonl")
-    return _json_records(lines) if by_line else _csv_records(lines)
-
-
-class _Lines:
-    """The lines of a table, as text; a record that grows too long is cut off and told."""
-
-    def __init__(self, table: str, data: bytes, found: Findings) -> None:
-        data = data.removeprefix(b"\xef\xbb\xbf")
-        if b"\n" not in data:
-            data = data.replace(b"\r", b"\n")
-        self._file = BytesIO(data)
-        self._table = table
-        self._found = found
-        self._room = _RECORD_BYTES
-        self.number = 0
-        self.sound = True
-
-    def begin(self) -> int:
-        """A record begins: the number of its first line."""
-        self._room = _RECORD_BYTES
-        self.sound = True
-        return self.number + 1
-
-    def fault(self, code: str, message: str, line: int | None = None) -> None:
-        """Something is wrong with a line, the last that was read by default."""
-        where = self.number if line is None else line
-        self._found.fault(f"{self._table}, line {where}", code, message)
-
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        line = self._file.readline()
-        if not line:
-            raise StopIteration
-        self.number += 1
-        self._room -= len(line)
-        if self._room < 0:
-            if self.sound:
-                words = f"The row has more than {_RECORD_BYTES:,} bytes; is a quote left open?"
-                self.fault("bad_table", words)
-            self.sound = False
-            return "\n"
-        try:
-            return line.decode()
-        except UnicodeDecodeError as error:
-            byte = line[error.start]
-            words = f"It is not UTF-8 (byte {byte:#04x}); save the table as UTF-8."
-            self.fault("bad_encoding", words)
-            self.sound = False
-            return line.decode(errors="replace")
-
-
-def _csv_records(lines: _Lines) -> Iterator[_Record]:
-    rows = _csv_rows(lines)
-    first = next(rows, None)
-    if first is None:
-        return
-    line, header = first
-    columns = [name.casefold() for name in header]
-    twice = sorted(name for name, count in Counter(columns).items() if name and count > 1)
-    if twice:
-        words = f"The header has more than one column {names.printable(twice[0])}; rename one."
-        lines.fault("duplicate_column", words, line)
-        return
-    for line, cells in rows:
-        if len(cells) == len(columns):
-            yield _Record(line, dict(zip(columns, cells, strict=True)))
-        else:
-            words = f"The row has {len(cells):,} cells where the header has {len(columns):,}."
-            lines.fault("ragged_row", words, line)
-
-
-def _csv_rows(lines: _Lines) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank: first line and cells, without space around them."""
-    delimiter = None
-    while True:
-        start = lines.begin()
-        head = next(lines, None)
-        if head is None:
-            return
-        if delimiter is None and head.strip():
-            delimiter = _delimiter(head)
-        # A new reader for each row: what one broken row leaves behind must not reach the next.
-        reader = csv.reader(
-            _after(head, lines), delimiter=delimiter or ",", strict=True, skipinitialspace=True
-        )
-        try:
-            cells = [cell.strip() for cell in next(reader, [])]
-        except csv.Error as error:
-            if lines.sound:
-                words = f"The row cannot be read ({error}); is a quote left open?"
-                lines.fault("bad_table", words, start)
-            continue
-        if lines.sound and any(cells):
-            yield start, cells
-
-
-def _after(head: str, lines: Iterator[str]) -> Iterator[str]:
-    yield head
-    yield from lines
-
-
-def _delimiter(header: str) -> str:
-    """The one by which the header has the column that every table must have."""
-    return next(
-        (
-            char
-            for char in _DELIMITERS
-            if FILE_NAME in {cell.strip('" \r\n').casefold() for cell in header.split(char)}
-        ),
-        ",",
-    )
-
-
-def _json_records(lines: _Lines) -> Iterator[_Record]:
-    while True:
-        start = lines.begin()
-        line = next(lines, None)
-        if line is None:
-            return
-        if not lines.sound or not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            lines.fault("bad_table", "The line is not JSON: one object in each line.", start)
-            continue
-        if not isinstance(value, dict):
-            lines.fault("bad_table", "The line is not an object, as in {...}.", start)
-            continue
-        yield _Record(start, {name.casefold(): cell for name, cell in value.items()})

@@ -449,3 +449,97 @@ def test_what_is_stored_comes_back_as_the_same_dataset(
     assert (tmp_path / "out" / ORIGINALS_NAME).read_bytes() == stored
     packed = prepare(zip_bytes({"data/originals.parquet": stored}))
     assert packed.sha256 == contents.sha256
+
+
+def samples(kind: str, files: Files = CLASSED, folder: str = "") -> Files:
+    """As WebDataset writes them: `000001.png` beside `000001.cls`."""
+    contents = {"json": lambda label: json.dumps({"label": label, "width": 8})}
+    found: dict[str, bytes] = {}
+    for number, (name, data) in enumerate(files.items()):
+        label = name.split("/")[-2]
+        found[f"{folder}{number:06}.png"] = data
+        found[f"{folder}{number:06}.{kind}"] = contents.get(kind, str)(label).encode()
+    return found
+
+
+WEBDATASETS = {
+    "cls": tar_bytes(samples("cls")),
+    "txt": tar_bytes(samples("txt")),
+    "json": tar_bytes(samples("json")),
+    "tar.gz": tar_bytes(samples("cls"), "w:gz"),
+    "zip": zip_bytes(samples("json", folder="shard/")),
+    "line ends": tar_bytes(
+        {name: data + b"\n" * name.endswith("cls") for name, data in samples("cls").items()}
+    ),
+    "in folders": tar_bytes(
+        {f"{'ab'[int(name[:6]) % 2]}/{name}": data for name, data in samples("cls").items()}
+    ),
+}
+
+
+@pytest.mark.parametrize("data", WEBDATASETS.values(), ids=WEBDATASETS.keys())
+def test_webdatasets_are_as_good_as_folders(data: bytes, prepare: Prepare) -> None:
+    expected, contents = prepare(zip_bytes(CLASSED)), prepare(data)
+    assert contents.sha256 == expected.sha256
+    assert contents.report.problems == ()
+
+
+def test_a_webdataset_may_have_splits_groups_and_other_files(prepare: Prepare) -> None:
+    files: dict[str, bytes] = {}
+    for part in ("train", "test"):
+        own = {name: data for name, data in SPLIT.items() if name.startswith(part)}
+        files |= samples("cls", own, folder=f"{part}/")
+    contents = prepare(tar_bytes({**files, "train/000000.txt": b"a cat on a mat"}))
+    assert contents.sha256 == prepare(zip_bytes(SPLIT)).sha256
+    assert told(contents) == [("warning", "not_an_image", "train/000000.txt")]
+    rows = {
+        name: json.dumps({"Kind": "ab"[n // 2 % 2], "who": n // 4, "split": None}).encode()
+        if name.endswith("json")
+        else data
+        for n, (name, data) in enumerate(samples("json").items())
+    }
+    grouped = prepare(tar_bytes(rows), label="kind", group="who")
+    assert grouped.report.groups == 6
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {**CLASSED, **{name.replace("png", "txt"): b"a note" for name in CLASSED}},
+        {**CLASSED, **{name.replace("png", "json"): b'{"box": [1, 2]}' for name in CLASSED}},
+        {**CLASSED, **dict.fromkeys([n.replace("png", "cls") for n in list(CLASSED)[1:]], b"x")},
+    ],
+    ids=["notes", "other objects", "one without"],
+)
+def test_files_beside_images_in_folders_may_be_notes(files: Files, prepare: Prepare) -> None:
+    contents = prepare(zip_bytes(files))
+    assert contents.sha256 == prepare(zip_bytes(CLASSED)).sha256
+    assert {code for _, code, _ in told(contents)} == {"not_an_image"}
+
+
+def test_everything_wrong_with_siblings_is_told_at_once(prepare: Prepare) -> None:
+    wrong = {
+        "000000.cls": b"\xff",
+        "000001.cls": b"x" * 5_000,
+        "000002.cls": b"a/b",
+        "000003.cls": b"Dog",
+        "000004.cls": b"  ",
+        "000005.jpg": CLASSED["cat/0.png"],
+    }
+    found = faults(tar_bytes({**samples("cls"), **wrong}), prepare)
+    assert found == [
+        ("several_images", "000005.cls"),
+        ("bad_encoding", "000000.cls"),
+        ("bad_label", "000001.cls"),
+        ("bad_label", "000002.cls"),
+        ("duplicate_name", "000006.cls"),
+        *(("duplicate_name", f"{n:06}.cls") for n in range(7, 12)),
+        ("no_label", "000000.png"),
+        ("no_label", "000001.png"),
+        ("no_label", "000004.png"),
+    ]
+    broken = {**samples("json"), "000001.json": b"[]", "000002.json": b'{"label": 1.5}'}
+    assert faults(tar_bytes(broken), prepare)[:2] == [
+        ("bad_table", "000001.json"),
+        ("bad_label", "000002.json"),
+    ]
