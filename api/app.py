@@ -22,6 +22,7 @@ from api.routes import (
     searches,
     statistics,
     supernets,
+    uploads,
 )
 from api.web import pages
 from api.web import routers as web
@@ -30,6 +31,7 @@ from core.errors import AppError
 
 RESOURCES = (
     datasets,
+    uploads,
     statistics,
     neighbours,
     embedders,

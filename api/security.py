@@ -23,6 +23,7 @@ UPLOADS: Final = frozenset(
         ("POST", "/datasets"),
     }
 )
+PIECES: Final = "/v1/uploads/"
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -77,7 +78,8 @@ class Guard:
 
 
 def _is_upload(request: Request) -> bool:
-    return (request.method, request.url.path) in UPLOADS
+    method, path = request.method, request.url.path
+    return (method, path) in UPLOADS or (method == "PATCH" and path.startswith(PIECES))
 
 
 def _announced(headers: Headers) -> int:

@@ -6,20 +6,19 @@ The one asynchronous corner of the service: a slow client must not hold a thread
 import base64
 import errno
 import hashlib
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO
 
-from fastapi import Depends, Request
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from api.deps import ContainerDep
 from core.config import Settings
 from core.errors import InvalidInput, TooLarge, Unavailable
+from core.execution import scratch
 
 MEDIA_TYPES = frozenset(
     {
@@ -108,16 +107,10 @@ async def spooled(
     settings: Settings, expected: Expected | None = None
 ) -> AsyncIterator[tuple[Sink, Path]]:
     """A sink over a temporary file that is removed at the end of the block, come what may."""
-    folder = settings.home / "uploads"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="incoming-") as file:
-        yield Sink(file.file, expected or archive_of(settings)), Path(file.name)
-
-
-async def raw_archive(request: Request, container: ContainerDep) -> AsyncIterator[Received]:
-    """The request's body as a file."""
-    async with received(request, container.settings, archive_of(container.settings)) as found:
-        yield found
+    with scratch.folder(settings.home, "incoming-") as folder:
+        path = folder / "body"
+        with path.open("wb") as file:
+            yield Sink(file, expected or archive_of(settings)), path
 
 
 @asynccontextmanager
@@ -194,6 +187,3 @@ def _content_digest(header: str | None) -> bytes | None:
             raise InvalidInput("Content-Digest holds no SHA-256.", code="invalid_digest")
         return digest
     return None
-
-
-RawArchiveDep = Annotated[Received, Depends(raw_archive, scope="function")]

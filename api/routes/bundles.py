@@ -2,10 +2,8 @@
 
 import base64
 import hashlib
-import tempfile
 from collections.abc import AsyncIterator
 from io import BufferedReader
-from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -20,6 +18,7 @@ from core.bootstrap import Container
 from core.data.bundle import LARGEST_FILE
 from core.data.manifests import FORMAT
 from core.domain.supernets import Supernet, SupernetId
+from core.execution import scratch
 from core.services import supernets
 from core.zoo import entry
 
@@ -88,9 +87,7 @@ def export(supernet_id: UUID, request: Request, container: ContainerDep) -> Resp
 
 def _made(supernet: Supernet, container: Container) -> BufferedReader:
     """The bundle, open; its name is gone already, and it goes when it is closed."""
-    folder = container.settings.home / "uploads"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="bundle-") as scratch:
-        path = Path(scratch) / "supernet.safetensors"
+    with scratch.folder(container.settings.home, "bundle-") as folder:
+        path = folder / "supernet.safetensors"
         entry.bundle_of(supernet, path, store=container.store)
         return path.open("rb")

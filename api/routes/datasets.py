@@ -1,16 +1,17 @@
 """Datasets: upload, look, compare."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.concurrency import contextmanager_in_threadpool
 
-from api import examples, registration, submissions
+from api import examples, pieces, registration, submissions
 from api.deps import ContainerDep, PageDep, SessionDep
 from api.schemas import DEFAULT_EMBEDDER, DEFAULT_RANK, EmbedderBody, Name, RankBody
 from api.submissions import SubmissionDep
-from api.uploads import MEDIA_TYPES, RawArchiveDep
+from api.uploads import MEDIA_TYPES, Received, archive_of, received
 from api.views.datasets import DatasetView, FullDatasetView, ReportView, UploadView
 from api.views.jobs import JobView
 from api.views.shapes import PageView
@@ -64,6 +65,25 @@ def intake_options(
     return IntakeOptions(seed, test_share, group, unreadable_share, label)
 
 
+UploadId = Annotated[
+    UUID | None,
+    Query(description="The archive is this upload (`/v1/uploads`), and the body empty."),
+]
+
+
+async def archive(
+    request: Request, container: ContainerDep, upload: UploadId = None
+) -> AsyncIterator[Received]:
+    """The body, or an upload that has come in pieces, as a file."""
+    if upload is not None:
+        async with contextmanager_in_threadpool(pieces.assembled(container, upload)) as found:
+            yield found
+        return
+    async with received(request, container.settings, archive_of(container.settings)) as found:
+        yield found
+
+
+ArchiveDep = Annotated[Received, Depends(archive, scope="function")]
 NameDep = Annotated[str, Depends(upload_name)]
 OptionsDep = Annotated[IntakeOptions, Depends(intake_options)]
 
@@ -77,12 +97,18 @@ OptionsDep = Annotated[IntakeOptions, Depends(intake_options)]
 def upload(
     name: NameDep,
     options: OptionsDep,
-    archive: RawArchiveDep,
+    archive: ArchiveDep,
     container: ContainerDep,
     response: Response,
+    upload: UploadId = None,
 ) -> UploadView:
-    """Register the archive in the body; the same content is the same dataset."""
+    """Register the archive in the body, or an upload; the same content is the same dataset.
+
+    An upload is deleted when it has become a dataset, and stays when it is refused.
+    """
     registered = registration.register(container, archive.path, name=name, options=options)
+    if upload is not None:
+        pieces.forget(container, upload)
     response.status_code = 201 if registered.created else 200
     response.headers["Location"] = f"/v1/datasets/{registered.dataset.id}"
     return UploadView.of(registered.dataset, registered.embed_job)

@@ -19,8 +19,9 @@ from core.db import locks
 from core.db.clock import now
 from core.db.sessions import Sessions
 from core.domain import keys
+from core.errors import Conflict, NotFound
 from core.ports import ObjectStore
-from core.services import garbage, idempotency
+from core.services import garbage, idempotency, uploads
 
 GRACE_SECONDS = 24 * 3600.0
 EVERY_SECONDS = 3600.0  # where this collects by itself
@@ -35,6 +36,7 @@ class Kind(StrEnum):
     CHECKPOINT = "checkpoint"  # newer ones have replaced it, or its job has ended
     ABANDONED = "abandoned"  # of an attempt that came to nothing, named by no row
     UNFINISHED = "unfinished"  # a half-written file or upload
+    EXPIRED = "expired"  # an upload in pieces whose time is over
     UNKNOWN = "unknown"  # of a job that this database does not know: kept unless asked for
 
 
@@ -78,6 +80,8 @@ def collect(
     _checkpoints(terms)
     _abandoned(terms)
     _unfinished(terms)
+    _expired(terms)
+    _uncounted(terms)
     if not dry_run:
         with sessions.begin() as session:
             idempotency.forget(session, max(grace_seconds, idempotency.KEPT_SECONDS))
@@ -140,6 +144,36 @@ def _unfinished(terms: _Terms) -> None:
             if not terms.dry_run:
                 terms.store.discard(each)
             terms.tell(Finding(Kind.UNFINISHED, each.key, each.size))
+
+
+def _expired(terms: _Terms) -> None:
+    """Uploads whose time is over, each with what came of it."""
+    with terms.sessions.read() as session:
+        over = uploads.expired(session, garbage.AT_ONCE)
+    for upload in over:
+        if not terms.dry_run:
+            try:
+                with terms.sessions.begin() as session:
+                    parts = uploads.drop(session, upload.id)
+            except (NotFound, Conflict):  # somebody was quicker
+                continue
+            terms.store.delete(part.key for part in parts)
+        terms.tell(Finding(Kind.EXPIRED, keys.upload(upload.id), upload.received))
+
+
+def _uncounted(terms: _Terms) -> None:
+    """Pieces of uploads that no row names: their writer was killed before it could count them."""
+    with terms.sessions.read() as session:
+        before = _before(session, terms.grace_seconds)
+    old = (each for each in terms.store.listing(keys.UPLOADS) if each.modified < before)
+    for batch in _batches(old, garbage.AT_ONCE):
+        sizes = {each.key: each.size for each in batch}
+        with terms.sessions.read() as session:
+            going = sorted(sizes.keys() - uploads.named(session, sizes))
+        if not terms.dry_run:
+            terms.store.delete(going)
+        for key in going:
+            terms.tell(Finding(Kind.ABANDONED, key, sizes[key]))
 
 
 def _before(session: Session, seconds: float) -> datetime:

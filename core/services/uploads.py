@@ -6,6 +6,7 @@ there, however many servers are asked, and a writer who lost its hold changes no
 """
 
 import re
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -218,6 +219,12 @@ def expired(session: Session, limit: int) -> tuple[Upload, ...]:
         if row.state is not UploadState.USED or not jobs.unfinished(session, naming=row.id):
             found.append(row.to_domain())
     return tuple(found)
+
+
+def named(session: Session, part_keys: Collection[str]) -> frozenset[str]:
+    """Those of the keys that are parts of uploads."""
+    these = select(UploadPartRow.key).where(UploadPartRow.key.in_(part_keys))
+    return frozenset(session.scalars(these))
 
 
 def _checked(name: str, length: int, sha256: str | None) -> str:

@@ -60,7 +60,7 @@ def test_a_bad_form_is_explained_on_a_page(
     assert "<h1>" in answer.text
     assert code is None or code in answer.text
     assert not [
-        path for path in (container.settings.home / "uploads").rglob("*") if path.is_file()
+        path for path in (container.settings.home / "scratch").rglob("*") if path.is_file()
     ]
     with container.sessions.read() as session:
         assert datasets.listing(session, limit=1)[0] == ()

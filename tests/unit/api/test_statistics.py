@@ -38,7 +38,7 @@ def test_a_file_becomes_a_dataset(client: httpx.Client, container: Container, be
         seen = datasets.embedding(session, kept.id, EMBEDDER)
     assert seen is not None
     assert container.store.exists(seen.key)
-    uploads = container.settings.home / "uploads"
+    uploads = container.settings.home / "scratch"
     assert list(uploads.rglob("*")) == []
 
 
@@ -72,7 +72,7 @@ def test_all_that_is_wrong_in_one_answer(client: httpx.Client, container: Contai
     }
     with container.sessions.read() as session:
         assert datasets.listing(session, limit=9)[0] == ()
-    assert list((container.settings.home / "uploads").rglob("*")) == []
+    assert list((container.settings.home / "scratch").rglob("*")) == []
 
 
 @pytest.mark.parametrize(
