@@ -1,6 +1,7 @@
 """From an archive on disk to a registered dataset with its embed job; REST and form share it."""
 
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from core.domain import keys
 from core.domain.datasets import AS_USUAL, Dataset, IntakeOptions
 from core.domain.jobs import Job, JobKind
 from core.domain.searches import EmbedSpec
+from core.errors import Unavailable
+from core.execution import scratch
 from core.pipelines import ingest_dataset, objects
 from core.services import datasets, jobs, searches, statistics_only
 
@@ -27,12 +30,16 @@ class Registered:
 def register(
     container: Container, archive: Path, *, name: str, options: IntakeOptions = AS_USUAL
 ) -> Registered:
-    """Check, store and register an archive. The slow part runs outside any transaction."""
+    """Check, store and register an archive. The slow part runs outside any transaction.
+
+    Raises Unavailable (`busy`) while as many as may be read at once are being read, and TooLarge
+    (`quota_exceeded`) when there is no room for its dataset.
+    """
     settings = container.settings
-    with tempfile.TemporaryDirectory(dir=settings.home / "uploads", prefix="intake-") as folder:
+    with _turn(container), scratch.folder(settings.home, "intake-") as folder:
         prepared = ingest_dataset.ingest(
             archive,
-            folder=Path(folder),
+            folder=folder,
             store=container.store,
             limits=settings.uploads,
             options=options,
@@ -47,8 +54,22 @@ def register(
             test_counts=prepared.test_counts,
             channels=prepared.channels,
             report=prepared.report,
+            originals_sha256=prepared.originals_sha256,
+            size_bytes=prepared.size_bytes,
         )
         return Registered(dataset, created, _embed_job(work, dataset, settings.embedder))
+
+
+@contextmanager
+def _turn(container: Container) -> Iterator[None]:
+    """Be one of the few whose archives are read; the others are to come again."""
+    if not container.intakes.acquire(blocking=False):
+        words = "Other archives are being read just now; send this one again in a moment."
+        raise Unavailable(words, code="busy")
+    try:
+        yield
+    finally:
+        container.intakes.release()
 
 
 def register_statistics(container: Container, file: Path, *, name: str) -> tuple[Dataset, bool]:
@@ -56,9 +77,8 @@ def register_statistics(container: Container, file: Path, *, name: str) -> tuple
     statistics = class_statistics.read(file)
     with container.sessions.read() as session:
         statistics_only.check(session, statistics)
-    folder = container.settings.home / "uploads"
-    with tempfile.TemporaryDirectory(dir=folder, prefix="statistics-") as scratch:
-        written = Path(scratch) / "statistics.safetensors"
+    with scratch.folder(container.settings.home, "statistics-") as folder:
+        written = folder / "statistics.safetensors"
         statistics.write(written)
         sha256 = objects.checksum(written)
         container.store.put(keys.embedding(sha256, statistics.embedder, sha256), written)

@@ -3,7 +3,8 @@
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Semaphore
 from typing import Any, Literal
 
 import structlog
@@ -18,13 +19,14 @@ from core.storage.select import store_of
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The outside world as one process sees it."""
+    """The outside world as one process sees it; `intakes` lets few archives be read at once."""
 
     settings: Settings
     sessions: Sessions
     store: ObjectStore
     queue: JobQueue
     closers: tuple[Callable[[], None], ...] = ()
+    intakes: Semaphore = field(default_factory=Semaphore)
 
     def close(self) -> None:
         """Let every connection go."""
@@ -42,7 +44,8 @@ def build(settings: Settings, *, queue: JobQueue | None = None) -> Container:
     if queue is None and settings.redis_url:
         celery = CeleryQueue(settings.redis_url)
         queue, closers = celery, (*closers, celery.close)
-    return Container(settings, sessions, store_of(settings), queue or HintlessQueue(), closers)
+    store, intakes = store_of(settings), Semaphore(settings.uploads.at_once)
+    return Container(settings, sessions, store, queue or HintlessQueue(), closers, intakes)
 
 
 def configure_logging(log_format: Literal["console", "json"]) -> None:

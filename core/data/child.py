@@ -6,6 +6,7 @@ one `error`. Whatever else it may do or become, the parent only ever believes th
 
 import errno
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ from core.domain.datasets import IntakeOptions
 from core.domain.jobs import Progress
 from core.errors import AppError, TooLarge, Unavailable
 
+NICENESS = 10  # who waits for an answer of the service comes first
 _TOO_BIG, _NO_SPACE = {errno.EFBIG}, {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -25,6 +27,7 @@ def main() -> int:
     request = json.loads(sys.stdin.readline())
     limits = UploadLimits.model_validate(request["limits"])
     confine(limits, parent=request["parent"])
+    os.nice(NICENESS)
     try:
         answer: dict[str, Any] = {"contents": _contents(request, limits)}
     except AppError as error:
@@ -47,7 +50,7 @@ def _contents(request: dict[str, Any], limits: UploadLimits) -> dict[str, Any]:
     from core.data import preparation
 
     contents = preparation.prepare(
-        Path(request["archive"]),
+        [Path(path) for path in request["archives"]],
         Path(request["folder"]),
         limits,
         IntakeOptions(**request["options"]),

@@ -3,6 +3,7 @@
 The upload is never parsed in this process: a decoder's bug or an endless loop costs one child.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ _REFUSAL = TypeAdapter(_Refusal)
 
 
 def prepare(
-    archive: Path,
+    archives: Path | Sequence[Path],
     folder: Path,
     limits: UploadLimits,
     options: IntakeOptions = AS_USUAL,
@@ -70,16 +71,18 @@ def prepare(
     resolution: int = DEFAULT_RESOLUTION,
     on_progress: OnProgress | None = None,
 ) -> Prepared:
-    """Turn an uploaded archive into a dataset's files, in `folder` (empty, or not yet there).
+    """Turn what was uploaded into a dataset's files, in `folder` (empty, or not yet there).
 
+    Several archives are one dataset; their file names are shown, and may say the splits.
     Raises InvalidInput (mostly BadArchive) or TooLarge with a stable code and everything found
     wrong, Unavailable when this machine has no space. On any error the folder is left empty.
     """
+    paths = [archives] if isinstance(archives, Path) else archives
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ValueError("the folder for a prepared dataset must be empty")
     request = {
-        "archive": str(archive.absolute()),
+        "archives": [str(path.absolute()) for path in paths],
         "folder": str(folder.absolute()),
         "limits": limits.model_dump(),
         "options": asdict(options),
@@ -240,7 +243,14 @@ def _with_files(contents: Contents, folder: Path) -> Prepared:
         originals=originals,
         packed=packed,
         resolution=contents.resolution,
+        originals_sha256=_checksum(originals),
+        size_bytes=sum(path.stat().st_size for path in (originals, packed)),
     )
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _empty(folder: Path) -> None:

@@ -24,7 +24,10 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A dataset ready to be stored: `originals` and `packed` are files in the caller's folder."""
+    """A dataset ready to be stored: `originals` and `packed` are files in the caller's folder.
+
+    Both together have `size_bytes`; `originals_sha256` is of the file, not of the dataset.
+    """
 
     sha256: str
     classes: tuple[str, ...]
@@ -35,3 +38,5 @@ class Prepared:
     originals: Path
     packed: Path
     resolution: int
+    originals_sha256: str
+    size_bytes: int

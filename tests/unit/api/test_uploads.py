@@ -11,7 +11,7 @@ import pytest
 
 from core.bootstrap import Container
 from core.domain.jobs import JobKind
-from core.services import datasets, jobs
+from core.services import datasets, jobs, uploads
 from tests.unit.api import archives
 from tests.unit.api.conftest import ARCHIVE_BYTES, Bell
 
@@ -19,7 +19,7 @@ ZIP = {"Content-Type": "application/zip"}
 
 
 def leftovers(container: Container) -> list[Path]:
-    return [path for path in (container.settings.home / "uploads").rglob("*") if path.is_file()]
+    return [path for path in (container.settings.home / "scratch").rglob("*") if path.is_file()]
 
 
 def assert_nothing_stored(container: Container, bell: Bell) -> None:
@@ -75,6 +75,20 @@ def test_the_uploader_decides_on_the_split(client: httpx.Client) -> None:
     other = client.post("/v1/datasets?name=usual", content=body, headers=ZIP).json()
     assert other["id"] != made["id"]
     assert (other["report"]["split_seed"], other["report"]["groups"]) == (0, 0)
+
+
+def test_few_archives_are_read_at_once(
+    client: httpx.Client, container: Container, bell: Bell
+) -> None:
+    body = archives.zipped(archives.class_folders())
+    with container.intakes, container.intakes:
+        answer = client.post("/v1/datasets?name=x", content=body, headers=ZIP)
+        assert (answer.status_code, answer.json()["code"]) == (503, "busy")
+        assert "retry-after" in answer.headers
+        assert_nothing_stored(container, bell)
+    assert client.post("/v1/datasets?name=x", content=body, headers=ZIP).status_code == 201
+    with container.sessions.read() as session:
+        assert uploads.used_bytes(session) > 1_000
 
 
 def test_groups_stay_together_and_must_be_there(client: httpx.Client) -> None:
