@@ -17,6 +17,7 @@ from core.errors import InvalidInput
 
 MOST_PARTS = 4
 LONGEST_FIELD = 4_096
+LONGEST_HEADER = 16_384  # a file's name, which nobody reads, may be long
 
 _name = TypeAdapter(Name)
 
@@ -89,7 +90,11 @@ async def _parse(request: Request, sink: Sink) -> _Form:
         raise _malformed("This address takes the upload form.")
     form = _Form()
     parser = _parser(options[b"boundary"], form)
+    beyond = 0
     async for chunk in body(request):
+        beyond += len(chunk) if form.ended else 0
+        if beyond > LONGEST_FIELD:
+            raise _malformed("Something follows the end of the form.")
         try:
             parser.write(chunk)
         except FormParserError as error:
@@ -110,6 +115,7 @@ def _parser(boundary: bytes, form: _Form) -> MultipartParser:
         return MultipartParser(
             boundary,
             {f"on_{name}": getattr(form, f"on_{name}") for name in names},  # type: ignore[arg-type]
+            max_header_size=LONGEST_HEADER,
         )
     except FormParserError as error:
         raise _malformed("The form's boundary is longer than it may be.") from error

@@ -42,6 +42,7 @@ GOOD = archives.multipart({"name": "x"}, {"archive": b"PK"}, BOUNDARY)
         ),
         (b"junk" * 1_000 + GOOD, 400, "malformed_multipart"),
         (GOOD[:-10], 400, "incomplete_body"),
+        (GOOD + b"more" * 500_000, 400, "malformed_multipart"),
         (
             archives.multipart({"name": "x"}, {"archive": b"0" * (ARCHIVE_BYTES + 1)}, BOUNDARY),
             413,
@@ -49,7 +50,18 @@ GOOD = archives.multipart({"name": "x"}, {"archive": b"PK"}, BOUNDARY)
         ),
         (GOOD, 422, None),
     ],
-    ids=["no file", "no name", "no field", "long", "many", "junk", "cut", "large", "not archive"],
+    ids=[
+        "no file",
+        "no name",
+        "no field",
+        "long",
+        "many",
+        "junk",
+        "cut",
+        "endless",
+        "large",
+        "not archive",
+    ],  # fmt: skip
 )
 def test_a_bad_form_is_explained_on_a_page(
     browser: httpx.Client, container: Container, body: bytes, status: int, code: str | None
@@ -64,6 +76,19 @@ def test_a_bad_form_is_explained_on_a_page(
     ]
     with container.sessions.read() as session:
         assert datasets.listing(session, limit=1)[0] == ()
+
+
+@pytest.mark.parametrize("name", ["../../x.zip", "/etc/passwd", "x" * 10_000, "a\\b.zip"])
+def test_a_files_name_is_nobodys_business(
+    browser: httpx.Client, container: Container, name: str
+) -> None:
+    archive = archives.zipped(archives.class_folders())
+    body = archives.multipart({"name": "Animals"}, {"archive": archive}, BOUNDARY)
+    assert body.count(b'filename="') == 1
+    start = body.index(b'filename="') + len(b'filename="')
+    renamed = body[:start] + name.encode() + body[body.index(b'"', start) :]
+    assert browser.post("/datasets", content=renamed, headers=FORM).status_code == 303
+    assert not [path for path in container.settings.home.rglob("*") if path.name in name]
 
 
 def test_a_form_without_a_boundary(browser: httpx.Client) -> None:
