@@ -14,7 +14,7 @@ from api import remote, terminal
 from api.remote import Json, Refused, Remote, path_of
 from core.data import bundle as files
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.zst")
 TOLD = frozenset({"licence", "source"})
 
 

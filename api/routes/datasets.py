@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 ARCHIVE_BODY = {
     "requestBody": {
         "required": True,
-        "description": "A zip, tar or tar.gz: one folder per class, maybe under train/ and test/.",
+        "description": "A zip, tar, tar.gz or tar.zst of images, or one Parquet file.",
         "content": {
             media: {"schema": {"type": "string", "format": "binary"}}
             for media in sorted(MEDIA_TYPES)
