@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.config import UploadLimits
-from core.data import archive, images, metadata, parquet_source, webdataset
+from core.data import archive, images, joined, metadata, parquet_source, webdataset
 from core.data.archive import Archive
 from core.data.items import Item, Source
 from core.data.labels import Findings
@@ -22,12 +22,24 @@ _LISTED_OTHERS = 100
 
 @contextmanager
 def opened(
-    path: Path, limits: UploadLimits, options: IntakeOptions, *, folder: Path
+    paths: Sequence[Path], limits: UploadLimits, options: IntakeOptions, *, folder: Path
 ) -> Iterator[Source]:
-    """Open the upload at `path`; `folder` is where parts of it may be unpacked meanwhile.
+    """Open the files of one upload; `folder` is where parts of them may be unpacked meanwhile.
 
     Raises BadArchive or TooLarge.
     """
+    if len(paths) == 1:
+        with _opened(paths[0], limits, options, folder=folder) as source:
+            yield source
+    else:
+        with joined.opened(paths, limits, options, open_one=_opened, folder=folder) as source:
+            yield source
+
+
+@contextmanager
+def _opened(
+    path: Path, limits: UploadLimits, options: IntakeOptions, *, folder: Path
+) -> Iterator[Source]:
     if parquet_source.is_parquet(path):
         size = path.stat().st_size
         if size > limits.archive_bytes:

@@ -26,6 +26,8 @@ _SPLIT = re.compile(
              for role, words in _SPLITS.items()),
     re.IGNORECASE,
 )  # fmt: skip
+# As in train-00000-of-00002, test-00000-of-00001-8a1f2c, validation_3.
+_PART = re.compile(r"([-_. ]?\d+)?(-of-\d+(-[0-9a-f]+)?)?$")
 _LEFT_OUT = {
     "no_class": "The image is in no class folder; it was left out.",
     "no_label": "The table gives it no class; it was left out.",
@@ -114,9 +116,9 @@ def _said(place: Place, split: str) -> Place | str:
 def _by_folders(items: Sequence[Item]) -> list[Place | str]:
     """Where its folders put each, or why nowhere; a table may be the one to name the split."""
     images = [item.parts for item in items]
-    depth = _wrapping_depth(images)
+    depth = wrapping_depth(images)
     inner = [parts[depth:] for parts in images]
-    role_of = _split_folders(inner)
+    role_of = split_folders(inner)
     if not role_of and (role_of := _split_folders_of_classes(inner)):
         inner = [(rest[1], rest[0], *rest[2:]) if len(rest) > 2 else rest[-1:] for rest in inner]
     spots = [_place(rest, role_of.get) if role_of else _class(rest) for rest in inner]
@@ -126,7 +128,7 @@ def _by_folders(items: Sequence[Item]) -> list[Place | str]:
     ]
 
 
-def _wrapping_depth(images: Sequence[Parts]) -> int:
+def wrapping_depth(images: Sequence[Parts]) -> int:
     """How many outer folders hold everything else without being a class themselves."""
     depth = 0
     while True:
@@ -136,7 +138,7 @@ def _wrapping_depth(images: Sequence[Parts]) -> int:
         depth += 1
 
 
-def _split_folders(inner: Sequence[Parts]) -> Mapping[str, str]:
+def split_folders(inner: Sequence[Parts]) -> Mapping[str, str]:
     """Which top folders are splits: empty unless train stands beside test or validation.
 
     A class may well be called "train" (cars, buses, trains), so a train folder with images
@@ -172,6 +174,14 @@ def role_named(name: str) -> str | None:
     if found is None:
         return None
     return next(role for role in _SPLITS if found[role] is not None)
+
+
+def role_of_file(name: str) -> str | None:
+    """The split that a file's name says, maybe with the number of a part: `train-00000-of-00002`.
+
+    The name comes without its suffix.
+    """
+    return role_named(_PART.sub("", name, count=1))
 
 
 def _place(rest: Parts, role_of: Callable[[str], str | None]) -> Place | str:

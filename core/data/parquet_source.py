@@ -7,7 +7,6 @@ several processes, in little memory.
 """
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from core.config import UploadLimits
 from core.data import names, parquet_pages
 from core.data.items import Item
 from core.data.labels import Findings, Labels
-from core.data.layout import role_named
+from core.data.layout import role_named, role_of_file
 from core.data.members import check_expansion, too_many
 from core.data.parquet_columns import Columns, Names, columns_of
 from core.data.parquet_pages import BadPage
@@ -45,8 +44,6 @@ _READER = {
     "arrow_extensions_enabled": False,
 }
 _READER_ERRORS = (OSError, ValueError, TypeError, LookupError, ArithmeticError)
-# As in train-00000-of-00002, test-00000-of-00001-8a1f2c, validation_3.
-_SHARD = re.compile(r"([-_.]?\d+)?(-of-\d+(-[0-9a-f]+)?)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +57,8 @@ class Shard:
     def split(self) -> str | None:
         """The split that its name, or the nearest folder's, says."""
         *folders, file = self.name.casefold().removesuffix(SUFFIX).split("/")
-        for step in (_SHARD.sub("", file, count=1), *reversed(folders)):
-            if role_named(step) is not None:
-                return step
-        return None
+        roles = (role_of_file(file), *map(role_named, reversed(folders)))
+        return next((role for role in roles if role is not None), None)
 
 
 def is_parquet(path: Path) -> bool:

@@ -1,9 +1,9 @@
-"""The work of intake: from an archive on disk to a dataset's two files and its report.
+"""The work of intake: from archives on disk to a dataset's two files and its report.
 
 Runs in the confined child (`core.data.child`); everything it reads is hostile until decoded.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ _DECODED, _WRITTEN = 0.75, 1.0
 
 
 def prepare(
-    path: Path,
+    paths: Sequence[Path],
     folder: Path,
     limits: UploadLimits,
     options: IntakeOptions,
@@ -35,7 +35,7 @@ def prepare(
 ) -> Contents:
     """Write originals and packed images into `folder`. Raises BadArchive or TooLarge."""
     report(Progress("unpack", 0.0))
-    with formats.opened(path, limits, options, folder=folder) as source:
+    with formats.opened(paths, limits, options, folder=folder) as source:
         arranged = _arranged(source, limits, options)
         thumbnails = folder / "thumbnails.bin"
         found = decoding.decode_all(

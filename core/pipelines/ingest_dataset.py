@@ -1,9 +1,10 @@
-"""An uploaded archive becomes stored objects; the caller registers the row last.
+"""An upload, of one archive or several, becomes stored objects; the caller registers the row last.
 
 Objects are keyed by content, so a crash between the two leaves bytes that nothing points to and
 that the same upload, tried again, finds in place.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from core.config import UploadLimits
@@ -16,7 +17,7 @@ from core.ports import ObjectStore
 
 
 def ingest(
-    archive: Path,
+    archives: Path | Sequence[Path],
     *,
     folder: Path,
     store: ObjectStore,
@@ -25,7 +26,7 @@ def ingest(
     on_progress: OnProgress | None = None,
 ) -> Prepared:
     """Validate, prepare in `folder`, and store. Raises as `core.data.intake.prepare` does."""
-    prepared = intake.prepare(archive, folder, limits, options, on_progress=on_progress)
+    prepared = intake.prepare(archives, folder, limits, options, on_progress=on_progress)
     store.put(keys.originals(prepared.sha256), prepared.originals)
     store.put(keys.packed(prepared.sha256, prepared.resolution), prepared.packed)
     return prepared

@@ -10,6 +10,7 @@ from core.config import UploadLimits
 from core.data import preparation
 from core.data.prepared import Contents
 from core.domain.datasets import IntakeOptions
+from tests.unit.data.builders import Files, write
 
 Prepare = Callable[..., Contents]
 
@@ -21,15 +22,15 @@ def limits() -> UploadLimits:
 
 @pytest.fixture
 def prepare(tmp_path: Path, limits: UploadLimits) -> Prepare:
-    """Prepare an archive's bytes in `tmp_path/out`, without the child process."""
+    """Prepare archives' bytes in `tmp_path/out`, without the child process."""
 
-    def run(data: bytes, *, limits: UploadLimits = limits, **options: Any) -> Contents:
+    def run(data: bytes | Files, *, limits: UploadLimits = limits, **options: Any) -> Contents:
         folder = tmp_path / "out"
         folder.mkdir(exist_ok=True)
-        archive = tmp_path / "upload"
-        archive.write_bytes(data)
+        files = {"upload": data} if isinstance(data, bytes) else data
+        archives = [write(tmp_path / name, data) for name, data in files.items()]
         return preparation.prepare(
-            archive,
+            archives,
             folder,
             limits,
             IntakeOptions(**options),

@@ -229,12 +229,12 @@ def test_groups_are_what_names_begin_with() -> None:
 def test_folders_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once for each image would take minutes for as many as are allowed."""
     calls: list[int] = []
-    measured: Callable[..., int] = layout._wrapping_depth
+    measured: Callable[..., int] = layout.wrapping_depth
 
     def counted(images: list[tuple[str, ...]]) -> int:
         calls.append(len(images))
         return measured(images)
 
-    monkeypatch.setattr(layout, "_wrapping_depth", counted)
+    monkeypatch.setattr(layout, "wrapping_depth", counted)
     layout_of(*(f"wrap/{'ab'[i % 2]}/{i}.png" for i in range(100)))
     assert calls == [100]

@@ -38,7 +38,7 @@ def test_mutated_archives_never_escape_or_crash(kind: str, tmp_path: Path) -> No
         upload.write_bytes(data)
         try:
             preparation.prepare(
-                upload, folder, limits, AS_USUAL, resolution=8, report=lambda _: None
+                [upload], folder, limits, AS_USUAL, resolution=8, report=lambda _: None
             )
         except AppError:  # anything else fails the test by being raised
             outcomes["refused"] += 1

@@ -216,7 +216,7 @@ def test_pages_fill_their_columns(
     [
         ("data/train-00000-of-00002.parquet", "train"),
         ("test-00001-of-00002-8a1f2c.parquet", "test"),
-        ("validation.parquet", "validation"),
+        ("validation.parquet", "val"),
         ("plain_text/train/0000.parquet", "train"),
         ("Train_3.PARQUET", "train"),
         ("train/part/test.parquet", "test"),

@@ -156,7 +156,7 @@ def test_progress_grows_and_reaches_the_end(tmp_path: Path, limits: UploadLimits
     (tmp_path / "out").mkdir()
     seen: list[Progress] = []
     preparation.prepare(
-        tmp_path / "a", tmp_path / "out", limits, AS_USUAL, resolution=16, report=seen.append
+        [tmp_path / "a"], tmp_path / "out", limits, AS_USUAL, resolution=16, report=seen.append
     )
     assert [progress.stage for progress in seen] == ["unpack", "decode", "write", "write"]
     fractions = [progress.fraction for progress in seen]
