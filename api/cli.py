@@ -19,6 +19,7 @@ from api import (
     serving,
     statistics_commands,
     terminal,
+    upload_commands,
     zoo_commands,
 )
 from api.remote import Json, Refused, Remote, path_of
@@ -72,50 +73,7 @@ def serve(
     serving.run(settings, host=host, port=port)
 
 
-@app.command()
-def upload(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
-    name: Annotated[
-        str | None, typer.Option(help="What to call it; else the file's name.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the draw of a test split.")] = None,
-    test_share: Annotated[
-        float | None, typer.Option(help="Of each class, where no test split is given [0.2].")
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(help="Keep together by a table's column, or by names: prefix:_ up to a '_'."),
-    ] = None,
-    unreadable_share: Annotated[
-        float | None, typer.Option(help="Of the images may be left out as unreadable [0.01].")
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="The table's column that names the class [label].")
-    ] = None,
-) -> None:
-    """Upload an archive with one folder of images per class, or with a table of them."""
-    options = {
-        "seed": seed,
-        "test_share": test_share,
-        "group": group,
-        "unreadable_share": unreadable_share,
-        "label": label,
-    }
-    with _server() as server, terminal.sending(file.stat().st_size) as bar:
-        task = bar.task_ids[0]
-        called = name or file.name.removesuffix(".gz").rsplit(".", 1)[0]
-        dataset = server.upload(
-            file, name=called, options=options, sent=lambda size: bar.advance(task, size)
-        )
-    terminal.out.print(f"dataset {dataset['id']}")
-    classes, train, test = len(dataset["classes"]), dataset["n_train"], dataset["n_test"]
-    terminal.out.print(f"{classes} classes, {train} training and {test} test images", markup=False)
-    problems = dataset["report"]["problems"]
-    rows = [(each["place"], each["message"]) for each in problems[:20]]
-    if rows:
-        terminal.show_table((f"{len(problems)} worth a look", ""), rows)
-
-
+app.command("upload")(upload_commands.upload)
 app.command()(operating.worker)
 app.command()(operating.migrate)
 app.command("doctor")(operating.check)

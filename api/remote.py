@@ -47,22 +47,22 @@ class Remote:
     def get(self, path: str, **query: str | int | None) -> Json:
         """A resource."""
         given = {name: value for name, value in query.items() if value is not None}
-        return _json(self._send("GET", path, params=given))
+        return _json(self.ask("GET", path, params=given))
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
         """Ask for work, of which `body` says what: for the same work again when the answer is
         lost, and the server makes it once. Without a body, a verb that is said once."""
         if body is None:
-            return _json(self._send("POST", path))
+            return _json(self.ask("POST", path))
         request = {"json": body, "headers": {"Idempotency-Key": str(uuid4())}}
         for pause in PAUSES:
             try:
-                return _json(self._send("POST", path, **request))
+                return _json(self.ask("POST", path, **request))
             except Refused as refusal:
                 if not refusal.passing:
                     raise
             time.sleep(pause)
-        return _json(self._send("POST", path, **request))
+        return _json(self.ask("POST", path, **request))
 
     def listed(self, path: str, **query: str | int | None) -> Iterator[Json]:
         """Every item of a paged list, fetched as it is read."""
@@ -79,9 +79,8 @@ class Remote:
         archive: Path,
         *,
         sent: Callable[[int], None],
+        address: str,
         name: str | None = None,
-        options: Json | None = None,
-        address: str = "/v1/datasets",
     ) -> Json:
         """Stream a file up; `sent` hears of every piece. Checked by its digest on arrival."""
         digest = base64.b64encode(_sha256(archive)).decode()
@@ -90,10 +89,9 @@ class Remote:
             "Content-Length": str(archive.stat().st_size),
             "Content-Digest": f"sha-256=:{digest}:",
         }
-        given = {"name": name, **(options or {})}
-        params = {key: value for key, value in given.items() if value is not None}
+        params = {} if name is None else {"name": name}
         timeout = httpx.Timeout(30.0, read=None)  # the answer waits until every image is checked
-        answer = self._send(
+        answer = self.ask(
             "POST",
             address,
             content=_pieces(archive, sent),
@@ -137,7 +135,8 @@ class Remote:
             matches = [each for each in found if each["id"].startswith(wanted.lower())]
         return _only(matches, wanted)
 
-    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request, as the client library makes it. Raises Refused."""
         try:
             answer = self._http.request(method, path, **options)
         except httpx.HTTPError as error:

@@ -3,7 +3,6 @@
 Needs no service and no database; everything but the result lies in a scratch folder.
 """
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from uuid import uuid4
 from safetensors.torch import save_file
 
 from core.config import Settings
-from core.data import class_statistics
+from core.data import class_statistics, folders
 from core.domain import embedders
 from core.domain.datasets import Dataset, DatasetId
 from core.domain.jobs import JobRecord, Progress
@@ -79,7 +78,7 @@ def reduce(
         device=compute.device(settings.device),
         resnet18_weights=settings.resnet18_weights,
     )
-    archive = _packed(images, scratch / "images.zip") if images.is_dir() else images
+    archive = folders.packed(images, scratch / "images.zip") if images.is_dir() else images
     dataset = _taken_in(archive, context, folder=_folder(scratch / "intake"), settings=settings)
     embedded, _ = embed_dataset.compute(dataset, embedder, context)
     if anonymous:
@@ -109,15 +108,6 @@ def _taken_in(archive: Path, context: OwnContext, *, folder: Path, settings: Set
         report=found.report,
         created_at=datetime.now(UTC),
     )
-
-
-def _packed(folder: Path, archive: Path) -> Path:
-    """The folder as intake reads it; links are not followed."""
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.is_symlink():
-                packed.write(path, path.relative_to(folder).as_posix())
-    return archive
 
 
 def _folder(path: Path) -> Path:

@@ -1,7 +1,9 @@
 """The command line against the served application, in this process."""
 
+import random
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -11,8 +13,10 @@ from api import serving, terminal
 from api.remote import Refused, Remote
 from core.bootstrap import Container
 from core.config import Settings
+from core.domain import keys
 from core.domain.searches import StartPolicy
 from core.services import datasets, jobs
+from tests.chaos.proxy import Way, proxied
 from tests.unit.api import archives, scenes
 from tests.unit.api.conftest import Served, said
 
@@ -218,3 +222,49 @@ def test_a_taken_port_is_said_before_anything_starts(
     assert refused.startswith("1\n")
     assert f"Port {port} is taken" in refused
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_of_images_is_uploaded_as_it_is(
+    container: Container,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, data in archives.class_folders().items():
+        path = tmp_path / "my.animals" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (tmp_path / "my.animals" / "notes.txt").write_text("of mine")
+    told = said(monkeypatch, capsys, "upload", str(tmp_path / "my.animals"), "--test-share", "0.5")
+    assert "6 training and 6 test images" in told
+    assert "Not an image" in told
+    with container.sessions.read() as session:
+        assert datasets.listing(session, limit=1)[0][0].name == "my.animals"
+
+
+@pytest.mark.parametrize("size", [70_000, 120_000])
+def test_an_upload_goes_on_where_it_was_when_the_connection_breaks(
+    container: Container,
+    served: Served,
+    client: httpx.Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    size: int,
+) -> None:
+    """Every connection ends after so many bytes: the file is longer than any of them."""
+    assert client.get("/healthz").status_code == 200
+    files = {**archives.class_folders(), "noise": random.Random(size).randbytes(150_000)}
+    archive = tmp_path / "long.zip"
+    archive.write_bytes(archives.zipped(files))
+    assert archive.stat().st_size > 150_000
+    place = urlsplit(served.url)
+    monkeypatch.setattr("api.sending.PAUSES", (0.05,) * 20)
+    with proxied((str(place.hostname), int(place.port or 0))) as proxy:
+        proxy.cut_after(Way.SENT, size)
+        monkeypatch.setenv("HEADSTART_URL", f"http://127.0.0.1:{proxy.port}")
+        told = said(monkeypatch, capsys, "upload", str(archive))
+        assert proxy.cuts >= 150_000 // size
+    assert "2 classes, 10 training and 2 test images" in told
+    assert list(container.store.listing(keys.UPLOADS)) == []

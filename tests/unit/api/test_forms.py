@@ -61,7 +61,7 @@ GOOD = archives.multipart({"name": "x"}, {"archive": b"PK"}, BOUNDARY)
         "endless",
         "large",
         "not archive",
-    ],  # fmt: skip
+    ],
 )
 def test_a_bad_form_is_explained_on_a_page(
     browser: httpx.Client, container: Container, body: bytes, status: int, code: str | None

@@ -1,0 +1,69 @@
+"""`headstart upload`: images from this machine become a dataset of the service."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api import remote, sending, terminal
+from api.remote import Json, Remote
+from core.data import folders
+
+
+def upload(
+    images: Annotated[
+        Path, typer.Argument(exists=True, readable=True, help="An archive, or a folder of images.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="What to call it; else the file's name.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the draw of a test split.")] = None,
+    test_share: Annotated[
+        float | None, typer.Option(help="Of each class, where no test split is given [0.2].")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Keep together by a table's column, or by names: prefix:_ up to a '_'."),
+    ] = None,
+    unreadable_share: Annotated[
+        float | None, typer.Option(help="Of the images may be left out as unreadable [0.01].")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The table's column that names the class [label].")
+    ] = None,
+) -> None:
+    """Upload images in folders of their classes, or with a table of them; goes on where it was
+    when the connection breaks."""
+    options = {
+        "seed": seed,
+        "test_share": test_share,
+        "group": group,
+        "unreadable_share": unreadable_share,
+        "label": label,
+    }
+    called = name or folders.title(images)
+    with (
+        folders.as_archive(images) as archive,
+        remote.connect() as http,
+        terminal.sending(archive.stat().st_size) as bar,
+    ):
+        sent = partial(bar.advance, bar.task_ids[0])
+        dataset = sending.upload(Remote(http), archive, name=called, options=options, sent=sent)
+    terminal.out.print(f"dataset {dataset['id']}")
+    classes, train, test = len(dataset["classes"]), dataset["n_train"], dataset["n_test"]
+    terminal.out.print(f"{classes} classes, {train} training and {test} test images", markup=False)
+    _show_findings(dataset["report"])
+
+
+def _show_findings(report: Json) -> None:
+    """Kind by kind: how many, the first of them, and what to do."""
+    first: dict[str, Json] = {}
+    for problem in report["problems"]:
+        first.setdefault(problem["code"], problem)
+    rows = [
+        (str(report["findings"].get(code, "")), each["place"], each["message"], each["fix"])
+        for code, each in first.items()
+    ]
+    if rows:
+        terminal.show_table(("", "the first", "what was found", "what to do"), rows)
