@@ -20,14 +20,14 @@ TIMINGS = QUICK.model_copy(update={"retry_delays": (0.5,)})
 # A living worker must not be late, however busy the machine: that is what is judged.
 CLOCKED = QUICK.model_copy(update={"lease": 15.0, "self_stop": 12.0})
 SIZE = (4, 300)
-DISK = "1m"
+DISK = "16m"  # room for what all runs keep, and quickly filled
 SKEWS = ("+1h", "-1h")
 
 
 def disk(servers: Servers, runs: int, seed: int) -> Row:
     """No room where the worker computes, where objects are kept, or on both, and then room again.
 
-    The disks are file systems of 1 MiB in memory where this may mount one; else every job writes
+    The disks are file systems of 16 MiB in memory where this may mount one; else every job writes
     to /dev/full while there is no room. The worst seconds are those from room to the last job's
     end.
     """
@@ -56,7 +56,7 @@ def disk(servers: Servers, runs: int, seed: int) -> Row:
             worst = max(worst, time.monotonic() - begun)
             met += _met(cluster, ids)
         cluster.settle()
-        fault = f"disk full ({'file systems of 1 MiB' if mounted else '/dev/full'}), then not"
+        fault = f"disk full ({'file systems of 16 MiB' if mounted else '/dev/full'}), then not"
         return judge(
             cluster, fault, runs=runs, worst=worst, complaints=[] if met else ["none was full"]
         )
