@@ -42,10 +42,22 @@ class Archive:
 
     def read(self, member: Member) -> bytes:
         """The member's bytes, whole and checked. Raises BadArchive when they contradict it."""
-        data = self._inflated(member) if member.method == DEFLATED else self._stored(member)
-        if member.crc is not None and zlib.crc32(data) != member.crc:
-            raise _damaged(member, "corrupt_archive", "Its data does not match its checksum.")
+        if member.method == DEFLATED:
+            file = BytesIO()
+            self.copy(member, file)
+            return file.getvalue()
+        data = os.pread(self._file.fileno(), member.packed_size, member.offset)
+        _check(member, len(data), zlib.crc32(data))
         return data
+
+    def copy(self, member: Member, target: BinaryIO) -> None:
+        """Write the member's bytes to a file: as `read`, in little memory whatever its size."""
+        crc = written = 0
+        for chunk in self._inflated(member) if member.method == DEFLATED else self._stored(member):
+            crc = zlib.crc32(chunk, crc)
+            written += len(chunk)
+            target.write(chunk)
+        _check(member, written, crc)
 
     def head(self, member: Member, length: int) -> bytes:
         """Up to `length` first bytes, unchecked: enough to tell what kind of file it is."""
@@ -57,18 +69,18 @@ class Archive:
         except zlib.error:
             return b""
 
-    def _stored(self, member: Member) -> bytes:
-        data = os.pread(self._file.fileno(), member.packed_size, member.offset)
-        if len(data) != member.packed_size:
-            raise _damaged(member, "corrupt_archive", "Its data is cut short.")
-        return data
+    def _stored(self, member: Member) -> Iterator[bytes]:
+        at, end = member.offset, member.offset + member.packed_size
+        while chunk := os.pread(self._file.fileno(), min(_CHUNK, end - at), at):
+            at += len(chunk)
+            yield chunk
 
-    def _inflated(self, member: Member) -> bytes:
+    def _inflated(self, member: Member) -> Iterator[bytes]:
         """Unpacked in steps, so that little more than the file itself is held."""
-        unpacker, data = zlib.decompressobj(-zlib.MAX_WBITS), BytesIO()
+        unpacker, written = zlib.decompressobj(-zlib.MAX_WBITS), 0
         at, end = member.offset, member.offset + member.packed_size
         try:
-            while not unpacker.eof and data.tell() <= member.size:
+            while not unpacker.eof:
                 packed = unpacker.unconsumed_tail
                 if not packed:
                     packed = os.pread(self._file.fileno(), min(_CHUNK, end - at), at)
@@ -76,16 +88,17 @@ class Archive:
                 chunk = unpacker.decompress(packed, _CHUNK)
                 if not packed and not chunk:
                     break
-                data.write(chunk)
+                written += len(chunk)
+                if written > member.size:
+                    why = "Its data is longer than the archive says."
+                    raise _damaged(member, "size_mismatch", why)
+                yield chunk
         except zlib.error:
             raise _damaged(member, "corrupt_archive", "Its data cannot be unpacked.") from None
-        if data.tell() > member.size:
-            raise _damaged(member, "size_mismatch", "Its data is longer than the archive says.")
         if not unpacker.eof or unpacker.unused_data or at < end:
             raise _damaged(member, "corrupt_archive", "Its data is incomplete or too long.")
-        if data.tell() < member.size:
+        if written < member.size:
             raise _damaged(member, "size_mismatch", "Its data is shorter than the archive says.")
-        return data.getvalue()
 
 
 @contextmanager
@@ -142,6 +155,14 @@ def _unpacked(
             yield tar
     finally:
         target.unlink(missing_ok=True)
+
+
+def _check(member: Member, size: int, crc: int) -> None:
+    """Whether what was read is what the directory says. Raises BadArchive."""
+    if size < member.size:
+        raise _damaged(member, "corrupt_archive", "Its data is cut short.")
+    if member.crc is not None and crc != member.crc:
+        raise _damaged(member, "corrupt_archive", "Its data does not match its checksum.")
 
 
 def _damaged(member: Member, code: str, why: str) -> BadArchive:

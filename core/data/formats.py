@@ -12,7 +12,7 @@ from core.data import archive, images, joined, metadata, parquet_source, webdata
 from core.data.archive import Archive
 from core.data.items import Item, Source
 from core.data.labels import Findings
-from core.data.members import Member
+from core.data.members import TABLE_SUFFIX, Member
 from core.data.parquet_source import Shard
 from core.domain.datasets import IntakeOptions, Problem
 from core.errors import Detail, TooLarge
@@ -67,7 +67,7 @@ def _understood(
     others: list[Member] = []
     for member in found.members:
         (pictures if _is_picture(found, member) else others).append(member)
-    tables = [each for each in others if each.parts[-1].casefold().endswith(".parquet")]
+    tables = [each for each in others if each.parts[-1].casefold().endswith(TABLE_SUFFIX)]
     if pictures or not tables:
         yield _Images(found, pictures, others, limits, options)
         return
@@ -81,7 +81,7 @@ def _understood(
 def _alone(found: Archive, member: Member, folder: Path) -> BinaryIO:
     """A member as a file without a name, gone when it is closed."""
     file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (the caller closes it)
-    file.write(found.read(member))
+    found.copy(member, file)
     return file
 
 
@@ -121,6 +121,8 @@ def _is_picture(found: Archive, member: Member) -> bool:
     """By its suffix, or by its signature when that says nothing."""
     _, dot, suffix = member.parts[-1].rpartition(".")
     suffix = suffix.casefold() if dot else ""
+    if f".{suffix}" == TABLE_SUFFIX:
+        return False
     if suffix in images.READABLE_SUFFIXES or suffix in images.OTHER_IMAGE_SUFFIXES:
         return True
     # Two letters are no signature: much text begins with them.

@@ -11,6 +11,7 @@ from core.errors import BadArchive, Detail, TooLarge
 
 STORED, DEFLATED = 0, 8
 # Tiny files made of one colour compress without bound and harm nobody: ratios count above these.
+TABLE_SUFFIX = ".parquet"  # a file of many images, never held in memory
 ENTRY_RATIO_FLOOR = 1024**2
 ARCHIVE_RATIO_FLOOR = 16 * 1024**2
 # What a name may weigh in memory, on average, and more than Windows allows a path: every layer of
@@ -100,7 +101,7 @@ class Register:
                 code="archive_too_large",
             )
         check_expansion(self._expanded, self._archive_bytes, limits)
-        if size > limits.entry_bytes:
+        if size > limits.entry_bytes and not place.casefold().endswith(TABLE_SUFFIX):
             raise TooLarge(
                 f"{names.printable(place)}: {size:,} bytes, more than the "
                 f"{limits.entry_bytes:,} allowed for one file.",

@@ -18,13 +18,12 @@ from core.data import names, parquet_pages
 from core.data.items import Item
 from core.data.labels import Findings, Labels
 from core.data.layout import role_named, role_of_file
-from core.data.members import check_expansion, too_many
+from core.data.members import TABLE_SUFFIX, check_expansion, too_many
 from core.data.parquet_columns import Columns, Names, columns_of
 from core.data.parquet_pages import BadPage
 from core.domain.datasets import IntakeOptions, Problem
 from core.errors import AppError, BadArchive, Detail, TooLarge
 
-SUFFIX = ".parquet"
 _MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
 # A dictionary can make any row as long as its page: the longer that, the fewer rows at once.
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 8, 16 * 1024**2
@@ -56,7 +55,7 @@ class Shard:
     @property
     def split(self) -> str | None:
         """The split that its name, or the nearest folder's, says."""
-        *folders, file = self.name.casefold().removesuffix(SUFFIX).split("/")
+        *folders, file = self.name.casefold().removesuffix(TABLE_SUFFIX).split("/")
         roles = (role_of_file(file), *map(role_named, reversed(folders)))
         return next((role for role in roles if role is not None), None)
 

@@ -2,7 +2,7 @@
 
 import io
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from core.config import UploadLimits
 from core.data import parquet_pages, parquet_source
 from core.errors import AppError, BadArchive, TooLarge
-from tests.unit.data.builders import dataset, zip_bytes
+from tests.unit.data.builders import Files, dataset, tar_bytes, zip_bytes
 from tests.unit.data.conftest import Prepare
 
 IMAGES = list(dataset(3).values())
@@ -157,6 +157,23 @@ def test_an_image_may_be_no_larger_than_a_file(prepare: Prepare, limits: UploadL
     small = limits.model_copy(update={"entry_bytes": 50})
     with pytest.raises(TooLarge, match="row 1: "):
         prepare(HONEST, limits=small)
+
+
+@pytest.mark.parametrize("pack", [zip_bytes, tar_bytes, lambda files: zip_bytes(files, 0)])
+def test_a_shard_may_be_larger_than_an_image(
+    pack: Callable[[Files], bytes], prepare: Prepare, limits: UploadLimits
+) -> None:
+    small = limits.model_copy(update={"entry_bytes": max(map(len, IMAGES))})
+    shard = {"data/train.parquet": HONEST}
+    assert prepare(pack(shard), limits=small).sha256 == prepare(HONEST).sha256
+    with pytest.raises(TooLarge, match=r"train\.png: "):
+        prepare(pack({"data/train.png": HONEST}), limits=small)
+
+
+def test_a_parquet_file_is_no_image_whatever_it_begins_with(prepare: Prepare) -> None:
+    files = {**dataset(3), "cat/big.parquet": IMAGES[0]}
+    found = prepare(zip_bytes(files)).report.problems
+    assert [(each.code, each.place) for each in found] == [("not_an_image", "cat/big.parquet")]
 
 
 def test_a_page_that_fails_its_checksum_is_refused(prepare: Prepare) -> None:
