@@ -5,9 +5,10 @@ brought. Only where it names a checksum all of them count, or none.
 """
 
 import hashlib
+import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api.tus import Checksum
-from api.uploads import Expected, Received, Sink
+from api.uploads import Expected, Sink
 from core.bootstrap import Container
 from core.domain import keys
 from core.domain.uploads import Part, Upload
@@ -50,25 +51,43 @@ async def receive(
 
 
 @contextmanager
-def assembled(container: Container, upload_id: UUID) -> Iterator[Received]:
-    """A complete upload as one file on disk, while the block runs.
+def assembled(container: Container, upload_ids: Sequence[UUID]) -> Iterator[tuple[Path, ...]]:
+    """Complete uploads as files on disk, while the block runs.
 
     Raises NotFound, Gone, Conflict (`upload_incomplete`), InvalidInput (`digest_mismatch`), and
     CorruptObject when a part is not what was received.
     """
+    with scratch.folder(container.settings.home, "upload-") as folder:
+        yield tuple(
+            _assembled(container, upload_id, folder / str(number))
+            for number, upload_id in enumerate(upload_ids)
+        )
+
+
+def _assembled(container: Container, upload_id: UUID, folder: Path) -> Path:
     with container.sessions.read() as session:
         uploads.get(session, upload_id)
         upload, parts = uploads.contents(session, upload_id)
     if upload.received < upload.length:
-        words = f"{upload.received:,} of its {upload.length:,} bytes are here: send the others."
+        words = (
+            f"Of '{upload.name}' {upload.received:,} of {upload.length:,} bytes are here: "
+            "send the others."
+        )
         raise Conflict(words, code="upload_incomplete")
-    with scratch.folder(container.settings.home, "upload-") as folder:
-        path = folder / "archive"
-        digest = _joined(container, parts, path)
-        if upload.sha256 not in (None, digest):
-            words = "The upload does not match its SHA-256; send it again."
-            raise InvalidInput(words, code="digest_mismatch")
-        yield Received(path, upload.length, digest)
+    folder.mkdir()
+    path = folder / _file_name(upload.name)
+    digest = _joined(container, parts, path)
+    if upload.sha256 not in (None, digest):
+        words = f"'{upload.name}' does not match its SHA-256; send it again."
+        raise InvalidInput(words, code="digest_mismatch")
+    return path
+
+
+def _file_name(name: str) -> str:
+    """A name for a file of ours that says what the sender's did (`train.zip`), and no more."""
+    last = re.split(r"[/\\]", name)[-1]
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", last)[-80:].lstrip(".-")
+    return plain or "archive"
 
 
 def forget(container: Container, upload_id: UUID) -> None:

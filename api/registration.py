@@ -1,6 +1,6 @@
 """From an archive on disk to a registered dataset with its embed job; REST and form share it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,15 @@ class Registered:
 
 
 def register(
-    container: Container, archive: Path, *, name: str, options: IntakeOptions = AS_USUAL
+    container: Container,
+    archives: Path | Sequence[Path],
+    *,
+    name: str,
+    options: IntakeOptions = AS_USUAL,
 ) -> Registered:
-    """Check, store and register an archive. The slow part runs outside any transaction.
+    """Check, store and register an archive, or several as one dataset.
+
+    The slow part runs outside any transaction.
 
     Raises Unavailable (`busy`) while as many as may be read at once are being read, and TooLarge
     (`quota_exceeded`) when there is no room for its dataset.
@@ -38,7 +44,7 @@ def register(
     settings = container.settings
     with _turn(container), scratch.folder(settings.home, "intake-") as folder:
         prepared = ingest_dataset.ingest(
-            archive,
+            archives,
             folder=folder,
             store=container.store,
             limits=settings.uploads,

@@ -1,6 +1,8 @@
 """Datasets: upload, look, compare."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,17 +13,19 @@ from api import examples, pieces, registration, submissions
 from api.deps import ContainerDep, PageDep, SessionDep
 from api.schemas import DEFAULT_EMBEDDER, DEFAULT_RANK, EmbedderBody, Name, RankBody
 from api.submissions import SubmissionDep
-from api.uploads import MEDIA_TYPES, Received, archive_of, received
+from api.uploads import MEDIA_TYPES, archive_of, received
 from api.views.datasets import DatasetView, FullDatasetView, ReportView, UploadView
 from api.views.jobs import JobView
 from api.views.shapes import PageView
 from core.domain.datasets import AS_USUAL, DatasetId, IntakeOptions
 from core.domain.jobs import JobKind
 from core.domain.searches import EmbedSpec
+from core.errors import Conflict, NotFound
 from core.services import datasets, searches
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
+MOST_ARCHIVES = 16  # as many as intake opens at once
 ARCHIVE_BODY = {
     "requestBody": {
         "required": True,
@@ -65,25 +69,30 @@ def intake_options(
     return IntakeOptions(seed, test_share, group, unreadable_share, label)
 
 
-UploadId = Annotated[
-    UUID | None,
-    Query(description="The archive is this upload (`/v1/uploads`), and the body empty."),
+UploadIds = Annotated[
+    tuple[UUID, ...],
+    Query(
+        alias="upload",
+        max_length=MOST_ARCHIVES,
+        description="The archive is this upload (`/v1/uploads`), and the body empty. Several are "
+        "one dataset; their files' names may say the splits (`train.zip`, `test.zip`).",
+    ),
 ]
 
 
-async def archive(
-    request: Request, container: ContainerDep, upload: UploadId = None
-) -> AsyncIterator[Received]:
-    """The body, or an upload that has come in pieces, as a file."""
-    if upload is not None:
-        async with contextmanager_in_threadpool(pieces.assembled(container, upload)) as found:
-            yield found
+async def archives(
+    request: Request, container: ContainerDep, upload_ids: UploadIds = ()
+) -> AsyncIterator[tuple[Path, ...]]:
+    """The body, or uploads that have come in pieces, as files."""
+    if upload_ids:
+        async with contextmanager_in_threadpool(pieces.assembled(container, upload_ids)) as paths:
+            yield paths
         return
     async with received(request, container.settings, archive_of(container.settings)) as found:
-        yield found
+        yield (found.path,)
 
 
-ArchiveDep = Annotated[Received, Depends(archive, scope="function")]
+ArchivesDep = Annotated[tuple[Path, ...], Depends(archives, scope="function")]
 NameDep = Annotated[str, Depends(upload_name)]
 OptionsDep = Annotated[IntakeOptions, Depends(intake_options)]
 
@@ -97,18 +106,19 @@ OptionsDep = Annotated[IntakeOptions, Depends(intake_options)]
 def upload(
     name: NameDep,
     options: OptionsDep,
-    archive: ArchiveDep,
+    paths: ArchivesDep,
     container: ContainerDep,
     response: Response,
-    upload: UploadId = None,
+    upload_ids: UploadIds = (),
 ) -> UploadView:
-    """Register the archive in the body, or an upload; the same content is the same dataset.
+    """Register the archive in the body, or uploads; the same content is the same dataset.
 
-    An upload is deleted when it has become a dataset, and stays when it is refused.
+    Uploads are deleted when they have become a dataset, and stay when they are refused.
     """
-    registered = registration.register(container, archive.path, name=name, options=options)
-    if upload is not None:
-        pieces.forget(container, upload)
+    registered = registration.register(container, paths, name=name, options=options)
+    for upload_id in upload_ids:
+        with suppress(NotFound, Conflict):  # somebody was quicker, or has other plans
+            pieces.forget(container, upload_id)
     response.status_code = 201 if registered.created else 200
     response.headers["Location"] = f"/v1/datasets/{registered.dataset.id}"
     return UploadView.of(registered.dataset, registered.embed_job)

@@ -69,9 +69,8 @@ def send(
 
 
 def stored(container: Container, address: str) -> bytes:
-    with pieces.assembled(container, id_of(address)) as found:
-        assert found.sha256 == hashlib.sha256(found.path.read_bytes()).hexdigest()
-        return found.path.read_bytes()
+    with pieces.assembled(container, [id_of(address)]) as (path,):
+        return path.read_bytes()
 
 
 def objects(container: Container) -> list[str]:
@@ -112,6 +111,24 @@ def test_a_file_in_pieces_becomes_a_dataset(client: httpx.Client, container: Con
     )
     assert (same.status_code, same.json()["id"]) == (200, made.json()["id"])
     assert client.head(address, headers=TUS).status_code == 404  # it has become a dataset
+    assert (objects(container), leftovers(container)) == ([], [])
+
+
+def test_several_files_become_one_dataset(client: httpx.Client, container: Container) -> None:
+    """Their names say which is which."""
+    ids = []
+    for index, name in enumerate(("train", "test")):
+        files = {n: archives.png(100 * index + i) for i, n in enumerate(archives.class_folders())}
+        data = archives.zipped(files)
+        told = f"filename {said(f'../{name}.zip')}"
+        headers = {**TUS, "Upload-Length": str(len(data)), "Upload-Metadata": told}
+        address = client.post("/v1/uploads", headers=headers).headers["location"]
+        assert send(client, address, 0, data).status_code == 204
+        ids.append(address.rsplit("/", 1)[1])
+    made = client.post(f"/v1/datasets?name=both&upload={ids[0]}&upload={ids[1]}")
+    assert made.status_code == 201, made.text
+    assert (made.json()["n_train"], made.json()["n_test"]) == (12, 12)
+    assert made.json()["report"]["split"] == "given"
     assert (objects(container), leftovers(container)) == ([], [])
 
 
