@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +21,7 @@ from core.data.labels import Findings, Labels
 from core.data.layout import role_named, role_of_file
 from core.data.members import TABLE_SUFFIX, check_expansion, too_many
 from core.data.parquet_columns import Columns, Names, columns_of
-from core.data.parquet_pages import BadPage
+from core.data.parquet_pages import BadPage, Chunk
 from core.domain.datasets import IntakeOptions, Problem
 from core.errors import AppError, BadArchive, Detail, TooLarge
 
@@ -28,16 +29,16 @@ _MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
 # A dictionary can make any row as long as its page: the longer that, the fewer rows at once.
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 8, 16 * 1024**2
 _BUFFER = 1024**2
-_FOOTER_BYTES = 8 * 1024**2
+_FOOTER_BYTES = 4 * 1024**2
 # A page is unpacked whole. Images do not shrink, so larger pages must have been uploaded as such.
 _FREE_PAGE_BYTES, _PAGE_BYTES, _PAGE_RATIO = 32 * 1024**2, 256 * 1024**2, 4
 _PAGES = 100_000
-_COLUMNS = 1_000
+_CHUNKS, _COLUMNS = 50_000, 1_000
 _READER = {
     "pre_buffer": False,
     "buffer_size": _BUFFER,
     "thrift_string_size_limit": _FOOTER_BYTES,
-    "thrift_container_size_limit": 200_000,
+    "thrift_container_size_limit": _CHUNKS,
     "schema_depth_limit": 20,
     "page_checksum_verification": True,
     "arrow_extensions_enabled": False,
@@ -126,8 +127,12 @@ class _Unpacking:
     def _take(self, shard: Shard, file: BinaryIO) -> None:
         self._packed += file.seek(0, os.SEEK_END)
         with _told(shard):
-            if parquet_pages.footer_bytes(file) > _FOOTER_BYTES:
+            footer = parquet_pages.footer_of(file, _FOOTER_BYTES)
+            if footer is None:
                 raise _too_large(shard, f"its footer has more than {_FOOTER_BYTES:,} bytes")
+            chunks = list(islice(parquet_pages.chunks(footer), _CHUNKS + 1))
+            if len(chunks) > _CHUNKS:
+                raise _too_large(shard, f"it has more than {_CHUNKS:,} row groups or columns")
             file.seek(0)
             table = _parquet_file(file)
         if table.metadata.num_columns > _COLUMNS:
@@ -143,17 +148,22 @@ class _Unpacking:
         if columns is None:
             return
         with _told(shard):
-            longest = self._longest_page(shard, file, table.metadata, columns)
+            longest = self._longest_page(shard, file, chunks, columns)
         at_once = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // longest))
         for number, row in enumerate(_rows(shard, table, columns, at_once), start=1):
             place = f"{shard.name}, row {number}" if shard.name else f"row {number}"
             self._row(shard, columns, row, place)
 
-    def _longest_page(self, shard: Shard, file: BinaryIO, described: Any, columns: Columns) -> int:
+    def _longest_page(
+        self, shard: Shard, file: BinaryIO, chunks: Sequence[Chunk], columns: Columns
+    ) -> int:
         """The most bytes that any page to be read unpacks to. Raises TooLarge, BadPage."""
         longest = 1
-        for start, length in _chunks(described, columns):
-            for page in parquet_pages.pages(file, start, length):
+        for chunk in chunks:
+            name = chunk.column
+            if not any(name == leaf or name.startswith(f"{leaf}.") for leaf in columns.leaves):
+                continue
+            for page in parquet_pages.pages(file, chunk):
                 self._pages += 1
                 if self._pages > _PAGES:
                     raise _too_large(shard, f"it has more than {_PAGES:,} pages")
@@ -218,18 +228,6 @@ def _parquet_file(file: BinaryIO) -> Any:
     import pyarrow.parquet as pq  # only here: it takes a while, and few uploads need it
 
     return pq.ParquetFile(file, **_READER)
-
-
-def _chunks(described: Any, columns: Columns) -> Iterator[tuple[int, int]]:
-    """Where the chunks of the columns begin, as their reader sees it, and how long they are."""
-    for group in map(described.row_group, range(described.num_row_groups)):
-        for chunk in map(group.column, range(group.num_columns)):
-            path = chunk.path_in_schema
-            if any(path == leaf or path.startswith(f"{leaf}.") for leaf in columns.leaves):
-                starts = [chunk.data_page_offset]
-                if chunk.dictionary_page_offset:
-                    starts.append(chunk.dictionary_page_offset)
-                yield min(starts), chunk.total_compressed_size
 
 
 def _rows(shard: Shard, table: Any, columns: Columns, at_once: int) -> Iterator[Mapping[str, Any]]:

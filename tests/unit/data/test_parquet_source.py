@@ -109,6 +109,8 @@ def test_what_a_file_calls_its_images_is_only_shown_when_harmless(
 
 
 HONEST = parquet_of(honest())
+# One row group with as many of the least possible columns as a list can say to hold in 3 bytes.
+MANY_COLUMNS = b"\x49\x1c\x19\xfc\xff\xff\x03" + b"\x3c\x76\x02\x26\x02\0\0" * 65_535 + b"\0\0"
 HOSTILE = {
     "cut short": (HONEST[:-1], "bad_parquet"),
     "only a beginning": (b"PAR1", "bad_parquet"),
@@ -116,6 +118,10 @@ HOSTILE = {
     "no footer": (HONEST[:-8] + bytes(4) + b"PAR1", "bad_parquet"),
     "a footer larger than the file": (HONEST[:-8] + b"\xff\xff\x0f\0PAR1", "bad_parquet"),
     "a footer of 2 GiB": (HONEST[:-8] + b"\xff\xff\xff\x7fPAR1", "archive_too_large"),
+    "a footer of many columns": (
+        b"PAR1" + MANY_COLUMNS + len(MANY_COLUMNS).to_bytes(4, "little") + b"PAR1",
+        "archive_too_large",
+    ),
     "a page of zeros": (
         parquet_of(pa.table({"image": [bytes(2**20)] * 40, "label": ["x"] * 40}),
             use_dictionary=False, compression="zstd"),
@@ -211,7 +217,7 @@ def test_pages_fill_their_columns(
 ) -> None:
     """Headers and contents add up to what the writer says of the column, packed and unpacked."""
     data = parquet_of(
-        pa.table({"image": values}),
+        pa.table({"image": [{"bytes": value, "path": None} for value in values]}),
         compression=compression,
         use_dictionary=use_dictionary,
         data_page_version=version,
@@ -220,12 +226,15 @@ def test_pages_fill_their_columns(
         write_page_checksum=True,
     )
     described = pq.ParquetFile(io.BytesIO(data)).metadata
-    for group in range(described.num_row_groups):
-        chunk = described.row_group(group).column(0)
-        start = chunk.dictionary_page_offset or chunk.data_page_offset
-        found = list(parquet_pages.pages(io.BytesIO(data), start, chunk.total_compressed_size))
-        assert sum(page.header + page.packed for page in found) == chunk.total_compressed_size
-        assert sum(page.header + page.unpacked for page in found) == chunk.total_uncompressed_size
+    groups = map(described.row_group, range(described.num_row_groups))
+    written = [group.column(n) for group in groups for n in range(group.num_columns)]
+    footer = parquet_pages.footer_of(io.BytesIO(data), 2**20)
+    assert footer is not None
+    for chunk, told in zip(parquet_pages.chunks(footer), written, strict=True):
+        assert chunk.column == told.path_in_schema
+        found = list(parquet_pages.pages(io.BytesIO(data), chunk))
+        assert sum(page.header + page.packed for page in found) == told.total_compressed_size
+        assert sum(page.header + page.unpacked for page in found) == told.total_uncompressed_size
 
 
 @pytest.mark.parametrize(
