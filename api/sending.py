@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from api import tus
@@ -18,13 +18,19 @@ SPOKEN = {"Tus-Resumable": tus.VERSION}
 
 
 def upload(
-    remote: Remote, path: Path, *, name: str, options: Json, sent: Callable[[int], None]
+    remote: Remote,
+    paths: Sequence[Path],
+    *,
+    name: str,
+    options: Json,
+    sent: Callable[[int], None],
 ) -> Json:
-    """Send an archive and make a dataset of it; `sent` hears of every piece. Raises Refused."""
-    address = _begun(remote, path)
-    sending = _Sending(remote, path, address, sent)
-    sending.to_the_end()
-    given = {"name": name, "upload": address.rsplit("/", 1)[1], **options}
+    """Send archives and make one dataset of them; `sent` hears of every piece. Raises Refused."""
+    addresses = [_begun(remote, path) for path in paths]
+    for path, address in zip(paths, addresses, strict=True):
+        _Sending(remote, path, address, sent).to_the_end()
+    uploads = [address.rsplit("/", 1)[1] for address in addresses]
+    given = {"name": name, "upload": uploads, **options}
     params = {key: value for key, value in given.items() if value is not None}
     # The answer waits until every image is checked.
     made: Json = remote.ask("POST", "/v1/datasets", params=params, timeout=None).json()

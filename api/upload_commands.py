@@ -1,5 +1,6 @@
 """`headstart upload`: images from this machine become a dataset of the service."""
 
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,12 @@ from core.data import folders
 
 def upload(
     images: Annotated[
-        Path, typer.Argument(exists=True, readable=True, help="An archive, or a folder of images.")
+        list[Path],
+        typer.Argument(
+            exists=True,
+            readable=True,
+            help="An archive or a folder of images, or several that are one dataset.",
+        ),
     ],
     name: Annotated[
         str | None, typer.Option(help="What to call it; else the file's name.")
@@ -42,14 +48,14 @@ def upload(
         "unreadable_share": unreadable_share,
         "label": label,
     }
-    called = name or folders.title(images)
-    with (
-        folders.as_archive(images) as archive,
-        remote.connect() as http,
-        terminal.sending(archive.stat().st_size) as bar,
-    ):
+    called = name or folders.title(images[0])
+    with ExitStack() as stack:
+        archives = [stack.enter_context(folders.as_archive(each)) for each in images]
+        http = stack.enter_context(remote.connect())
+        size = sum(archive.stat().st_size for archive in archives)
+        bar = stack.enter_context(terminal.sending(size))
         sent = partial(bar.advance, bar.task_ids[0])
-        dataset = sending.upload(Remote(http), archive, name=called, options=options, sent=sent)
+        dataset = sending.upload(Remote(http), archives, name=called, options=options, sent=sent)
     terminal.out.print(f"dataset {dataset['id']}")
     classes, train, test = len(dataset["classes"]), dataset["n_train"], dataset["n_test"]
     terminal.out.print(f"{classes} classes, {train} training and {test} test images", markup=False)

@@ -114,7 +114,7 @@ def _uploaded(server: Remote, name: str, path: Path) -> Json:
     with terminal.sending(path.stat().st_size) as bar:
         task = bar.task_ids[0]
         dataset = sending.upload(
-            server, path, name=name, options={}, sent=lambda size: bar.advance(task, size)
+            server, [path], name=name, options={}, sent=lambda size: bar.advance(task, size)
         )
     terminal.out.print(f"dataset {dataset['id']} {name}", markup=False)
     return dataset

@@ -15,7 +15,8 @@ def as_archive(images: Path) -> Iterator[Path]:
         yield images
         return
     with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
-        yield packed(images, Path(folder) / "images.zip")
+        # Of several archives the names may say the splits.
+        yield packed(images, Path(folder) / f"{images.resolve().name}.zip")
 
 
 def title(images: Path) -> str:
