@@ -16,7 +16,7 @@ _LONGEST_HEADER = 1024**2
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 # Fields, by the structs that lead to a page.
 _ROW_GROUPS, _COLUMNS, _DESCRIPTION = 4, 1, 3
-_PATH, _LENGTH, _DATA_AT, _DICTIONARY_AT = 3, 7, 9, 11
+_LENGTH, _DATA_AT, _DICTIONARY_AT = 7, 9, 11
 _UNPACKED, _PACKED = 2, 3
 _VARINTS = {_I16, _I32, _I64}
 _DEEPEST = 8
@@ -28,9 +28,12 @@ class BadPage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One column of one row group: its name with dots between levels, and where its pages lie."""
+    """One column of one row group: its number in the schema, and where its pages lie.
 
-    column: str
+    What the footer calls it here is not what decides which column a decoder reads.
+    """
+
+    column: int
     start: int
     length: int
 
@@ -61,17 +64,17 @@ def chunks(footer: bytes) -> Iterator[Chunk]:
 def _chunks_of_group(reader: "_Compact") -> Iterator[Chunk]:
     for identity, kind in reader.fields():
         if (identity, kind) == (_COLUMNS, _LIST):
-            for _ in reader.structs():
-                yield _described(reader)
+            for column in reader.structs():
+                yield _described(reader, column)
         else:
             reader.skip(kind)
 
 
-def _described(reader: "_Compact") -> Chunk:
+def _described(reader: "_Compact", column: int) -> Chunk:
     found = None
     for identity, kind in reader.fields():
         if (identity, kind) == (_DESCRIPTION, _STRUCT):
-            found = _chunk(reader)
+            found = _chunk(reader, column)
         else:
             reader.skip(kind)
     if found is None:
@@ -79,23 +82,15 @@ def _described(reader: "_Compact") -> Chunk:
     return found
 
 
-def _chunk(reader: "_Compact") -> Chunk:
-    steps: list[bytes] = []
-    numbers: dict[int, int] = {}
-    for identity, kind in reader.fields():
-        if (identity, kind) == (_PATH, _LIST):
-            steps = list(reader.binaries())
-        elif kind in _VARINTS:
-            numbers[identity] = reader.zigzag()
-        else:
-            reader.skip(kind)
+def _chunk(reader: "_Compact", column: int) -> Chunk:
+    numbers = reader.numbers()
     start = numbers.get(_DATA_AT, -1)
     if 0 < numbers.get(_DICTIONARY_AT, 0) < start:
         start = numbers[_DICTIONARY_AT]
     length = numbers.get(_LENGTH, -1)
     if start < 0 or length < 0:
         raise BadPage("a column has no place")
-    return Chunk(b".".join(steps).decode("utf-8", "replace"), start, length)
+    return Chunk(column, start, length)
 
 
 def pages(file: BinaryIO, chunk: Chunk) -> Iterator[Page]:
@@ -125,12 +120,7 @@ def _page(file: BinaryIO, at: int, end: int) -> Page:
 def _parsed(data: bytes) -> Page:
     """Raises IndexError where the data ends too soon."""
     reader = _Compact(data)
-    numbers: dict[int, int] = {}
-    for identity, kind in reader.fields():
-        if kind in _VARINTS:
-            numbers[identity] = reader.zigzag()
-        else:
-            reader.skip(kind)
+    numbers = reader.numbers()
     unpacked, packed = numbers.get(_UNPACKED, -1), numbers.get(_PACKED, -1)
     if packed < 0 or unpacked < 0:
         raise BadPage("a page has no size")
@@ -158,15 +148,15 @@ class _Compact:
             raise BadPage("its footer is not one")
         return range(count)
 
-    def binaries(self) -> Iterator[bytes]:
-        """The strings of a list."""
-        kind, count = self._list()
-        if count and kind != _BINARY:
-            raise BadPage("its footer is not one")
-        for _ in range(count):
-            length = self._varint()
-            self._pass(length)
-            yield self._data[self.at - length : self.at]
+    def numbers(self) -> dict[int, int]:
+        """The fields of a struct that are whole numbers, by id; the last of each counts."""
+        found: dict[int, int] = {}
+        for identity, kind in self.fields():
+            if kind in _VARINTS:
+                found[identity] = self.zigzag()
+            else:
+                self.skip(kind)
+        return found
 
     def zigzag(self) -> int:
         """A whole number."""

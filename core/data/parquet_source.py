@@ -7,7 +7,7 @@ several processes, in little memory.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -148,20 +148,19 @@ class _Unpacking:
         if columns is None:
             return
         with _told(shard):
-            longest = self._longest_page(shard, file, chunks, columns)
+            longest = self._longest_page(shard, file, chunks, _numbers(table, columns))
         at_once = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // longest))
         for number, row in enumerate(_rows(shard, table, columns, at_once), start=1):
             place = f"{shard.name}, row {number}" if shard.name else f"row {number}"
             self._row(shard, columns, row, place)
 
     def _longest_page(
-        self, shard: Shard, file: BinaryIO, chunks: Sequence[Chunk], columns: Columns
+        self, shard: Shard, file: BinaryIO, chunks: Sequence[Chunk], read: Collection[int]
     ) -> int:
         """The most bytes that any page to be read unpacks to. Raises TooLarge, BadPage."""
         longest = 1
         for chunk in chunks:
-            name = chunk.column
-            if not any(name == leaf or name.startswith(f"{leaf}.") for leaf in columns.leaves):
+            if chunk.column not in read:
                 continue
             for page in parquet_pages.pages(file, chunk):
                 self._pages += 1
@@ -228,6 +227,16 @@ def _parquet_file(file: BinaryIO) -> Any:
     import pyarrow.parquet as pq  # only here: it takes a while, and few uploads need it
 
     return pq.ParquetFile(file, **_READER)
+
+
+def _numbers(table: Any, columns: Columns) -> Collection[int]:
+    """The columns to be read, by their places in the schema."""
+    paths = [table.schema.column(number).path for number in range(table.metadata.num_columns)]
+    return {
+        number
+        for number, path in enumerate(paths)
+        if any(path == leaf or path.startswith(f"{leaf}.") for leaf in columns.leaves)
+    }
 
 
 def _rows(shard: Shard, table: Any, columns: Columns, at_once: int) -> Iterator[Mapping[str, Any]]:

@@ -159,6 +159,21 @@ def test_hostile_files_are_refused_early(data: bytes, code: str, prepare: Prepar
     assert caught.value.stable_code == code
 
 
+def test_a_column_under_a_false_name_is_held_to_its_limits_too(prepare: Prepare) -> None:
+    """The footer names a column twice: its place in the schema decides which it is."""
+    honest = {"data": [b"x"] * 40, "label": ["x"] * 40}
+    bomb = parquet_of(
+        pa.table({**honest, "image": [bytes(2**20)] * 40}),
+        use_dictionary=False,
+        compression="zstd",
+    )
+    at = bomb.rfind(b"image", 0, bomb.find(b"ARROW:schema"))
+    false = bomb[:at] + b"nobod" + bomb[at + 5 :]
+    assert pq.ParquetFile(io.BytesIO(false)).schema.column(2).path == "image"
+    with pytest.raises(TooLarge, match="a page unpacks to"):
+        prepare(false)
+
+
 def test_an_image_may_be_no_larger_than_a_file(prepare: Prepare, limits: UploadLimits) -> None:
     small = limits.model_copy(update={"entry_bytes": 50})
     with pytest.raises(TooLarge, match="row 1: "):
@@ -231,7 +246,7 @@ def test_pages_fill_their_columns(
     footer = parquet_pages.footer_of(io.BytesIO(data), 2**20)
     assert footer is not None
     for chunk, told in zip(parquet_pages.chunks(footer), written, strict=True):
-        assert chunk.column == told.path_in_schema
+        assert told.path_in_schema == ("image.bytes", "image.path")[chunk.column]
         found = list(parquet_pages.pages(io.BytesIO(data), chunk))
         assert sum(page.header + page.packed for page in found) == told.total_compressed_size
         assert sum(page.header + page.unpacked for page in found) == told.total_uncompressed_size
