@@ -146,7 +146,7 @@ def split_folders(inner: Sequence[Parts]) -> Mapping[str, str]:
     folders look like classes too.
     """
     tops = {parts[0] for parts in inner if len(parts) > 1}
-    role_of = {top: role for top in tops if (role := role_named(top)) is not None}
+    role_of = {top: role for top in tops if (role := role_of_file(top)) is not None}
     flat = {role_of.get(parts[0]) for parts in inner if len(parts) == 2} - {None}
     roles = set(role_of.values())
     if TRAIN in flat or TRAIN not in roles or len(roles) < 2 or (flat and tops - role_of.keys()):
@@ -179,7 +179,7 @@ def role_named(name: str) -> str | None:
 def role_of_file(name: str) -> str | None:
     """The split that a file's name says, maybe with the number of a part: `train-00000-of-00002`.
 
-    The name comes without its suffix.
+    The name comes without its suffix. Folders are numbered too: `train2017`, `test1`.
     """
     return role_named(_PART.sub("", name, count=1))
 
@@ -213,7 +213,7 @@ def _faults(
     labels = {place.label for place in places}
     left_out = len(items) - len(places)
     by_label = any(item.label is not None for item in items)
-    if labels and not by_label and all(map(role_named, labels)):
+    if labels and not by_label and all(map(role_of_file, labels)):
         words = (
             f"The only folders with images are {', '.join(sorted(labels))}; put the images of "
             "each class into a folder of its own inside them, or add a metadata.csv that names "

@@ -37,7 +37,9 @@ def test_class_folders_under_any_wrapping(prefix: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "mnist/"])
-@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("Training", "TEST")])
+@pytest.mark.parametrize(
+    ("train", "test"), [("train", "test"), ("Training", "TEST"), ("train2017", "test1")]
+)
 def test_split_folders(prefix: str, train: str, test: str) -> None:
     names = [
         f"{prefix}{train}/cat/1.png",
@@ -161,6 +163,7 @@ def test_a_class_may_have_folders_called_train_and_test(other: str) -> None:
         ["train/1.png", "test/2.png"],
         ["x/Training/1.png", "x/val/2.png", "x/test set/3.png"],
         ["cat/train/1.png", "cat/test/2.png"],
+        ["train/cat.1.png", "train/dog.1.png", "test1/1.png"],
     ],
 )
 def test_splits_without_classes_are_no_classes(names: list[str]) -> None:
