@@ -61,8 +61,10 @@ bench-transfer: .venv/.all ## Measure what a head start gives on SUITE=folder, S
 	  --seeds $(or $(SEEDS),3) $(if $(JOBS),--jobs $(JOBS)) $(if $(TARGETS),--targets $(TARGETS)) \
 	  $(if $(RESNET18),--resnet18 "$(RESNET18)") $(if $(DOCUMENT),--document "$(DOCUMENT)")
 
-bench-intake: .venv/.all ## Time intake beside a loader that decodes the same images; SCALE=0.1 for less
-	@$(BIN)/python -m tests.benchmarks.bench_intake $(if $(SCALE),--scale $(SCALE))
+bench-intake: .venv/.all ## Time intake beside a loader, cut uploads, send GIB=2 four times; SUITE=folder: messy archives
+	@$(BIN)/python -m tests.benchmarks.bench_intake $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(SCALE),--scale $(SCALE)) $(if $(SUITE),--suite "$(SUITE)") $(if $(GIB),--gib $(GIB)) \
+	  $(if $(SCRATCH),--home "$(SCRATCH)")
 
 clean: ## Remove the environment, caches and build outputs (never var/, where data lives)
 	@rm -rf .venv build *.egg-info .coverage .coverage.* htmlcov
