@@ -15,6 +15,7 @@ from api.routes import (
     bundles,
     datasets,
     embedders,
+    exports,
     health,
     jobs,
     models,
@@ -31,6 +32,7 @@ from core.errors import AppError
 
 RESOURCES = (
     datasets,
+    exports,
     uploads,
     statistics,
     neighbours,

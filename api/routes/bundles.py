@@ -1,7 +1,5 @@
 """Supernets in and out of the registry, each as one file."""
 
-import base64
-import hashlib
 from collections.abc import AsyncIterator
 from io import BufferedReader
 from typing import Annotated, Any
@@ -68,24 +66,16 @@ def export(supernet_id: UUID, request: Request, container: ContainerDep) -> Resp
     """The supernet as a file that any Headstart can import: bfloat16, without its classifier."""
     with container.sessions.read() as session:
         supernet = supernets.get(session, SupernetId(supernet_id))
-    headers = {
-        "ETag": f'"{supernet.sha256}-{FORMAT}"',
-        "Cache-Control": "private, max-age=31536000, immutable",
-    }
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    file = _made(supernet, container)
-    digest = base64.b64encode(hashlib.file_digest(file, "sha256").digest()).decode()
-    name = downloads.file_name(f"{supernet.name}.safetensors")
-    headers |= {
-        "Content-Digest": f"sha-256=:{digest}:",
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "Content-Length": str(file.seek(0, 2)),
-    }
-    return StreamingResponse(downloads.whole(file), media_type=BINARY, headers=headers)
+    return downloads.made(
+        request,
+        lambda: _written(supernet, container),
+        tag=f"{supernet.sha256}-{FORMAT}",
+        name=f"{supernet.name}.safetensors",
+        media_type=BINARY,
+    )
 
 
-def _made(supernet: Supernet, container: Container) -> BufferedReader:
+def _written(supernet: Supernet, container: Container) -> BufferedReader:
     """The bundle, open; its name is gone already, and it goes when it is closed."""
     with scratch.folder(container.settings.home, "bundle-") as folder:
         path = folder / "supernet.safetensors"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.config import UploadLimits
-from core.data import archive, images, joined, metadata, parquet_source, webdataset
+from core.data import archive, images, joined, metadata, parquet_source, signatures, webdataset
 from core.data.archive import Archive
 from core.data.items import Item, Source
 from core.data.labels import Findings
@@ -126,7 +126,7 @@ def _is_picture(found: Archive, member: Member) -> bool:
     if suffix in images.READABLE_SUFFIXES or suffix in images.OTHER_IMAGE_SUFFIXES:
         return True
     # Two letters are no signature: much text begins with them.
-    return images.format_of(found.head(member, 12)) not in (None, "BMP")
+    return signatures.format_of(found.head(member, 12)) not in (None, "BMP")
 
 
 def _passed_over(

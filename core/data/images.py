@@ -22,6 +22,8 @@ from PIL import JpegImagePlugin as _jpeg  # noqa: F401
 from PIL import PngImagePlugin as _png  # noqa: F401
 from PIL import WebPImagePlugin as _webp  # noqa: F401
 
+from core.data import signatures
+
 Pixels = NDArray[np.uint8]
 
 READABLE_SUFFIXES = frozenset(
@@ -53,13 +55,6 @@ NOTES: Mapping[str, str] = {
     "cmyk": "in CMYK, converted to RGB",
     "metadata": "with damaged metadata, which is ignored",
 }
-_SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"BM", "BMP"),
-)
 DRAFT = 4
 _SAMPLED = 16
 _PNG_DEPTH = 24  # of its header, where the bits of a channel stand
@@ -123,13 +118,6 @@ class Decoded:
         return hashed.hexdigest()
 
 
-def format_of(head: bytes) -> str | None:
-    """The allowed format whose signature the bytes begin with (12 are enough)."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    return next((name for magic, name in _SIGNATURES if head.startswith(magic)), None)
-
-
 def decode(data: bytes, *, max_pixels: int, resolution: int | None = None) -> Decoded:
     """Decode with one allowed decoder, chosen by signature.
 
@@ -143,7 +131,7 @@ def decode(data: bytes, *, max_pixels: int, resolution: int | None = None) -> De
     Raises:
         BadImage: it is damaged, too large, or of no allowed kind.
     """
-    kind = format_of(data[:12])
+    kind = signatures.format_of(data[:12])
     if kind is None:
         raise BadImage(
             "bad_image",
@@ -215,7 +203,7 @@ def _too_large(max_pixels: int) -> BadImage:
 
 def _check_png(data: bytes) -> None:
     """Raise ValueError unless every chunk matches its checksum: decoding looks at some only."""
-    at = len(_SIGNATURES[0][0])
+    at = len(signatures.PNG)
     kind = b""
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, at)

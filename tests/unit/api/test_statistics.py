@@ -52,6 +52,7 @@ def test_what_needs_images_is_refused(client: httpx.Client) -> None:
         ("POST", "/v1/searches", {"dataset_id": made}),
         ("GET", f"/v1/datasets/{made}/examples/0.png", None),
         ("GET", f"/v1/datasets/{made}/images/0.png", None),
+        ("GET", f"/v1/datasets/{made}/export", None),
     ):
         answer = client.request(method, path, json=body)
         assert (answer.status_code, answer.json()["code"]) == (409, "statistics_only"), path

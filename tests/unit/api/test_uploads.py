@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -75,6 +76,39 @@ def test_the_uploader_decides_on_the_split(client: httpx.Client) -> None:
     other = client.post("/v1/datasets?name=usual", content=body, headers=ZIP).json()
     assert other["id"] != made["id"]
     assert (other["report"]["split_seed"], other["report"]["groups"]) == (0, 0)
+
+
+@pytest.mark.parametrize("form", ["imagefolder", "parquet"])
+@pytest.mark.parametrize("given", [False, True])
+def test_what_is_taken_away_is_the_same_dataset_when_it_comes_back(
+    client: httpx.Client, form: str, given: bool
+) -> None:
+    files = archives.class_folders()
+    if given:
+        files = {
+            f"{'test' if '5' in name else 'train'}/{name}": data for name, data in files.items()
+        }
+    made = client.post("/v1/datasets?name=My+pets", content=archives.zipped(files), headers=ZIP)
+    address = f"/v1/datasets/{made.json()['id']}/export?format={form}"
+    got = client.get(address)
+    assert got.status_code == 200
+    suffix = {"imagefolder": "zip", "parquet": "parquet"}[form]
+    assert got.headers["content-disposition"] == f'attachment; filename="My_pets.{suffix}"'
+    digest = base64.b64encode(hashlib.sha256(got.content).digest()).decode()
+    assert got.headers["content-digest"] == f"sha-256=:{digest}:"
+    assert got.headers["x-content-type-options"] == "nosniff"
+    assert client.get(address, headers={"If-None-Match": got.headers["etag"]}).status_code == 304
+    media = {"Content-Type": "application/octet-stream"}
+    again = client.post("/v1/datasets?name=again", content=got.content, headers=media)
+    assert (again.status_code, again.json()["id"]) == (200, made.json()["id"])
+
+
+def test_only_known_forms_of_datasets_with_images_are_taken_away(client: httpx.Client) -> None:
+    made = client.post(
+        "/v1/datasets?name=x", content=archives.zipped(archives.class_folders()), headers=ZIP
+    ).json()
+    assert client.get(f"/v1/datasets/{made['id']}/export?format=csv").status_code == 422
+    assert client.get(f"/v1/datasets/{uuid4()}/export").status_code == 404
 
 
 def test_few_archives_are_read_at_once(
