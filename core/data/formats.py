@@ -106,6 +106,9 @@ class _Images:
         elif (beside := webdataset.siblings(pictures, others, read, options)) is not None:
             understood = list(beside.members)
             self.items, told = webdataset.applied(self.items, beside, read, limits, options)
+        elif options.label is not None:
+            words = "There is no metadata.csv or metadata.jsonl with a column that names classes."
+            told.fault("", "no_label_column", words)
         self.problems: Sequence[Problem] = (
             *told.problems,
             *_passed_over(found, others, understood),

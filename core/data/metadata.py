@@ -73,9 +73,12 @@ class _Judge:
 
     def take(self, table: Member, data: bytes) -> None:
         """Read one table to its end."""
+        known = len(self._found.faults)
         rows = records(table.name, data, self._found)
         first = next(rows, None)
         if first is None:
+            if len(self._found.faults) > known:
+                return
             self._found.warn(table.name, "empty_table", "The table has no rows.")
             return
         if not self._usable(table, first.cells):

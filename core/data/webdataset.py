@@ -42,7 +42,7 @@ def siblings(
     Text beside images in class folders is notes, and so are objects that name no class.
     """
     of = {_key(member): member for member in others}
-    for kind in _KINDS:
+    for kind in _KINDS if options.label is None else ("json",):
         found = [of.get((*_key(picture)[:-1], kind)) for picture in pictures]
         members = [member for member in found if member is not None]
         if not members or len(members) < len(pictures):

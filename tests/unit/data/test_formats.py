@@ -146,6 +146,8 @@ def test_the_label_column_can_be_chosen(prepare: Prepare) -> None:
     chosen = prepare(with_csv(lines), label="kind")
     assert chosen.sha256 == prepare(zip_bytes(CLASSED)).sha256
     assert chosen.report.options.label == "kind"
+    for without in (zip_bytes(CLASSED), tar_bytes(samples("cls"))):
+        assert ("no_label_column", "") in faults(without, prepare, label="kind")
 
 
 def test_a_column_may_name_groups(prepare: Prepare) -> None:
@@ -227,6 +229,8 @@ BROKEN = {
         [("no_file_name_column", "metadata.csv")]),
     "an open quote": (csv_of(rows()) + b'cat-0.png,"cat\n' + b"cat-1.png,cat\n" * 20_000,
         [("bad_table", "metadata.csv, line 14")]),
+    "no row that can be read": (b"file_name,label\n1.png\n",
+        [("ragged_row", "metadata.csv, line 2"), ("empty_dataset", "")]),
     "a long row": (csv_of(rows()) + b"x," * 600_000 + b"\n",
         [("bad_table", "metadata.csv, line 14")]),
 }  # fmt: skip
