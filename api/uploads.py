@@ -27,6 +27,8 @@ MEDIA_TYPES = frozenset(
         "application/x-tar",
         "application/gzip",
         "application/x-gzip",
+        "application/zstd",
+        "application/vnd.apache.parquet",
         "application/octet-stream",
     }
 )
