@@ -14,7 +14,7 @@ from core.errors import TooLarge
 FILE_NAME = "file_name"
 _DELIMITERS = ",;\t"
 # One row of CSV, with all its lines, or one line of JSON.
-_RECORD_BYTES = 1024**2
+_RECORD_BYTES = 256 * 1024
 _LINES = 500_000
 
 
