@@ -7,12 +7,10 @@ import pytest
 from core.config import UploadLimits
 from core.data import intake
 from core.errors import BadArchive, InvalidInput, TooLarge
-from tests.unit.data.builders import Files, dataset, encode, noise, tar_bytes, write, zip_bytes
+from tests.unit.data.builders import Files, encode, noise, tar_bytes, write, zip_bytes
 from tests.unit.data.conftest import Prepare
-from tests.unit.data.test_formats import MORE, csv_of, flat, rows, samples
+from tests.unit.data.tables import CLASSED, MORE, SPLIT, csv_of, flat, rows, samples
 
-CLASSED = dataset(6)
-SPLIT = {f"{'test' if '/5' in name else 'train'}/{name}": data for name, data in CLASSED.items()}
 HALVES = [dict(list(CLASSED.items())[n::2]) for n in range(2)]
 
 
