@@ -8,6 +8,8 @@ ADVICE: Mapping[str, str] = {
     "class_without_test": "Move some of its images to the test folder, or let the split be drawn.",
     "class_without_train": "Move some of its images to the train folder, or remove the class.",
     "conflicting_labels": "Keep the picture in the one class that it shows.",
+    "duplicate_row": "Remove one of the two rows.",
+    "empty_table": "Nothing, if folders say the classes.",
     "duplicate": "Remove the copy, unless pictures may count twice.",
     "group_straddles": "Move the group to one side, or leave the test folder out: a split that is "
     "drawn keeps groups together.",
@@ -21,10 +23,14 @@ ADVICE: Mapping[str, str] = {
     "image_transparent": "Nothing, if they look right on white.",
     "imbalanced": "Add images to the smallest classes, and look at their own accuracies.",
     "leaked_test_image": "Nothing, or take it out of the train folder to test with it.",
+    "missing_file": "Add the file, or remove its row.",
     "near_conflict": "Look at both: one may be in the wrong class.",
     "near_duplicate": "Remove one, if they are the same picture saved twice.",
     "near_leak": "Move both to one side of the split: the test would be too easy. Naming groups "
     "keeps such images together.",
+    "no_file_name_column": "Nothing, if folders say the classes; else call the column file_name.",
+    "no_image_bytes": "Write the images' bytes into the file, or remove the row.",
+    "no_label_column": "Nothing, if folders say the classes; else name the column by `label`.",
     "no_class": "Move it into the folder of its class, or remove it.",
     "no_label": "Give it a class in the table, or remove its line.",
     "not_an_image": "Nothing, unless it was meant as one: export it as PNG or JPEG then.",

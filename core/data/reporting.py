@@ -28,7 +28,8 @@ def refusal_of(
     faults = [*source.faults, *arranged.faults]
     bad = [Detail(each.place, each.code, each.message) for each in found.bad]
     if faults:
-        left_out = [each for each in arranged.problems if each.severity == "error"]
+        known = (*source.problems, *arranged.problems)
+        left_out = [each for each in known if each.severity == "error"]
         bad = [*(Detail(each.place, each.code, each.message) for each in left_out), *bad]
         total = len(faults) + len(bad)
         return refusal([*faults, *bad][:_LISTED], total=total)

@@ -126,11 +126,12 @@ def test_of_each_kind_the_first_thousand_are_listed_and_all_counted() -> None:
 
 def test_there_is_advice_for_everything_that_can_be_found() -> None:
     """Every code that is written down as a finding in the package."""
-    finding = re.compile(r"(?:Problem\(\s*\"(?:error|warning)\",|_warning\()\s*\"(\w+)\"")
+    begun = r"(?:Problem\(\s*\"(?:error|warning)\",|_warning\(|\.warn\([^,]+,)"
+    finding = re.compile(begun + r"\s*\"(\w+)\"")
     folder = Path(core.data.__file__).parent
     codes: set[str] = set()
     for path in folder.glob("*.py"):
         codes |= set(finding.findall(path.read_text()))
-    assert {"near_leak", "imbalanced", "not_an_image", "test_redrawn"} <= codes
+    assert {"near_leak", "imbalanced", "not_an_image", "test_redrawn", "duplicate_row"} <= codes
     missing = {code for code in codes if not advice.about(code)}
     assert missing == set()
