@@ -16,6 +16,7 @@ from typing import IO, Any
 from uuid import UUID
 
 from fastapi import Request
+from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -44,7 +45,9 @@ async def receive(
     held = _Held(container, token)
     upload = await run_in_threadpool(held.take, upload_id, offset)
     try:
-        with scratch.folder(container.settings.home, "piece-") as folder:
+        # Off the event loop: to remove large files takes its time.
+        home = container.settings.home
+        async with contextmanager_in_threadpool(scratch.folder(home, "piece-")) as folder:
             return await _Receiver(held, upload, checksum, folder / "piece").receive(request)
     finally:
         await run_in_threadpool(held.release, upload_id)
@@ -157,13 +160,13 @@ class _Receiver:
         """Take the body, piece by piece, into the file at hand and from there to the store."""
         cut = False
         with self._path.open("w+b") as file:
-            sink = self._sink(file)
+            sink = await self._sink(file)
             try:
                 async for chunk in request.stream():
                     await self._take(chunk, sink)
                     if self._largest is not None and sink.size >= self._largest:
                         await self._keep(sink)
-                        sink = self._sink(file)
+                        sink = await self._sink(file)
             except ClientDisconnect:
                 cut = True
             if not cut:
@@ -175,9 +178,9 @@ class _Receiver:
             raise InvalidInput(words, code="incomplete_body")
         return self._upload
 
-    def _sink(self, file: IO[bytes]) -> Sink:
-        file.seek(0)
-        file.truncate()
+    async def _sink(self, file: IO[bytes]) -> Sink:
+        await run_in_threadpool(file.seek, 0)
+        await run_in_threadpool(file.truncate)
         return Sink(file, Expected("upload", self._left, frozenset(), ""))
 
     async def _take(self, chunk: bytes, sink: Sink) -> None:

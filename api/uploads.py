@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from fastapi import Request
+from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -109,7 +110,8 @@ async def spooled(
     settings: Settings, expected: Expected | None = None
 ) -> AsyncIterator[tuple[Sink, Path]]:
     """A sink over a temporary file that is removed at the end of the block, come what may."""
-    with scratch.folder(settings.home, "incoming-") as folder:
+    # Off the event loop: to remove a large file takes its time.
+    async with contextmanager_in_threadpool(scratch.folder(settings.home, "incoming-")) as folder:
         path = folder / "body"
         with path.open("wb") as file:
             yield Sink(file, expected or archive_of(settings)), path
