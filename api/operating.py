@@ -31,6 +31,7 @@ WHY = {
     Kind.CHECKPOINT: "checkpoints that nobody resumes from",
     Kind.ABANDONED: "files of attempts that came to nothing",
     Kind.UNFINISHED: "half-written files and uploads",
+    Kind.EXPIRED: "uploads whose time is over",
     Kind.UNKNOWN: "files of jobs that this database does not know",
 }
 

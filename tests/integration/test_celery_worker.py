@@ -280,7 +280,7 @@ def test_python_m_worker_does_what_the_api_took_on(cluster: Cluster) -> None:
 
 
 def test_python_m_worker_starts_one_for_each_gpu(cluster: Cluster, tmp_path: Path) -> None:
-    cards = 'echo "0, GPU-a, Card, 81920"; echo "1, GPU-b, Card, 81920"'
+    cards = 'echo "0, GPU-a, Card, 580.65.06, 81920"; echo "1, GPU-b, Card, 580.65.06, 81920"'
     shown = {
         "PATH": f"{smi(tmp_path, cards)}:{os.environ['PATH']}",
         "HEADSTART_WORKER_GPUS": "all",

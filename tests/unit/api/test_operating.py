@@ -98,6 +98,7 @@ def test_gc_says_first_and_does_then(container: Container, tell: Say, tmp_path: 
         "checkpoint": {"objects": 0, "bytes": 0, "kept": False},
         "abandoned": {"objects": 1, "bytes": 7, "kept": False},
         "unfinished": {"objects": 1, "bytes": 4, "kept": False},
+        "expired": {"objects": 0, "bytes": 0, "kept": False},
         "unknown": {"objects": 1, "bytes": 7, "kept": True},
     }
     assert {each.key for each in container.store.listing("")} == before - {left}
