@@ -9,6 +9,7 @@ ADVICE: Mapping[str, str] = {
     "class_without_train": "Move some of its images to the train folder, or remove the class.",
     "conflicting_labels": "Keep the picture in the one class that it shows.",
     "duplicate_row": "Remove one of the two rows.",
+    "empty_class": "Add its images, or remove the folder.",
     "empty_table": "Nothing, if folders say the classes.",
     "duplicate": "Remove the copy, unless pictures may count twice.",
     "group_straddles": "Move the group to one side, or leave the test folder out: a split that is "

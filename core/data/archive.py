@@ -30,7 +30,8 @@ _KNOWN = {
 class Archive:
     """An open archive: its members in archive order, and their bytes on request.
 
-    `faults` (`faults_found` in all) are reasons to refuse it that its directory gives.
+    `faults` (`faults_found` in all) are reasons to refuse it that its directory gives; `empty` are
+    folders with nothing in them.
     """
 
     def __init__(self, file: BinaryIO, listing: Listing) -> None:
@@ -39,6 +40,7 @@ class Archive:
         self.ignored = listing.ignored
         self.faults = listing.faults
         self.faults_found = listing.faults_found
+        self.empty = listing.empty
 
     def read(self, member: Member) -> bytes:
         """The member's bytes, whole and checked. Raises BadArchive when they contradict it."""

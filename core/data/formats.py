@@ -111,6 +111,7 @@ class _Images:
             told.fault("", "no_label_column", words)
         self.problems: Sequence[Problem] = (
             *told.problems,
+            *_empty_folders(found.empty),
             *_passed_over(found, others, understood),
         )
         self.faults: Sequence[Detail] = (*found.faults, *told.faults)
@@ -130,6 +131,12 @@ def _is_picture(found: Archive, member: Member) -> bool:
         return True
     # Two letters are no signature: much text begins with them.
     return signatures.format_of(found.head(member, 12)) not in (None, "BMP")
+
+
+def _empty_folders(empty: Sequence[str]) -> Iterator[Problem]:
+    words = "The folder is empty: if it is a class, no image of it came along."
+    for name in empty[:_LISTED_OTHERS]:
+        yield Problem("warning", "empty_class", name, words)
 
 
 def _passed_over(

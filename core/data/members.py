@@ -50,12 +50,14 @@ class Listing:
 
     `faults` refuse the archive, and leave it to the reader what else to look for before it does;
     there are `faults_found`, of which the first are kept (a last line says how many are not).
+    `empty` are folders with nothing in them.
     """
 
     members: tuple[Member, ...]
     ignored: int
     faults: tuple[Detail, ...] = ()
     faults_found: int = 0
+    empty: tuple[str, ...] = ()
 
 
 def refusal(details: Sequence[Detail], *, total: int | None = None) -> BadArchive:
@@ -72,6 +74,7 @@ class Register:
     def __init__(self, limits: UploadLimits, archive_bytes: int) -> None:
         self._limits = limits
         self._archive_bytes = archive_bytes
+        self._directories: set[tuple[str, ...]] = set()
         self._members: list[Member] = []
         self._grave, self._faults = _Findings(), _Findings()
         self._ignored = 0
@@ -146,10 +149,14 @@ class Register:
         self._members.append(Member(canonical, size, offset, packed_size, method, crc))
 
     def check_directory(self, name: str) -> None:
-        """Judge a directory entry: its name must be safe, and nothing else matters."""
+        """Judge a directory entry: its name must be safe; it is remembered in case it is empty."""
         escape = names.escape_of(name)
         if escape is not None:
             self.fault(name, "unsafe_path", escape)
+            return
+        parts = names.parts_of(name)
+        if parts and not names.is_junk(parts):
+            self._directories.add(parts)
 
     def close(self) -> Listing:
         """Everything taken, in archive order. Raises BadArchive, listing all, for grave faults."""
@@ -160,7 +167,17 @@ class Register:
             room = _DETAILS - min(grave.found, _DETAILS)
             details = (*grave.listed(), *faults.listed(room))
             raise refusal(details, total=grave.found + faults.found)
-        return Listing(tuple(self._members), self._ignored, faults.listed(), faults.found)
+        listed, empty = faults.listed(), self._empty()
+        return Listing(tuple(self._members), self._ignored, listed, faults.found, empty)
+
+    def _empty(self) -> tuple[str, ...]:
+        """The folders in which there is neither a file nor a folder."""
+        if not self._directories:
+            return ()
+        empty = set(self._directories)
+        for parts in (*self._directories, *(member.parts for member in self._members)):
+            empty.difference_update(parts[:depth] for depth in range(1, len(parts)))
+        return tuple(names.printable("/".join(each)) for each in sorted(empty))
 
     def _note_name(self, parts: tuple[str, ...], canonical: str) -> None:
         for clash in self._taken.take(parts, tuple(canonical.split("/"))):

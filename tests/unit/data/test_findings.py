@@ -117,6 +117,16 @@ def test_classes_that_are_lost_or_nearly_share_a_name_or_are_small(prepare: Prep
     assert contents.report.imbalance == 19.0
 
 
+def test_an_empty_folder_is_told_of(prepare: Prepare) -> None:
+    folders = dict.fromkeys(("c/", "a/", "deep/", "deep/er/", "__MACOSX/", ".git/"), b"")
+    contents = prepare(zip_bytes({**photographs(), **folders}))
+    assert of(contents, "empty_class") == [
+        ("empty_class", "c", ()),
+        ("empty_class", "deep/er", ()),
+    ]
+    assert contents.classes == ("a", "b")
+
+
 def test_of_each_kind_the_first_thousand_are_listed_and_all_counted() -> None:
     problems = [Problem("warning", code, str(n), "") for n in range(1_200) for code in "xy"]
     listed = list(reporting._first_of_each(problems))
