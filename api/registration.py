@@ -15,7 +15,7 @@ from core.domain.searches import EmbedSpec
 from core.errors import Unavailable
 from core.execution import scratch
 from core.pipelines import ingest_dataset, objects
-from core.services import datasets, jobs, searches, statistics_only
+from core.services import datasets, jobs, searches, statistics_only, uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +33,25 @@ def register(
     *,
     name: str,
     options: IntakeOptions = AS_USUAL,
+    counted: bool = False,
 ) -> Registered:
     """Check, store and register an archive, or several as one dataset.
 
-    The slow part runs outside any transaction.
+    The slow part runs outside any transaction. `counted` says that the archives are uploads in
+    pieces, whose bytes count towards the quota already.
 
     Raises Unavailable (`busy`) while as many as may be read at once are being read, and TooLarge
-    (`quota_exceeded`) when there is no room for its dataset.
+    (`quota_exceeded`) when there is no room for what was sent: originals are kept as they are.
     """
     settings = container.settings
+    paths = [archives] if isinstance(archives, Path) else archives
+    if not counted:
+        with container.sessions.read() as session:
+            size = sum(path.stat().st_size for path in paths)
+            uploads.check_room(session, size, settings.uploads)
     with _turn(container), scratch.folder(settings.home, "intake-") as folder:
         prepared = ingest_dataset.ingest(
-            archives,
+            paths,
             folder=folder,
             store=container.store,
             limits=settings.uploads,

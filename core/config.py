@@ -110,8 +110,6 @@ class Settings(BaseSettings):
     redis_url: str | None = None
     storage: Annotated[LocalStorage | S3Storage, Field(discriminator="kind")] = LocalStorage()
     uploads: UploadLimits = UploadLimits()
-    # Where archives may be fetched from with their owner's keys: `https://s3.example.org`, say.
-    s3_endpoints: tuple[str, ...] = ()
     jobs: JobTimings = JobTimings()
     slots: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
     threads_per_job: int | None = Field(default=None, ge=1)

@@ -115,7 +115,9 @@ def upload(
 
     Uploads are deleted when they have become a dataset, and stay when they are refused.
     """
-    registered = registration.register(container, paths, name=name, options=options)
+    registered = registration.register(
+        container, paths, name=name, options=options, counted=bool(upload_ids)
+    )
     for upload_id in upload_ids:
         with suppress(NotFound, Conflict):  # somebody was quicker, or has other plans
             pieces.forget(container, upload_id)

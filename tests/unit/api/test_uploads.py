@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,7 @@ from core.bootstrap import Container
 from core.domain.jobs import JobKind
 from core.services import datasets, jobs, uploads
 from tests.unit.api import archives
-from tests.unit.api.conftest import ARCHIVE_BYTES, Bell
+from tests.unit.api.conftest import ARCHIVE_BYTES, Bell, Served
 
 ZIP = {"Content-Type": "application/zip"}
 
@@ -109,6 +110,18 @@ def test_only_known_forms_of_datasets_with_images_are_taken_away(client: httpx.C
     ).json()
     assert client.get(f"/v1/datasets/{made['id']}/export?format=csv").status_code == 422
     assert client.get(f"/v1/datasets/{uuid4()}/export").status_code == 404
+
+
+def test_what_would_pass_the_quota_is_refused(
+    client: httpx.Client, served: Served, container: Container, bell: Bell
+) -> None:
+    body = archives.zipped(archives.class_folders())
+    small = container.settings.uploads.model_copy(update={"stored_bytes": len(body) - 1})
+    settings = container.settings.model_copy(update={"uploads": small})
+    served.app.state.container = replace(container, settings=settings)
+    answer = client.post("/v1/datasets?name=x", content=body, headers=ZIP)
+    assert (answer.status_code, answer.json()["code"]) == (413, "quota_exceeded")
+    assert_nothing_stored(container, bell)
 
 
 def test_few_archives_are_read_at_once(
