@@ -120,12 +120,17 @@ def _tell_of(terms: _Terms, found: Sequence[garbage.Spent]) -> None:
         terms.tell(Finding(Kind.CHECKPOINT, each.key, each.size))
 
 
-def _abandoned(terms: _Terms) -> None:
+def _old(terms: _Terms, folder: str) -> Iterator[dict[str, int]]:
+    """What lies there and is older than the grace, by the batch: sizes by key."""
     with terms.sessions.read() as session:
         before = _before(session, terms.grace_seconds)
-    old = (each for each in terms.store.listing(keys.JOBS) if each.modified < before)
+    old = (each for each in terms.store.listing(folder) if each.modified < before)
     for batch in _batches(old, garbage.AT_ONCE):
-        sizes = {each.key: each.size for each in batch}
+        yield {each.key: each.size for each in batch}
+
+
+def _abandoned(terms: _Terms) -> None:
+    for sizes in _old(terms, keys.JOBS):
         with terms.sessions.read() as session:
             verdict = garbage.judge(session, sizes)
         going = verdict.garbage | (verdict.unknown if terms.unknown else frozenset())
@@ -163,11 +168,7 @@ def _expired(terms: _Terms) -> None:
 
 def _uncounted(terms: _Terms) -> None:
     """Pieces of uploads that no row names: their writer was killed before it could count them."""
-    with terms.sessions.read() as session:
-        before = _before(session, terms.grace_seconds)
-    old = (each for each in terms.store.listing(keys.UPLOADS) if each.modified < before)
-    for batch in _batches(old, garbage.AT_ONCE):
-        sizes = {each.key: each.size for each in batch}
+    for sizes in _old(terms, keys.UPLOADS):
         with terms.sessions.read() as session:
             going = sorted(sizes.keys() - uploads.named(session, sizes))
         if not terms.dry_run:

@@ -1,5 +1,7 @@
 """Datasets registered by their class statistics alone: the images stay with their owner."""
 
+from dataclasses import replace
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -7,22 +9,13 @@ from core.data.class_statistics import ClassStatistics
 from core.db.dataset_tables import EmbeddingRow
 from core.domain import embedders as names
 from core.domain import keys
-from core.domain.datasets import Dataset, DatasetReport, Embedding, Problem
+from core.domain.datasets import Dataset, Embedding, Problem
 from core.errors import Detail, InvalidInput
 from core.services import datasets, embedders, specs
 
 CHANNELS = 3  # what an embedder was shown; nothing here depends on it
 WORDS = "Registered by class statistics alone: its images are not here and were not checked."
-NO_IMAGES = DatasetReport(
-    problems=(Problem("warning", "statistics_only", "", WORDS),),
-    images_seen=0,
-    images_kept=0,
-    exact_duplicates=0,
-    split="none",
-    split_seed=None,
-    modes={},
-    sizes={},
-)
+NO_IMAGES = replace(datasets.WIPED, problems=(Problem("warning", "statistics_only", "", WORDS),))
 
 
 def check(session: Session, statistics: ClassStatistics) -> None:
