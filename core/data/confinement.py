@@ -10,12 +10,15 @@ import resource
 import signal
 
 from core.config import UploadLimits
+from core.errors import AppError, InvalidInput, TooLarge
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CLONE_NEWNET, _CLONE_NEWUSER = 0x40000000, 0x10000000
 _OPEN_FILES = 64
 # The packed images and row groups come on top of what was unpacked.
 _OUTPUT_MARGIN = 1024**3
+# What the limits end a process by, and a machine without memory.
+_BY_LIMITS = {-signal.SIGKILL, -signal.SIGXCPU, -signal.SIGXFSZ}
 
 
 def die_with_parent(parent: int) -> None:
@@ -49,3 +52,17 @@ def confine(limits: UploadLimits, *, parent: int) -> None:
         _, hard = resource.getrlimit(kind)
         lower = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (lower, lower))
+
+
+def told_by(status: int) -> AppError:
+    """What to tell of an archive whose confined reader ended with `status` and said nothing."""
+    if status in _BY_LIMITS:
+        return TooLarge(
+            "Reading this archive takes more time or memory than one upload may use; upload "
+            "fewer or smaller images.",
+            code="archive_too_large",
+        )
+    return InvalidInput(
+        "The archive could not be read; pack the images again and upload it again.",
+        code="unreadable_archive",
+    )

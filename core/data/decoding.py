@@ -7,6 +7,7 @@ and read the upload by position.
 import hashlib
 import multiprocessing
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,12 +19,12 @@ import numpy as np
 
 from core.config import UploadLimits
 from core.data import images
-from core.data.confinement import die_with_parent
+from core.data.confinement import die_with_parent, told_by
 from core.data.items import Source
 from core.data.layout import Place
 from core.data.selection import Reading
 from core.domain.datasets import Problem
-from core.errors import TooLarge
+from core.errors import AppError
 
 FEW = 500  # images that one process has decoded before others have started
 BATCH = 50
@@ -97,8 +98,8 @@ def decode_all(
 ) -> Readings:
     """Decode each image that has a place; `done` hears which share of them has been looked at.
 
-    Raises BadArchive when an image's bytes contradict the archive, and TooLarge when a process
-    was killed for its use of memory or time.
+    Raises BadArchive when an image's bytes contradict the archive; when a process died, TooLarge
+    if it was killed for its use of memory or time, InvalidInput (`unreadable_archive`) if not.
     """
     seen: list[_Seen] = []
     bad: list[Problem] = []
@@ -129,22 +130,27 @@ def _results(work: _Work, workers: int) -> Iterator[tuple[float, list[_Seen | Pr
     if workers == 1:
         yield from ((batch.start / total, work(batch)) for batch in batches)
         return
-    # Forked, for what is to be shared (an open upload) cannot be sent; none has threads yet.
-    with ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("fork"),
-        initializer=_begin,
-        initargs=(work, os.getpid()),
-    ) as pool:
-        try:
+    started: list[multiprocessing.process.BaseProcess] = []
+    try:
+        # Forked, for what is to be shared (an open upload) cannot be sent; none has threads yet.
+        with ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context("fork"),
+            initializer=_begin,
+            initargs=(work, os.getpid()),
+        ) as pool:
+            pool.submit(os.getpid)  # the first task starts all of them
+            started += multiprocessing.active_children()
             for batch, found in zip(batches, pool.map(_go_on, batches), strict=True):
                 yield batch.start / total, found
-        except BrokenProcessPool:
-            raise TooLarge(
-                "Reading this archive takes more time or memory than one upload may use; upload "
-                "fewer or smaller images.",
-                code="archive_too_large",
-            ) from None
+    except BrokenProcessPool:
+        raise _died([each.exitcode or 0 for each in started]) from None
+
+
+def _died(statuses: Sequence[int]) -> AppError:
+    """Of one that ended by itself; the others were asked to end."""
+    own = [status for status in statuses if status not in (0, -signal.SIGTERM)]
+    return told_by(own[0] if own else 0)
 
 
 _shared: list[_Work] = []  # of a forked process, which has just one

@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import IO, Any
 from pydantic import TypeAdapter, ValidationError
 
 from core.config import UploadLimits
+from core.data.confinement import told_by
 from core.data.prepared import (
     DEFAULT_RESOLUTION,
     ORIGINALS_NAME,
@@ -213,20 +213,11 @@ def _died(status: int, log: IO[bytes]) -> AppError:
         "intake child died",
         extra={"status": status, "stderr": log.read().decode("utf-8", "replace")},
     )
-    if status in (-signal.SIGKILL, -signal.SIGXCPU, -signal.SIGXFSZ):
-        return TooLarge(
-            "Reading this archive takes more time or memory than one upload may use; upload "
-            "fewer or smaller images.",
-            code="archive_too_large",
-        )
-    return _unreadable()
+    return told_by(status)
 
 
-def _unreadable() -> InvalidInput:
-    return InvalidInput(
-        "The archive could not be read; pack the images again and upload it again.",
-        code="unreadable_archive",
-    )
+def _unreadable() -> AppError:
+    return told_by(0)
 
 
 def _with_files(contents: Contents, folder: Path) -> Prepared:

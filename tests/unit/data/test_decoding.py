@@ -15,7 +15,7 @@ from core.config import UploadLimits
 from core.data import decoding, images
 from core.data.items import Item
 from core.data.layout import Place
-from core.errors import BadArchive, Detail, TooLarge
+from core.errors import AppError, BadArchive, Detail, InvalidInput, TooLarge
 from tests.unit.data.builders import encode, noise
 from tests.unit.data.test_findings import photograph, saved_again
 from tests.unit.execution.bench import alive, eventually
@@ -25,16 +25,22 @@ FILES = [encode(GREY), encode(COLOUR), b"no image", encode(COLOUR, "JPEG"), enco
 
 
 class Held:
-    """A source in memory; `deadly` images kill whoever reads them."""
+    """A source in memory; whoever reads a `deadly` image ends by the signal."""
 
-    def __init__(self, count: int, deadly: int = -1, damaged: int = -1) -> None:
+    def __init__(
+        self,
+        count: int,
+        deadly: int = -1,
+        damaged: int = -1,
+        end: signal.Signals = signal.SIGKILL,
+    ) -> None:
         self.items = [Item(f"{index}.png", (f"{index}.png",)) for index in range(count)]
         self.problems, self.faults = (), ()
-        self._deadly, self._damaged = deadly, damaged
+        self._deadly, self._damaged, self._end = deadly, damaged, end
 
     def read(self, index: int) -> bytes:
         if index == self._deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._end)
         if index == self._damaged:
             raise BadArchive(
                 "It is damaged.", details=[Detail("x", "corrupt_archive", "Damaged.")]
@@ -83,10 +89,21 @@ def test_any_number_of_processes_sees_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_a_process_that_is_killed_is_a_refusal(tmp_path: Path) -> None:
-    with pytest.raises(TooLarge) as caught:
-        decoded(Held(200, deadly=105), tmp_path, 2)
-    assert caught.value.stable_code == "archive_too_large"
+@pytest.mark.parametrize(
+    ("end", "kind", "code"),
+    [
+        (signal.SIGKILL, TooLarge, "archive_too_large"),
+        (signal.SIGXCPU, TooLarge, "archive_too_large"),
+        (signal.SIGSEGV, InvalidInput, "unreadable_archive"),
+    ],
+)
+@pytest.mark.parametrize("deadly", [0, 105])
+def test_a_process_that_dies_is_a_refusal_that_says_why(
+    deadly: int, end: signal.Signals, kind: type[AppError], code: str, tmp_path: Path
+) -> None:
+    with pytest.raises(kind) as caught:
+        decoded(Held(200, deadly=deadly, end=end), tmp_path, 2)
+    assert caught.value.stable_code == code
 
 
 @pytest.mark.usefixtures("few")
