@@ -17,6 +17,7 @@ from api.routes import (
     embedders,
     exports,
     health,
+    intake,
     jobs,
     models,
     neighbours,
@@ -31,6 +32,7 @@ from core.bootstrap import Container
 from core.errors import AppError
 
 RESOURCES = (
+    intake,
     datasets,
     exports,
     uploads,

@@ -4,8 +4,6 @@ What was stored need never be sent again: a request that is cut off leaves the b
 brought. Only where it names a checksum all of them count, or none.
 """
 
-import hashlib
-import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -21,15 +19,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api.tus import Checksum
-from api.uploads import Expected, Sink
+from api.uploads import Expected, Received, Sink
 from core.bootstrap import Container
 from core.domain import keys
 from core.domain.uploads import Part, Upload
-from core.errors import AppError, Conflict, CorruptObject, InvalidInput, TooLarge
+from core.errors import AppError, InvalidInput, TooLarge
 from core.execution import scratch
+from core.pipelines import assembling
 from core.services import uploads
 
-CHUNK = 1024 * 1024
 RENEW_SECONDS = 20.0  # of a hold, which lasts for three times as long
 
 
@@ -71,26 +69,28 @@ def _assembled(container: Container, upload_id: UUID, folder: Path) -> Path:
     with container.sessions.read() as session:
         uploads.get(session, upload_id)
         upload, parts = uploads.contents(session, upload_id)
-    if upload.received < upload.length:
-        words = (
-            f"Of '{upload.name}' {upload.received:,} of {upload.length:,} bytes are here: "
-            "send the others."
+    return assembling.assemble(container.store, upload, parts, folder)
+
+
+def adopted(container: Container, received: Received, *, name: str) -> Upload:
+    """A file that came whole, kept as an upload of one part: for a job to read.
+
+    Raises as `core.services.uploads.create` does.
+    """
+    with container.sessions.begin() as session:
+        upload = uploads.create(
+            session,
+            name=name,
+            length=received.size,
+            sha256=received.sha256,
+            limits=container.settings.uploads,
         )
-        raise Conflict(words, code="upload_incomplete")
-    folder.mkdir()
-    path = folder / _file_name(upload.name)
-    digest = _joined(container, parts, path)
-    if upload.sha256 not in (None, digest):
-        words = f"'{upload.name}' does not match its SHA-256; send it again."
-        raise InvalidInput(words, code="digest_mismatch")
-    return path
-
-
-def _file_name(name: str) -> str:
-    """A name for a file of ours that says what the sender's did (`train.zip`), and no more."""
-    last = re.split(r"[/\\]", name)[-1]
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", last)[-80:].lstrip(".-")
-    return plain or "archive"
+    held = _Held(container, secrets.token_hex(16))
+    held.take(upload.id, 0)
+    try:
+        return held.append(upload.id, 0, received.path, received.size, received.sha256)
+    finally:
+        held.release(upload.id)
 
 
 def forget(container: Container, upload_id: UUID) -> None:
@@ -98,21 +98,6 @@ def forget(container: Container, upload_id: UUID) -> None:
     with container.sessions.begin() as session:
         parts = uploads.drop(session, upload_id)
     container.store.delete(part.key for part in parts)
-
-
-def _joined(container: Container, parts: tuple[Part, ...], path: Path) -> str:
-    whole = hashlib.sha256()
-    with path.open("wb") as target:
-        for part in parts:
-            digest = hashlib.sha256()
-            with container.store.open(part.key) as source:
-                while chunk := source.read(CHUNK):
-                    digest.update(chunk)
-                    whole.update(chunk)
-                    target.write(chunk)
-            if digest.hexdigest() != part.sha256:
-                raise CorruptObject(f"A part of the upload was altered in the store: {part.key}")
-    return whole.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from core.bootstrap import Container
 from core.data import class_statistics
 from core.domain import keys
 from core.domain.datasets import AS_USUAL, Dataset, IntakeOptions
-from core.domain.jobs import Job, JobKind
+from core.domain.jobs import Job
 from core.domain.searches import EmbedSpec
 from core.errors import Unavailable
 from core.execution import scratch
 from core.pipelines import ingest_dataset, objects
-from core.services import datasets, jobs, searches, statistics_only, uploads
+from core.services import datasets, searches, statistics_only, uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,12 @@ def register(
             originals_sha256=prepared.originals_sha256,
             size_bytes=prepared.size_bytes,
         )
-        return Registered(dataset, created, _embed_job(work, dataset, settings.embedder))
+        embed, new = searches.embed_unless_done(
+            work.session, EmbedSpec(dataset.id, settings.embedder)
+        )
+        if embed is not None and new:
+            work.announce(embed)
+        return Registered(dataset, created, embed)
 
 
 @contextmanager
@@ -97,13 +102,3 @@ def register_statistics(container: Container, file: Path, *, name: str) -> tuple
         container.store.put(keys.embedding(sha256, statistics.embedder, sha256), written)
     with container.sessions.begin() as session:
         return statistics_only.register(session, statistics, sha256=sha256, name=name)
-
-
-def _embed_job(work: deps.UnitOfWork, dataset: Dataset, embedder: str) -> Job | None:
-    """The job that will embed the dataset: the one that waits, or a new one."""
-    if datasets.embedding(work.session, dataset.id, embedder) is not None:
-        return None
-    latest, _ = jobs.listing(work.session, limit=1, kind=JobKind.EMBED, dataset_id=dataset.id)
-    if latest and not latest[0].finished and latest[0].spec["embedder"] == embedder:
-        return latest[0]
-    return work.announce(searches.submit_embed(work.session, EmbedSpec(dataset.id, embedder)))

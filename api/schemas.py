@@ -7,11 +7,12 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from core.domain import embedders
-from core.domain.datasets import DatasetId, Hubness
+from core.domain.datasets import AS_USUAL, DatasetId, Hubness, IntakeOptions
 from core.domain.groups import PretrainEach
 from core.domain.searches import (
     RETRAIN_RATE,
     HeadInit,
+    IngestSpec,
     Method,
     Objective,
     PretrainSpec,
@@ -24,6 +25,8 @@ from core.domain.searches import (
     Training,
 )
 from core.domain.supernets import SupernetId
+from core.domain.uploads import UploadId
+from core.services.specs import MOST_ARCHIVES
 
 LONGEST_NAME = 120
 MOST_DATASETS = 1000  # that one supernet is trained on
@@ -64,6 +67,36 @@ class Body(BaseModel):
     """Unknown fields are refused; so are NaN, infinities, and true for 1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class IngestBody(Body):
+    """Make a dataset of complete uploads; several are one dataset, and their files' names may say
+    the splits. Further fields as the query parameters of an upload in one request."""
+
+    uploads: Annotated[tuple[UUID, ...], Field(min_length=1, max_length=MOST_ARCHIVES)]
+    name: Name
+    seed: Whole = AS_USUAL.seed
+    test_share: Real = AS_USUAL.test_share
+    group: str | None = None
+    unreadable_share: Real | None = None
+    label: str | None = None
+    licence: str | None = None
+    source: str | None = None
+    parent_id: UUID | None = None
+
+    def to_spec(self, embedder: str) -> IngestSpec:
+        """As the domain says it. Raises InvalidInput (`bad_options`)."""
+        return IngestSpec(
+            uploads=tuple(UploadId(each) for each in self.uploads),
+            name=self.name,
+            embedder=embedder,
+            options=IntakeOptions(
+                self.seed, self.test_share, self.group, self.unreadable_share, self.label
+            ),
+            licence=self.licence,
+            source=self.source,
+            parent_id=None if self.parent_id is None else DatasetId(self.parent_id),
+        )
 
 
 class SpaceBody(Body):

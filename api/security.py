@@ -18,6 +18,7 @@ LARGEST_BODY: Final = 1024 * 1024
 UPLOADS: Final = frozenset(
     {
         ("POST", "/v1/datasets"),
+        ("PUT", "/v1/datasets"),
         ("POST", "/v1/datasets:statistics"),
         ("POST", "/v1/supernets:import"),
         ("POST", "/datasets"),

@@ -17,6 +17,7 @@ class JobKind(StrEnum):
     the first moment, and the end of its last child ends it.
     """
 
+    INGEST = "ingest"
     EMBED = "embed"
     RANK = "rank"
     PRETRAIN = "pretrain"
@@ -32,6 +33,7 @@ class QueueName(StrEnum):
 
 
 QUEUE_OF: Mapping[JobKind, QueueName] = {
+    JobKind.INGEST: QueueName.CPU,
     JobKind.EMBED: QueueName.CPU,
     JobKind.RANK: QueueName.CPU,
     JobKind.PRETRAIN: QueueName.GPU,

@@ -1,4 +1,4 @@
-"""What is asked of a search or a pretraining, and what comes back."""
+"""What is asked of each kind of job, and what comes back of a search."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,9 +7,10 @@ from enum import StrEnum
 from typing import Any, NewType
 from uuid import UUID
 
-from core.domain.datasets import DatasetId, Hubness, Ranking
+from core.domain.datasets import AS_USUAL, DatasetId, Hubness, IntakeOptions, Ranking
 from core.domain.jobs import JobId
 from core.domain.supernets import SupernetId
+from core.domain.uploads import UploadId
 
 SearchId = NewType("SearchId", UUID)
 ModelId = NewType("ModelId", UUID)
@@ -122,6 +123,19 @@ class Retraining:
     precision: str = "fp32"
     solve_head: bool = False
     budget_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSpec:
+    """Make a dataset of complete uploads, and embed it; `parent_id` is what it is a version of."""
+
+    uploads: tuple[UploadId, ...]
+    name: str
+    embedder: str
+    options: IntakeOptions = AS_USUAL
+    licence: str | None = None
+    source: str | None = None
+    parent_id: DatasetId | None = None
 
 
 @dataclass(frozen=True, slots=True)

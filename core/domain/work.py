@@ -8,10 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.domain.datasets import Dataset, DatasetId, Embedding, Ranking
+from core.domain.datasets import Dataset, DatasetId, DatasetReport, Embedding, Ranking
 from core.domain.races import PastRace
-from core.domain.searches import Artifact, EmbedSpec, PretrainSpec, RankSpec, SearchSpec
+from core.domain.searches import (
+    Artifact,
+    EmbedSpec,
+    IngestSpec,
+    PretrainSpec,
+    RankSpec,
+    SearchSpec,
+)
 from core.domain.supernets import SupernetId
+from core.domain.uploads import Part, Upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,14 @@ class Trunk:
     key: str
     sha256: str
     source: Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class IngestInputs:
+    """An intake job's inputs: its uploads, each with the parts that its bytes lie in."""
+
+    spec: IngestSpec
+    uploads: tuple[tuple[Upload, tuple[Part, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +132,21 @@ class SearchInputs:
     history: tuple[PastRace, ...] = ()
 
 
-Inputs = EmbedInputs | RankInputs | PretrainInputs | SearchInputs
+Inputs = IngestInputs | EmbedInputs | RankInputs | PretrainInputs | SearchInputs
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOutcome:
+    """What an intake job hands back; the images are stored."""
+
+    sha256: str
+    classes: tuple[str, ...]
+    train_counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
+    channels: int
+    report: DatasetReport
+    originals_sha256: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,4 +192,4 @@ class SearchOutcome:
     contribution: PretrainOutcome | None = None
 
 
-Outcome = EmbedOutcome | RankOutcome | PretrainOutcome | SearchOutcome
+Outcome = IngestOutcome | EmbedOutcome | RankOutcome | PretrainOutcome | SearchOutcome

@@ -28,6 +28,7 @@ from core.services import wire
 Pipeline = Callable[[Any, Context], Outcome]
 # Imported by name once the job's kind is known: each kind pays for its own libraries only.
 PIPELINES: Mapping[JobKind, str] = {
+    JobKind.INGEST: "core.pipelines.ingest_uploads",
     JobKind.EMBED: "core.pipelines.embed_dataset",
     JobKind.RANK: "core.pipelines.compare_datasets",
     JobKind.PRETRAIN: "core.pipelines.pretrain_supernet",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import crash_points
-from core.config import Settings
+from core.config import Settings, UploadLimits
 from core.domain import keys
 from core.domain.jobs import Checkpoint, JobRecord, Progress
 from core.errors import CorruptObject, NotFound
@@ -77,6 +77,11 @@ class ChildContext:
     def resnet18_weights(self) -> Path | None:
         """A local safetensors file with ImageNet weights, when the operator gave one."""
         return self._settings.resnet18_weights
+
+    @property
+    def upload_limits(self) -> UploadLimits:
+        """What an upload may weigh."""
+        return self._settings.uploads
 
     def key(self, name: str) -> str:
         """The object key of a file that this attempt writes."""

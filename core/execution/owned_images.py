@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from safetensors.torch import save_file
 
-from core.config import Settings
+from core.config import Settings, UploadLimits
 from core.data import class_statistics, folders
 from core.domain import embedders
 from core.domain.datasets import Dataset, DatasetId
@@ -34,6 +34,7 @@ class OwnContext:
     cache: Path
     device: str
     resnet18_weights: Path | None
+    upload_limits: UploadLimits
     halvings: int = 0
     ranks: Ranks = ALONE
 
@@ -77,6 +78,7 @@ def reduce(
         cache=_folder(scratch / "cache"),
         device=compute.device(settings.device),
         resnet18_weights=settings.resnet18_weights,
+        upload_limits=settings.uploads,
     )
     archive = folders.packed(images, scratch / "images.zip") if images.is_dir() else images
     dataset = _taken_in(archive, context, folder=_folder(scratch / "intake"), settings=settings)

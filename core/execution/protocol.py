@@ -15,6 +15,8 @@ from core.domain.jobs import Checkpoint, JobId, JobKind, JobRecord, Progress
 from core.domain.work import (
     EmbedInputs,
     EmbedOutcome,
+    IngestInputs,
+    IngestOutcome,
     PretrainInputs,
     PretrainOutcome,
     RankInputs,
@@ -25,12 +27,14 @@ from core.domain.work import (
 from core.services import wire
 
 INPUTS_OF: Mapping[JobKind, Any] = {
+    JobKind.INGEST: IngestInputs,
     JobKind.EMBED: EmbedInputs,
     JobKind.RANK: RankInputs,
     JobKind.PRETRAIN: PretrainInputs,
     JobKind.SEARCH: SearchInputs,
 }
 OUTCOME_OF: Mapping[JobKind, Any] = {
+    JobKind.INGEST: IngestOutcome,
     JobKind.EMBED: EmbedOutcome,
     JobKind.RANK: RankOutcome,
     JobKind.PRETRAIN: PretrainOutcome,
@@ -156,7 +160,7 @@ def unseal(line: bytes) -> Envelope:
 
 def portable(settings: Settings) -> dict[str, Any]:
     """The settings a child needs, with the storage secrets in the clear."""
-    needed = settings.model_dump(mode="json", include={"storage", "resnet18_weights"})
+    needed = settings.model_dump(mode="json", include={"storage", "resnet18_weights", "uploads"})
     if isinstance(settings.storage, S3Storage):
         for name in ("access_key", "secret_key"):
             secret = getattr(settings.storage, name)

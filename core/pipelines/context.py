@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from core.config import UploadLimits
 from core.domain.jobs import JobRecord, Progress
 from core.ports import ObjectStore
 
@@ -60,6 +61,11 @@ class Context(Protocol):
     @property
     def resnet18_weights(self) -> Path | None:
         """A local safetensors file with ImageNet weights, when the operator gave one."""
+        ...
+
+    @property
+    def upload_limits(self) -> UploadLimits:
+        """What an upload may weigh."""
         ...
 
     def key(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""An upload, of one archive or several, becomes stored objects; the caller registers the row last.
+"""Archives, one or several, become a dataset's stored objects; the caller writes the row last.
 
 Objects are keyed by content, so a crash between the two leaves bytes that nothing points to and
 that the same upload, tried again, finds in place.

@@ -223,6 +223,12 @@ def record_ranking(session: Session, ranking: Ranking) -> None:
     session.flush()
 
 
+def check_origin(*, licence: str | None, source: str | None) -> None:
+    """Raise InvalidInput unless the two can be kept as they are given."""
+    _told("licence", licence, LICENCE_LENGTH)
+    _told("source", source, SOURCE_LENGTH)
+
+
 def _checked(name: str) -> str:
     name = name.strip()
     if not name or len(name) > NAME_LENGTH or not name.isprintable():

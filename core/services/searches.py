@@ -12,7 +12,14 @@ from sqlalchemy.orm import Session
 from core.db.result_tables import ModelRow, SearchRow
 from core.domain.groups import PretrainEach
 from core.domain.jobs import Job, JobKind
-from core.domain.searches import EmbedSpec, PretrainSpec, RankSpec, Search, SearchSpec
+from core.domain.searches import (
+    EmbedSpec,
+    IngestSpec,
+    PretrainSpec,
+    RankSpec,
+    Search,
+    SearchSpec,
+)
 from core.errors import Detail, InvalidInput, NotFound
 from core.services import (
     datasets,
@@ -23,8 +30,33 @@ from core.services import (
     sources,
     specs,
     supernets,
+    uploads,
     wire,
 )
+
+
+def submit_ingest(session: Session, spec: IngestSpec, *, priority: int = 0) -> Job:
+    """Queue the intake of uploads, which are kept for it. Raises NotFound, Gone, InvalidInput,
+    and Conflict (`upload_incomplete`)."""
+    specs.check(spec)
+    embedders.check(session, spec.embedder)
+    datasets.check_origin(licence=spec.licence, source=spec.source)
+    if spec.parent_id is not None:
+        datasets.get(session, spec.parent_id, report=False)
+    for upload_id in spec.uploads:
+        uploads.use(session, upload_id)
+    terms: dict[str, Any] = {"dataset_id": None, "priority": priority}
+    return jobs.submit(session, kind=JobKind.INGEST, spec=wire.dump(spec), **terms)
+
+
+def embed_unless_done(session: Session, spec: EmbedSpec) -> tuple[Job | None, bool]:
+    """The job that will embed the dataset, and whether it is a new one; None if that is done."""
+    if datasets.embedding(session, spec.dataset_id, spec.embedder) is not None:
+        return None, False
+    latest, _ = jobs.listing(session, limit=1, kind=JobKind.EMBED, dataset_id=spec.dataset_id)
+    if latest and not latest[0].finished and latest[0].spec["embedder"] == spec.embedder:
+        return latest[0], False
+    return submit_embed(session, spec), True
 
 
 def submit_embed(session: Session, spec: EmbedSpec, *, priority: int = 0) -> Job:
@@ -101,7 +133,7 @@ def listing(
 def _submit(
     session: Session,
     kind: JobKind,
-    spec: specs.Spec,
+    spec: EmbedSpec | RankSpec | PretrainSpec | SearchSpec,
     priority: int,
     parent_id: UUID | None = None,
 ) -> Job:

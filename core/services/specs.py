@@ -8,6 +8,7 @@ from typing import Any
 from core.domain import embedders
 from core.domain.searches import (
     EmbedSpec,
+    IngestSpec,
     Method,
     PretrainSpec,
     RankSpec,
@@ -20,7 +21,7 @@ from core.domain.searches import (
 from core.errors import Detail, InvalidInput
 from core.nas.space import Space, stem_stride_for
 
-Spec = EmbedSpec | RankSpec | PretrainSpec | SearchSpec
+Spec = IngestSpec | EmbedSpec | RankSpec | PretrainSpec | SearchSpec
 
 # An embedder's name becomes part of an object key.
 EMBEDDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
@@ -28,6 +29,7 @@ NAME_LENGTH = 200
 SEEDS = (0, 2**32 - 1)
 EPOCHS = (1, 10_000)
 MOST_RATES = 16
+MOST_ARCHIVES = 16  # as many as intake opens at once
 WHOLE = {
     "resolution": (8, 512),
     "epochs": EPOCHS,
@@ -91,15 +93,13 @@ def _refuse(problems: Iterator[Detail]) -> None:
 def _problems(spec: Spec) -> Iterator[Detail]:
     yield from _embedder(spec.embedder)
     match spec:
+        case IngestSpec():
+            yield from _name(spec.name)
+            yield from _archives(spec)
         case RankSpec():
             yield from _whole(spec, "", "k")
         case PretrainSpec():
-            if (
-                not spec.name.strip()
-                or len(spec.name) > NAME_LENGTH
-                or not spec.name.isprintable()
-            ):
-                yield _wrong("name", f"Give a name of 1 to {NAME_LENGTH} printable characters.")
+            yield from _name(spec.name)
             yield from _loop(spec.space, spec.training)
             yield from _real(spec, "", "learning_rate")
             yield from _several(spec)
@@ -125,6 +125,18 @@ def _embedder(identifier: str) -> Iterator[Detail]:
         embedders.trunk_of(identifier)
     except ValueError as error:
         yield _wrong("embedder", f"Give another embedder: {error}.")
+
+
+def _name(name: str) -> Iterator[Detail]:
+    if not name.strip() or len(name) > NAME_LENGTH or not name.isprintable():
+        yield _wrong("name", f"Give a name of 1 to {NAME_LENGTH} printable characters.")
+
+
+def _archives(spec: IngestSpec) -> Iterator[Detail]:
+    if not 1 <= len(spec.uploads) <= MOST_ARCHIVES:
+        yield _wrong("uploads", f"Name 1 to {MOST_ARCHIVES} uploads.")
+    if len(set(spec.uploads)) != len(spec.uploads):
+        yield _wrong("uploads", "Name every upload once.")
 
 
 def _start(spec: SearchSpec) -> Iterator[Detail]:

@@ -1,6 +1,7 @@
 """What a job is given when it starts, and how what it made is written down when it ends."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +11,20 @@ from sqlalchemy.orm import Session
 from core.db.result_tables import SearchRow
 from core.domain.datasets import Dataset, DatasetId, Embedding
 from core.domain.jobs import Job, JobKind
-from core.domain.searches import EmbedSpec, PretrainSpec, RankSpec, SearchSpec, StartPolicy
+from core.domain.searches import (
+    EmbedSpec,
+    IngestSpec,
+    PretrainSpec,
+    RankSpec,
+    SearchSpec,
+    StartPolicy,
+)
 from core.domain.supernets import Supernet, continued, lineage
 from core.domain.work import (
     EmbedInputs,
     EmbedOutcome,
+    IngestInputs,
+    IngestOutcome,
     Inputs,
     Outcome,
     PretrainInputs,
@@ -25,7 +35,7 @@ from core.domain.work import (
     SearchOutcome,
     StartingPoint,
 )
-from core.errors import NotFound
+from core.errors import Conflict, NotFound
 from core.services import (
     contributions,
     datasets,
@@ -37,6 +47,7 @@ from core.services import (
     searches,
     sources,
     supernets,
+    uploads,
     wire,
 )
 from core.services.sources import Chosen
@@ -49,6 +60,10 @@ MOST_SHARED = 2  # supernets of no single dataset that enter a race
 def inputs(session: Session, job: Job) -> Inputs:
     """Everything the job's pipeline needs to know. Raises NotFound."""
     match job.kind:
+        case JobKind.INGEST:
+            ingest: IngestSpec = wire.load(IngestSpec, job.spec)
+            found = tuple(uploads.contents(session, each) for each in ingest.uploads)
+            return IngestInputs(ingest, found)
         case JobKind.EMBED:
             embed: EmbedSpec = wire.load(EmbedSpec, job.spec)
             seen = _target(session, embed.dataset_id, embed.embedder)
@@ -103,6 +118,8 @@ def record(session: Session, job: Job, outcome: Outcome) -> Mapping[str, Any]:
 
 def _written(session: Session, job: Job, outcome: Outcome) -> Result:
     match outcome:
+        case IngestOutcome():
+            return _ingested(session, job, outcome)
         case EmbedOutcome():
             return _embedded(session, job, outcome.embedding)
         case RankOutcome():
@@ -113,6 +130,33 @@ def _written(session: Session, job: Job, outcome: Outcome) -> Result:
             return _pretrained(session, job, outcome)
         case SearchOutcome():
             return _searched(session, job, outcome)
+
+
+def _ingested(session: Session, job: Job, outcome: IngestOutcome) -> Result:
+    """The dataset, and its embed job, which needs no announcing: workers look for themselves."""
+    spec: IngestSpec = wire.load(IngestSpec, job.spec)
+    dataset, created = datasets.register(
+        session,
+        sha256=outcome.sha256,
+        name=spec.name,
+        classes=outcome.classes,
+        train_counts=outcome.train_counts,
+        test_counts=outcome.test_counts,
+        channels=outcome.channels,
+        report=outcome.report,
+        licence=spec.licence,
+        source=spec.source,
+        parent_id=spec.parent_id,
+        originals_sha256=outcome.originals_sha256,
+        size_bytes=outcome.size_bytes,
+    )
+    for upload_id in spec.uploads:
+        # Deleted meanwhile, or another job is yet to read it. The collector takes its objects.
+        with suppress(NotFound, Conflict):
+            uploads.drop(session, upload_id, by=job.id)
+    embed, _ = searches.embed_unless_done(session, EmbedSpec(dataset.id, spec.embedder))
+    job_id = None if embed is None else str(embed.id)
+    return {"dataset_id": str(dataset.id), "created": created, "embed_job_id": job_id}
 
 
 def _embedded(session: Session, job: Job, embedding: Embedding | None) -> Result:

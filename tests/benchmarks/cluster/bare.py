@@ -16,7 +16,7 @@ from typing import Any, cast
 from unittest.mock import patch
 from uuid import UUID, uuid4
 
-from core.config import Settings
+from core.config import Settings, UploadLimits
 from core.db.sessions import Sessions
 from core.domain import keys
 from core.domain.jobs import JobId, JobKind
@@ -91,6 +91,7 @@ def main(path: Path, threads: int) -> None:
             cache=Path(cache),
             device="cpu",
             resnet18_weights=None,
+            upload_limits=UploadLimits(),
         )
         pipeline(inputs, context)
 

@@ -32,6 +32,7 @@ class World:
     cache: Path
     device: str = "cpu"
     resnet18_weights: Path | None = None
+    upload_limits: UploadLimits = field(default_factory=UploadLimits)
     stop_after: int | None = None
     halvings: int = 0
     ranks: Ranks = ALONE

@@ -1,0 +1,195 @@
+"""Uploads become datasets: while the caller waits, or as a job."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.concurrency import contextmanager_in_threadpool
+from fastapi.responses import JSONResponse
+
+from api import deps, pieces, registration, submissions
+from api.deps import ContainerDep
+from api.schemas import IngestBody, Name
+from api.submissions import SubmissionDep
+from api.uploads import MEDIA_TYPES, Received, archive_of, received
+from api.views.datasets import UploadView
+from api.views.jobs import JobView
+from core.domain.datasets import AS_USUAL, IntakeOptions
+from core.domain.jobs import JobKind
+from core.domain.searches import IngestSpec
+from core.domain.uploads import UploadId
+from core.errors import Conflict, NotFound
+from core.services import searches
+from core.services.specs import MOST_ARCHIVES
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+ARCHIVE_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "A zip, tar, tar.gz or tar.zst of images, or one Parquet file.",
+        "content": {
+            media: {"schema": {"type": "string", "format": "binary"}}
+            for media in sorted(MEDIA_TYPES)
+        },
+    }
+}
+
+
+def upload_name(name: Annotated[Name, Query(description="What to call the dataset.")]) -> str:
+    """Read before the body, so that a bad name costs no transfer."""
+    return name
+
+
+def intake_options(
+    seed: Annotated[int, Query(description="Of the draw of a test split.")] = AS_USUAL.seed,
+    test_share: Annotated[
+        float, Query(description="Of each class's images, where no test split is given.")
+    ] = AS_USUAL.test_share,
+    group: Annotated[
+        str | None,
+        Query(
+            description="Images of one group never straddle a drawn split: a column of the table "
+            "names it, or `prefix:_` groups by what stands before the first `_` of a file's name."
+        ),
+    ] = None,
+    unreadable_share: Annotated[
+        float | None,
+        Query(description="Of the images may be left out as unreadable; by default one in 100."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        Query(description="The table's column that names the class; by default `label`."),
+    ] = None,
+) -> IntakeOptions:
+    """Read before the body, too."""
+    return IntakeOptions(seed, test_share, group, unreadable_share, label)
+
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"model": UploadView, "description": "The content is known already."},
+    201: {"model": UploadView},
+    202: {"model": JobView, "description": "With `Prefer: respond-async`: the job that reads it."},
+}
+UploadIds = Annotated[
+    tuple[UUID, ...],
+    Query(
+        alias="upload",
+        max_length=MOST_ARCHIVES,
+        description="The archive is this upload (`/v1/uploads`), and the body empty. Several are "
+        "one dataset; their files' names may say the splits (`train.zip`, `test.zip`).",
+    ),
+]
+
+
+def later(
+    prefer: Annotated[
+        str, Header(description="`respond-async`: answer at once with the job that reads it.")
+    ] = "",
+) -> bool:
+    """Whether the caller would rather poll a job than wait (RFC 7240)."""
+    return "respond-async" in {each.strip().lower() for each in prefer.split(",")}
+
+
+LaterDep = Annotated[bool, Depends(later)]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What is to become a dataset: files, of which `body` is the one that came with the request.
+
+    None for uploads that a job is going to read.
+    """
+
+    paths: tuple[Path, ...] = ()
+    body: Received | None = None
+
+
+async def sent(
+    request: Request, container: ContainerDep, later: LaterDep, upload_ids: UploadIds = ()
+) -> AsyncIterator[Sent]:
+    """The body, or uploads that have come in pieces, as files."""
+    if upload_ids and later:
+        yield Sent()
+    elif upload_ids:
+        async with contextmanager_in_threadpool(pieces.assembled(container, upload_ids)) as paths:
+            yield Sent(paths)
+    else:
+        async with received(request, container.settings, archive_of(container.settings)) as found:
+            yield Sent((found.path,), found)
+
+
+SentDep = Annotated[Sent, Depends(sent, scope="function")]
+NameDep = Annotated[str, Depends(upload_name)]
+OptionsDep = Annotated[IntakeOptions, Depends(intake_options)]
+
+
+@router.put("", status_code=201, openapi_extra=ARCHIVE_BODY, responses=ANSWERS)
+@router.post("", status_code=201, openapi_extra=ARCHIVE_BODY, responses=ANSWERS)
+def upload(
+    name: NameDep,
+    options: OptionsDep,
+    sent: SentDep,
+    later: LaterDep,
+    container: ContainerDep,
+    response: Response,
+    upload_ids: UploadIds = (),
+) -> Any:
+    """Register the archive in the body, or uploads; the same content is the same dataset, so
+    `PUT` is the same, for tools that send files so.
+
+    Uploads are deleted when they have become a dataset, and stay when they are refused.
+    """
+    if later:
+        return _queued(container, name, options, sent, upload_ids)
+    registered = registration.register(
+        container, sent.paths, name=name, options=options, counted=bool(upload_ids)
+    )
+    for upload_id in upload_ids:
+        with suppress(NotFound, Conflict):  # somebody was quicker, or has other plans
+            pieces.forget(container, upload_id)
+    response.status_code = 201 if registered.created else 200
+    response.headers["Location"] = f"/v1/datasets/{registered.dataset.id}"
+    return UploadView.of(registered.dataset, registered.embed_job)
+
+
+@router.post(":ingest", status_code=202, responses=submissions.RESPONSES)
+def ingest(body: IngestBody, request: SubmissionDep, container: ContainerDep) -> JobView:
+    """Make a dataset of uploads (`/v1/uploads`), in a job: poll it at `Location`.
+
+    Its `result` names the dataset and the job that embeds it. If it is refused, the job fails,
+    its records of stage `refusal` list everything that is wrong (`GET
+    /v1/jobs/{id}/records?stage=refusal`), and the uploads stay, for another try.
+    """
+    spec = body.to_spec(container.settings.embedder)
+    session = request.work.session
+    job = request.queue(
+        (JobKind.INGEST, spec), lambda: searches.submit_ingest(session, spec), retry_after=1
+    )
+    return JobView.of(job)
+
+
+def _queued(
+    container: ContainerDep,
+    name: str,
+    options: IntakeOptions,
+    sent: Sent,
+    upload_ids: tuple[UUID, ...],
+) -> Response:
+    """The same as a job. Asked twice it is two jobs, and one dataset."""
+    if sent.body is not None:
+        upload_ids = (pieces.adopted(container, sent.body, name=name).id,)
+    ids = tuple(UploadId(each) for each in upload_ids)
+    spec = IngestSpec(ids, name, container.settings.embedder, options)
+    with deps.working(container) as work:
+        job = work.announce(searches.submit_ingest(work.session, spec))
+    headers = {
+        "Location": f"/v1/jobs/{job.id}",
+        "Retry-After": "1",
+        "Preference-Applied": "respond-async",
+    }
+    return JSONResponse(JobView.of(job).model_dump(mode="json"), 202, headers)

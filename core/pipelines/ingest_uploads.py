@@ -1,0 +1,91 @@
+"""The intake job: uploads become a dataset's stored objects, or a list of what to mend."""
+
+import time
+from dataclasses import asdict
+
+from core.data.prepared import Prepared
+from core.domain.jobs import JobRecord, Progress
+from core.domain.work import IngestInputs, IngestOutcome
+from core.errors import AppError
+from core.pipelines import assembling
+from core.pipelines.context import Context
+from core.pipelines.ingest_dataset import ingest
+
+REFUSAL = "refusal"  # the stage of the records that say what was wrong with a refused upload
+AT_ONCE = 100  # findings of a record
+# Shares of the whole: what was uploaded is gathered, then checked and prepared, then stored.
+_GATHERED, _PREPARED = 0.1, 0.95
+_TELLING = 0.02  # what is done of it before an ETA means anything
+
+
+def run(inputs: IngestInputs, context: Context) -> IngestOutcome:
+    """The intake job. What is wrong with a refused upload, all of it, is in `refusal` records."""
+    course = _Course(context)
+    try:
+        prepared = _ingested(inputs, context, course)
+    except AppError as error:
+        for number, start in enumerate(range(0, len(error.details), AT_ONCE)):
+            found = [asdict(each) for each in error.details[start : start + AT_ONCE]]
+            course.report(REFUSAL, JobRecord(REFUSAL, number, {"findings": found}))
+        raise
+    return IngestOutcome(
+        sha256=prepared.sha256,
+        classes=prepared.classes,
+        train_counts=prepared.train_counts,
+        test_counts=prepared.test_counts,
+        channels=prepared.channels,
+        report=prepared.report,
+        originals_sha256=prepared.originals_sha256,
+        size_bytes=prepared.size_bytes,
+    )
+
+
+def _ingested(inputs: IngestInputs, context: Context, course: "_Course") -> Prepared:
+    course.report("gather")
+    total, read = sum(upload.length for upload, _ in inputs.uploads), 0
+
+    def heard(size: int) -> None:
+        nonlocal read
+        read += size
+        course.report("gather", done=_GATHERED * read / total)
+
+    paths = [
+        assembling.assemble(
+            context.store, upload, parts, context.scratch / f"upload-{number}", heard=heard
+        )
+        for number, (upload, parts) in enumerate(inputs.uploads)
+    ]
+
+    def on_progress(progress: Progress) -> None:
+        # The last of the writing is the first of the storing.
+        stage = "store" if progress.fraction == 1 else progress.stage
+        span = _PREPARED - _GATHERED
+        course.report(stage, done=_GATHERED + span * progress.fraction)
+
+    return ingest(
+        paths,
+        folder=context.scratch / "prepared",
+        store=context.store,
+        limits=context.upload_limits,
+        options=inputs.spec.options,
+        on_progress=on_progress,
+    )
+
+
+class _Course:
+    """How far the job is, and how long it will take if it goes on so."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._began = time.monotonic()
+        self._done = 0.0
+
+    def report(
+        self, stage: str, record: JobRecord | None = None, *, done: float | None = None
+    ) -> None:
+        """Say so. Raises Stopped."""
+        self._done = self._done if done is None else done
+        eta = None
+        if self._done >= _TELLING:
+            eta = (time.monotonic() - self._began) * (1 - self._done) / self._done
+        self._context.report(Progress(stage, self._done, eta), record)
