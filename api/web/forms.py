@@ -8,12 +8,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData
 
 from api import problems
-from api.schemas import PretrainBody, SearchBody
+from api.schemas import IngestBody, PretrainBody, SearchBody
+from core.domain.searches import IngestSpec
 
 Wanted = TypeVar("Wanted", bound=BaseModel)
 
 TRAINING = ("epochs", "batch_size", "seed")
 SPACE = ("channels", "layers", "resolution")
+INTAKE = ("seed", "test_share", "unreadable_share")
 
 
 def search(form: FormData, dataset_id: UUID) -> SearchBody:
@@ -44,6 +46,20 @@ def pretrain(form: FormData, dataset_id: UUID) -> PretrainBody:
     if rate := _text(form, "learning_rate"):
         body["learning_rate"] = _number(rate)
     return _validated(PretrainBody, body)
+
+
+def ingest(form: FormData, asked: IngestSpec) -> IngestBody:
+    """The form that tries refused uploads with other options; fields left empty stay usual."""
+    body = {
+        "uploads": asked.uploads,
+        "name": _text(form, "name") or asked.name,
+        "licence": asked.licence,
+        "source": asked.source,
+        "parent_id": asked.parent_id,
+        **_numbers(form, INTAKE),
+        **{name: text for name in ("group", "label") if (text := _text(form, name))},
+    }
+    return _validated(IngestBody, body)
 
 
 def _base(form: FormData, dataset_id: UUID) -> dict[str, Any]:

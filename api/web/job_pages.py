@@ -7,12 +7,14 @@ from fastapi import APIRouter
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from api.deps import SessionDep, WorkDep
-from api.web import charts, metrics, pages, race_rows
+from api.deps import ContainerDep, SessionDep, WorkDep
+from api.web import charts, forms, metrics, pages, problem_rows, race_rows
+from api.web.dataset_pages import FormDep
 from core.domain.datasets import DatasetId
-from core.domain.jobs import Job, JobId, JobKind
-from core.errors import NotFound
-from core.services import datasets, fanout, jobs, searches
+from core.domain.jobs import Job, JobId, JobKind, JobState
+from core.domain.searches import IngestSpec
+from core.errors import Conflict, Gone, NotFound
+from core.services import datasets, fanout, jobs, searches, uploads, wire
 
 router = APIRouter(prefix="/jobs")
 
@@ -41,7 +43,9 @@ def live(job_id: UUID, session: SessionDep) -> Response:
     """The moving part of the job's page alone."""
     seen = _seen(session, job_id)
     page = pages.render("job_live.html", **seen)
-    if seen["job"].finished:
+    if seen["job"].kind is JobKind.INGEST and seen["dataset"]:
+        page.headers["HX-Redirect"] = f"/datasets/{seen['dataset'].id}"
+    elif seen["job"].finished:
         page.headers["HX-Refresh"] = "true"  # once more, whole: history and result link too
     return page
 
@@ -51,6 +55,19 @@ def cancel(job_id: UUID, work: WorkDep) -> Response:
     """Ask the job to stop, and keep watching."""
     job = jobs.cancel(work.session, JobId(job_id))
     return pages.see(f"/jobs/{job.id}")
+
+
+@router.post("/{job_id}/again")
+def again(job_id: UUID, sent: FormDep, work: WorkDep, container: ContainerDep) -> Response:
+    """Read the same uploads once more, with other options."""
+    job = jobs.get(work.session, JobId(job_id))
+    if job.kind is not JobKind.INGEST:
+        raise Conflict("Only an intake can be tried again with other options.")
+    spec = forms.ingest(sent, wire.load(IngestSpec, job.spec))
+    made = work.announce(
+        searches.submit_ingest(work.session, spec.to_spec(container.settings.embedder))
+    )
+    return pages.see(f"/jobs/{made.id}")
 
 
 def _names(session: Session) -> dict[DatasetId, str]:
@@ -65,8 +82,8 @@ def _seen(session: Session, job_id: UUID) -> dict[str, Any]:
     epochs = [each for each in records if each.stage != race_rows.STAGE]
     rates = metrics.sequence(job.spec.get("learning_rates"))
     dataset = None
-    if job.dataset_id is not None:
-        dataset = datasets.remembered(session, DatasetId(job.dataset_id))
+    if (of := job.dataset_id or (job.result or {}).get("dataset_id")) is not None:
+        dataset = datasets.remembered(session, DatasetId(UUID(str(of))))
     grouped = job.kind is JobKind.GROUP
     return {
         "job": job,
@@ -79,7 +96,22 @@ def _seen(session: Session, job_id: UUID) -> dict[str, Any]:
         "race": race_rows.running(records),
         "events": jobs.events(session, job.id),
         "model_id": _model_id(session, job),
+        "refused": tuple(problem_rows.refused(records)) if job.finished else (),
+        "asked": _may_be_tried_again(session, job),
     }
+
+
+def _may_be_tried_again(session: Session, job: Job) -> IngestSpec | None:
+    """What was asked of an intake that failed, while its uploads are here."""
+    if job.kind is not JobKind.INGEST or job.state is not JobState.FAILED:
+        return None
+    asked: IngestSpec = wire.load(IngestSpec, job.spec)
+    try:
+        for upload_id in asked.uploads:
+            uploads.get(session, upload_id)
+    except (NotFound, Gone):
+        return None
+    return asked
 
 
 def _model_id(session: Session, job: Job) -> UUID | None:

@@ -1,10 +1,12 @@
 """What intake found, kind by kind, as pages show it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.data import advice
 from core.domain.datasets import DatasetReport, Problem
+from core.domain.jobs import JobRecord
+from core.pipelines.ingest_dataset import REFUSAL
 
 LISTED = 20
 
@@ -26,15 +28,30 @@ class Kind:
 
 def kinds(report: DatasetReport) -> Iterator[Kind]:
     """The kinds that cost images first, then the most frequent."""
+    yield from _sorted(report.problems, report.findings)
+
+
+def refused(records: Sequence[JobRecord]) -> Iterator[Kind]:
+    """What a refused upload's job has recorded, in the same way."""
+    found = (
+        Problem("refusal", told["code"], told["place"], told["message"])
+        for record in records
+        if record.stage == REFUSAL
+        for told in record.values["findings"]
+    )
+    yield from _sorted(found, {})
+
+
+def _sorted(problems: Iterable[Problem], numbers: Mapping[str, int]) -> Iterator[Kind]:
     by_code: dict[str, list[Problem]] = {}
-    for problem in report.problems:
+    for problem in problems:
         by_code.setdefault(problem.code, []).append(problem)
-    found = [_kind(code, report, problems) for code, problems in by_code.items()]
+    found = [_kind(code, numbers, alike) for code, alike in by_code.items()]
     yield from sorted(found, key=lambda each: (not each.left_out, -each.number))
 
 
-def _kind(code: str, report: DatasetReport, problems: list[Problem]) -> Kind:
-    number = report.findings.get(code, len(problems))
+def _kind(code: str, numbers: Mapping[str, int], problems: list[Problem]) -> Kind:
+    number = numbers.get(code, len(problems))
     placed = tuple(problem for problem in problems if problem.place)
     return Kind(
         words=problems[0].message,

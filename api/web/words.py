@@ -8,6 +8,7 @@ from typing import Any
 from core.domain.supernets import LineageKind
 
 KINDS = {
+    "ingest": "Intake",
     "embed": "Embedding",
     "rank": "Ranking of sources",
     "pretrain": "Supernet pretraining",
@@ -20,6 +21,12 @@ STAGES = {
     "children": "waiting for its jobs",
     "done": "done",
     "": "waiting",
+    "gather": "gathering what was uploaded",
+    "unpack": "looking into it",
+    "decode": "checking every image",
+    "write": "writing the dataset",
+    "store": "storing the dataset",
+    "refusal": "listing what is wrong",
     "fetch": "fetching the images",
     "embed": "embedding the dataset",
     "rank": "measuring distances to the sources",

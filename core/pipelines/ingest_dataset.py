@@ -15,6 +15,8 @@ from core.domain import keys
 from core.domain.datasets import AS_USUAL, IntakeOptions
 from core.ports import ObjectStore
 
+REFUSAL = "refusal"  # the stage of the records that say what was wrong with a refused upload
+
 
 def ingest(
     archives: Path | Sequence[Path],

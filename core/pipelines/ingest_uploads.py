@@ -9,9 +9,8 @@ from core.domain.work import IngestInputs, IngestOutcome
 from core.errors import AppError
 from core.pipelines import assembling
 from core.pipelines.context import Context
-from core.pipelines.ingest_dataset import ingest
+from core.pipelines.ingest_dataset import REFUSAL, ingest
 
-REFUSAL = "refusal"  # the stage of the records that say what was wrong with a refused upload
 AT_ONCE = 100  # findings of a record
 # Shares of the whole: what was uploaded is gathered, then checked and prepared, then stored.
 _GATHERED, _PREPARED = 0.1, 0.95

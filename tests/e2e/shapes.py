@@ -20,6 +20,16 @@ def archive(path: Path, *, images: int, seed: int, size: int = 16) -> Path:
     return path
 
 
+def unpacked(folder: Path, *, images: int, seed: int) -> Path:
+    """The same in folders."""
+    with zipfile.ZipFile(archive(folder.with_suffix(".zip"), images=images, seed=seed)) as packed:
+        for name in packed.namelist():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(packed.read(name))
+    return folder
+
+
 def _drawn(shape: str, dice: random.Random, size: int) -> bytes:
     image = Image.new("L", (size, size), dice.randrange(30))
     pen = ImageDraw.Draw(image)

@@ -1,11 +1,16 @@
 """A person with a folder of images: upload, look, search, watch, download, in a real browser."""
 
+import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.chaos.proxy import Proxy, Way, proxied
 from tests.e2e import shapes
 from tests.e2e.conftest import Service
 from tests.fixtures.browser import ARGUMENTS
@@ -109,22 +114,99 @@ def test_from_a_folder_of_images_to_a_model(page: Page, tmp_path: Path) -> None:
     assert saved.stat().st_size > 1_000
 
 
-def test_a_refused_archive_is_explained_where_it_was_chosen(
-    page: Page, complaints: list[str], tmp_path: Path
-) -> None:
-    text = tmp_path / "notes.zip"
-    text.write_text("this is not an archive")
+def test_a_refused_upload_is_a_list_that_can_be_tried_again(page: Page, tmp_path: Path) -> None:
+    folder = folder_of_shapes(tmp_path / "dented", seed=8)
+    (folder / "ring" / "torn.png").write_bytes(b"no image")
     page.goto("/")
-    page.get_by_label("Name", exact=True).fill("notes")
-    page.locator("#archive").set_input_files(text)
+    page.locator("#folder").set_input_files(folder)
     page.get_by_role("button", name="Upload").click()
-    alert = page.get_by_role("alert")
-    expect(alert).to_be_visible()
-    assert len(alert.inner_text()) > 20
+    page.wait_for_url("**/jobs/*")
+    expect(page.get_by_role("heading", name="What to mend")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("alert")).to_contain_text("not a PNG, JPEG")
+    expect(page.locator("#live details li").first).to_contain_text("ring/torn.png")
+    page.get_by_label("Unreadable images that may be left out").fill("0.1")
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_url("**/datasets/*", timeout=60_000)
+    expect(page.get_by_role("heading", name="dented", level=1)).to_be_visible()
+    expect(page.get_by_text("left out").first).to_be_visible()
+
+
+def test_what_is_no_upload_is_explained_where_it_was_chosen(page: Page) -> None:
+    page.goto("/")
+    page.get_by_label("Name", exact=True).fill("nothing")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("alert")).to_contain_text("Choose a folder or an archive first")
     expect(page.get_by_role("button", name="Upload")).to_be_enabled()
-    # The browser reports the 422 itself (so complaints are heard); nothing else may be wrong.
-    assert complaints
-    assert all("422" in complaint for complaint in complaints)
+
+
+def folder_of_shapes(folder: Path, *, seed: int, noise: int = 0) -> Path:
+    """A folder with one folder per shape, and junk; each image may carry a lot of noise."""
+    shapes.unpacked(folder, images=12, seed=seed)
+    (folder / ".DS_Store").write_bytes(b"junk")
+    if noise:
+        dice = random.Random(seed)
+        for path in folder.glob("*/*.png"):
+            # After the end of a PNG decoders look no further.
+            path.write_bytes(path.read_bytes() + dice.randbytes(noise))
+    return folder
+
+
+def left(page: Page) -> None:
+    """Ask for no more pictures over a line that is about to be taken away."""
+    page.wait_for_load_state("networkidle")
+    page.goto("about:blank")
+
+
+@pytest.fixture
+def line(service: Service) -> Iterator[Proxy]:
+    """The connection to the service, to be broken."""
+    with proxied(("127.0.0.1", urlsplit(service.url).port or 0)) as proxy:
+        yield proxy
+
+
+def test_a_folder_gets_through_a_connection_that_breaks(
+    page: Page, line: Proxy, complaints: list[str], tmp_path: Path
+) -> None:
+    folder = folder_of_shapes(tmp_path / "broken line", seed=9, noise=100_000)  # 3.6 MB in all
+    page.goto(f"http://127.0.0.1:{line.port}/")
+    page.locator("#folder").set_input_files(folder)
+    expect(page.locator("#chosen")).to_contain_text("37 files")
+    line.cut_after(Way.SENT, 1_000_000)  # every connection, again and again
+    page.get_by_role("button", name="Upload").click()
+    page.wait_for_url("**/datasets/*", timeout=60_000)
+    expect(page.get_by_role("heading", name="broken line", level=1)).to_be_visible()
+    assert line.cuts >= 3
+    assert complaints  # of the broken requests, by the browser itself
+    left(page)
+    complaints.clear()
+
+
+def test_a_reloaded_page_goes_on_where_the_upload_was(
+    page: Page, service: Service, line: Proxy, complaints: list[str], tmp_path: Path
+) -> None:
+    folder = folder_of_shapes(tmp_path / "reloaded", seed=10, noise=100_000)
+    page.goto(f"http://127.0.0.1:{line.port}/")
+    page.locator("#folder").set_input_files(folder)
+    line.cut_after(Way.SENT, 1_500_000)
+    with page.expect_request(lambda request: request.method == "PATCH") as sending:
+        page.get_by_role("button", name="Upload").click()
+    address = urlsplit(sending.value.url).path
+    deadline = time.monotonic() + 30
+    while not line.cuts and time.monotonic() < deadline:
+        page.wait_for_timeout(50)
+    line.refuse()
+    there = httpx.get(f"{service.url}{address}", trust_env=False).json()["received"]
+    assert 1_000_000 < there < 3_600_000
+    line.forward()
+    page.goto(f"http://127.0.0.1:{line.port}/")
+    begun: list[str] = []
+    page.on("request", lambda each: begun.append(f"{each.method} {urlsplit(each.url).path}"))
+    page.locator("#folder").set_input_files(folder)
+    page.get_by_role("button", name="Upload").click()
+    page.wait_for_url("**/datasets/*", timeout=60_000)
+    assert f"HEAD {address}" in begun
+    assert "POST /v1/uploads" not in begun
+    left(page)
     complaints.clear()
 
 

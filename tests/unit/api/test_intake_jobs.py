@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from core.bootstrap import Container
-from core.domain.jobs import JobKind, JobState, QueueName
+from core.domain.datasets import IntakeOptions
+from core.domain.jobs import JobKind, JobRecord, JobState, QueueName
 from core.domain.searches import IngestSpec
 from core.domain.work import IngestInputs, IngestOutcome
 from core.services import jobs, uploads, wire, work
@@ -160,3 +161,67 @@ def test_a_cancelled_job_leaves_its_uploads(client: httpx.Client) -> None:
     assert client.post(f"/v1/jobs/{job_id}:cancel").json()["state"] == JobState.CANCELLED
     assert ask(client, upload_id).status_code == 202
     assert JobKind.INGEST in client.get("/v1/jobs?kind=ingest").json()["items"][0]["kind"]
+
+
+def refused(container: Container, job_id: str, *findings: tuple[str, str, str]) -> None:
+    """Fail the job, as its worker would."""
+    told = [{"place": place, "code": code, "message": words} for place, code, words in findings]
+    with container.sessions.begin() as session:
+        job = jobs.claim(session, queue=QueueName.CPU, owner="w", lease_seconds=60)
+        assert job is not None
+        assert str(job.id) == job_id
+        record = JobRecord("refusal", 0, {"findings": told})
+        jobs.add_records(session, job.id, job.fence, [record])
+        jobs.fail(session, job.id, job.fence, "bad_image", "2 images cannot be read.")
+
+
+def test_a_refusal_is_a_list_with_what_to_do(
+    client: httpx.Client, browser: httpx.Client, container: Container
+) -> None:
+    job_id = ask(client, sent(client), seed=3).json()["id"]
+    found = ("cat/<b>.png", "bad_image", "It is cut short."), ("cat/2.png", "bad_image", "Empty.")
+    refused(container, job_id, *found)
+    items = client.get(f"/v1/jobs/{job_id}/records?stage=refusal").json()["items"]
+    assert [each["place"] for each in items[0]["values"]["findings"]] == [
+        "cat/<b>.png",
+        "cat/2.png",
+    ]
+    page = browser.get(f"/jobs/{job_id}").text
+    for words in ("of Tiere,", "2 images cannot be read.", "cat/&lt;b&gt;.png", "Empty.",
+                  "Open the file in a viewer", "Try again", 'value="3"'):  # fmt: skip
+        assert words in page, words
+
+
+def test_what_was_refused_may_be_tried_with_other_options(
+    client: httpx.Client, browser: httpx.Client, container: Container
+) -> None:
+    upload_id = sent(client)
+    asked = ask(client, upload_id, seed=3, licence="CC0").json()
+    refused(container, asked["id"])
+    form = {"unreadable_share": "0.5", "seed": "4", "group": "", "label": "", "test_share": "0.3"}
+    answer = browser.post(f"/jobs/{asked['id']}/again", data=form)
+    assert answer.status_code == 303
+    again = client.get(f"/v1{answer.headers['location']}").json()
+    spec = wire.load(IngestSpec, again["spec"])
+    options = IntakeOptions(seed=4, test_share=0.3, unreadable_share=0.5)
+    assert (spec.name, spec.licence, spec.options) == ("Tiere", "CC0", options)
+    bad = browser.post(f"/jobs/{asked['id']}/again", data={"seed": "much"})
+    assert (bad.status_code, "seed" in bad.text) == (422, True)
+    done(container, again["id"])
+    page = browser.get(f"/jobs/{asked['id']}").text
+    assert "Try again" not in page  # the uploads have become a dataset
+    gone = browser.post(f"/jobs/{asked['id']}/again", data=form)
+    assert gone.status_code == 404
+
+
+def test_who_watches_an_intake_is_led_to_its_dataset(
+    client: httpx.Client, browser: httpx.Client, container: Container
+) -> None:
+    job_id = ask(client, sent(client)).json()["id"]
+    waiting = browser.get(f"/jobs/{job_id}/live")
+    assert (waiting.status_code, "hx-redirect" in waiting.headers) == (200, False)
+    made = done(container, job_id)["dataset_id"]
+    assert browser.get(f"/jobs/{job_id}/live").headers["hx-redirect"] == f"/datasets/{made}"
+    assert f'href="/datasets/{made}">See Tiere' in browser.get(f"/jobs/{job_id}").text
+    for page in ("/jobs", "/"):
+        assert "Intake" in browser.get(page).text
