@@ -1,11 +1,37 @@
 """Settings: typed, frozen, read once, passed down. Defaults are the embedded mode."""
 
 import os
+import re
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])"
+    r"(?::(?P<port>[0-9]{1,5}))?/?"
+)
+USUAL_PORTS = {"http": 80, "https": 443}
+
+
+def s3_origin(url: str) -> str:
+    """An endpoint in the one way that it is compared in. Raises ValueError.
+
+    Scheme, host and port alone: nothing that programs read differently, such as a user, a path or
+    a query.
+    """
+    found = ORIGIN.fullmatch(url.lower()) if url.isascii() else None
+    port = int((found and found["port"]) or 1)
+    if found is None or not 0 < port < 65536:
+        raise ValueError("an endpoint is https://HOST, with :PORT if need be, and nothing else")
+    scheme, host = found["scheme"], found["host"]
+    if host.startswith("["):
+        host = f"[{IPv6Address(host[1:-1])}]"
+    if not found["port"] or port == USUAL_PORTS[scheme]:
+        return f"{scheme}://{host}"
+    return f"{scheme}://{host}:{port}"
 
 
 class LocalStorage(BaseModel):
@@ -26,6 +52,14 @@ class S3Storage(BaseModel):
     region: str = "us-east-1"
     access_key: SecretStr | None = None
     secret_key: SecretStr | None = None
+    # Where clients reach the store, if that is elsewhere than where this service does: they send
+    # large files straight to it.
+    public_url: str | None = None
+
+    @field_validator("public_url")
+    @classmethod
+    def _place(cls, url: str | None) -> str | None:
+        return None if url is None else s3_origin(url)
 
 
 class UploadLimits(BaseModel):
@@ -110,6 +144,9 @@ class Settings(BaseSettings):
     redis_url: str | None = None
     storage: Annotated[LocalStorage | S3Storage, Field(discriminator="kind")] = LocalStorage()
     uploads: UploadLimits = UploadLimits()
+    # From where a caller may have objects fetched with credentials of their own, each spelled as
+    # `https://HOST[:PORT]`; none, nowhere. What a name here resolves to is its operator's word.
+    s3_endpoints: tuple[str, ...] = ()
     jobs: JobTimings = JobTimings()
     slots: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
     threads_per_job: int | None = Field(default=None, ge=1)
@@ -127,6 +164,11 @@ class Settings(BaseSettings):
     zoo: bool = True  # register the supernets that come with the package
     allow_unauthenticated_network: bool = False
     log_format: Literal["console", "json"] = "console"
+
+    @field_validator("s3_endpoints")
+    @classmethod
+    def _spelled_alike(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(s3_origin, urls))
 
     @model_validator(mode="after")
     def _a_device_for_each(self) -> Self:
