@@ -6,14 +6,13 @@ brought. Only where it names a checksum all of them count, or none.
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
-from fastapi import Request
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -32,9 +31,13 @@ RENEW_SECONDS = 20.0  # of a hold, which lasts for three times as long
 
 
 async def receive(
-    request: Request, container: Container, upload_id: UUID, offset: int, checksum: Checksum | None
+    chunks: AsyncIterator[bytes],
+    container: Container,
+    upload_id: UUID,
+    offset: int,
+    checksum: Checksum | None = None,
 ) -> Upload:
-    """Add the body to the upload; how far it is then.
+    """Add what comes, such as a request's body, to the upload; how far it is then.
 
     Raises what `core.services.uploads` raises, TooLarge for more than was announced, and
     InvalidInput: `checksum_mismatch`, or `incomplete_body` after a cut, which keeps what came.
@@ -46,7 +49,7 @@ async def receive(
         # Off the event loop: to remove large files takes its time.
         home = container.settings.home
         async with contextmanager_in_threadpool(scratch.folder(home, "piece-")) as folder:
-            return await _Receiver(held, upload, checksum, folder / "piece").receive(request)
+            return await _Receiver(held, upload, checksum, folder / "piece").receive(chunks)
     finally:
         await run_in_threadpool(held.release, upload_id)
 
@@ -97,7 +100,7 @@ def forget(container: Container, upload_id: UUID) -> None:
     """Delete the upload and its objects. Raises NotFound, and Conflict while a job reads it."""
     with container.sessions.begin() as session:
         parts = uploads.drop(session, upload_id)
-    container.store.delete(part.key for part in parts)
+    container.store.delete([*(part.key for part in parts), keys.sent_directly(upload_id)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +144,13 @@ class _Receiver:
         self._left = upload.length - upload.received
         self._renewed = time.monotonic()
 
-    async def receive(self, request: Request) -> Upload:
-        """Take the body, piece by piece, into the file at hand and from there to the store."""
+    async def receive(self, chunks: AsyncIterator[bytes]) -> Upload:
+        """Take what comes, piece by piece, into the file at hand and from there to the store."""
         cut = False
         with self._path.open("w+b") as file:
             sink = await self._sink(file)
             try:
-                async for chunk in request.stream():
+                async for chunk in chunks:
                     await self._take(chunk, sink)
                     if self._largest is not None and sink.size >= self._largest:
                         await self._keep(sink)

@@ -19,7 +19,8 @@ from core.storage.select import store_of
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The outside world as one process sees it; `intakes` lets few archives be read at once."""
+    """The outside world as one process sees it; `intakes` lets few archives be read at once, and
+    `fetches` few files be fetched from a bucket."""
 
     settings: Settings
     sessions: Sessions
@@ -27,6 +28,7 @@ class Container:
     queue: JobQueue
     closers: tuple[Callable[[], None], ...] = ()
     intakes: Semaphore = field(default_factory=Semaphore)
+    fetches: Semaphore = field(default_factory=Semaphore)
 
     def close(self) -> None:
         """Let every connection go."""
@@ -44,8 +46,9 @@ def build(settings: Settings, *, queue: JobQueue | None = None) -> Container:
     if queue is None and settings.redis_url:
         celery = CeleryQueue(settings.redis_url)
         queue, closers = celery, (*closers, celery.close)
-    store, intakes = store_of(settings), Semaphore(settings.uploads.at_once)
-    return Container(settings, sessions, store, queue or HintlessQueue(), closers, intakes)
+    store, queue = store_of(settings), queue or HintlessQueue()
+    turns = (Semaphore(settings.uploads.at_once) for _ in range(2))
+    return Container(settings, sessions, store, queue, closers, *turns)
 
 
 def configure_logging(log_format: Literal["console", "json"]) -> None:

@@ -1,10 +1,10 @@
 """What core needs from outside and has more than one real adapter for."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from core.domain.jobs import JobId, QueueName
 
@@ -67,6 +67,25 @@ class ObjectStore(Protocol):
 
     def check(self) -> None:
         """Raise Unavailable, saying why, when the store cannot be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Presigned:
+    """A form (`multipart/form-data`) that puts one object into the store: POST these fields, then
+    the bytes as `file`, before the time is over."""
+
+    url: str
+    fields: Mapping[str, str]
+    expires_at: datetime
+
+
+@runtime_checkable
+class DirectStore(Protocol):
+    """A store that takes bytes from those who were given a signature, and from nobody else."""
+
+    def presign(self, key: str, *, length: int, seconds: float) -> Presigned:
+        """Let the bearer store `length` bytes under this key, for so long."""
         ...
 
 

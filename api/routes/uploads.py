@@ -56,7 +56,7 @@ async def add(upload_id: UUID, request: Request, container: ContainerDep) -> Res
         raise InvalidInput(words, code="unsupported_media_type")
     offset = tus.number(request, "Upload-Offset")
     checksum = tus.checksum(request.headers.get("upload-checksum"))
-    upload = await pieces.receive(request, container, upload_id, offset, checksum)
+    upload = await pieces.receive(request.stream(), container, upload_id, offset, checksum)
     return Response(status_code=204, headers=tus.state(upload))
 
 

@@ -17,3 +17,12 @@ class UploadInPiecesView(View):
     state: str
     created_at: datetime
     expires_at: datetime
+
+
+class PresignedView(View):
+    """A form for one file: `fields` are sent before it, unchanged."""
+
+    upload_id: UUID
+    url: str
+    fields: dict[str, str]
+    expires_at: datetime

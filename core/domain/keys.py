@@ -65,3 +65,9 @@ def upload_part(upload_id: UUID, start: int, token: str) -> str:
     if not TOKEN.fullmatch(token):
         raise ValueError("a token is 1 to 32 letters and digits")
     return f"{upload(upload_id)}/{start:020d}-{token}"
+
+
+def sent_directly(upload_id: UUID) -> str:
+    """The bytes of an upload as its sender put them into the store; what counts is copied from
+    here, since who may write here once may do so again."""
+    return f"{upload(upload_id)}/sent"

@@ -165,6 +165,32 @@ def release(session: Session, upload_id: UUID, token: str) -> None:
     _changed(session, *mine, values={"busy_token": None, "busy_until": None})
 
 
+def rewind(session: Session, upload_id: UUID) -> tuple[Part, ...]:
+    """Begin anew an upload that is not complete: what was stored of it is forgotten, and is the
+    caller's to delete after the commit.
+
+    Raises NotFound, Gone (`upload_expired`) and Conflict (`upload_busy`, `upload_complete`).
+    """
+    row = _changed(
+        session,
+        UploadRow.id == upload_id,
+        UploadRow.received < UploadRow.length,
+        UploadRow.expires_at > now(),
+        ~_busy(),
+        values={"received": 0, "busy_token": None},
+    )
+    if row is not None:
+        parts = _parts(session, upload_id)
+        session.execute(delete(UploadPartRow).where(UploadPartRow.upload_id == upload_id))
+        return parts
+    row, expired, busy = _looked_at(session, upload_id)
+    if expired:
+        raise _expired(row)
+    if busy:
+        raise _held_by_another()
+    raise Conflict(f"'{row.name}' is complete already.", code="upload_complete")
+
+
 def use(session: Session, upload_id: UUID) -> Upload:
     """Promise a complete upload to a job that is queued in this transaction, once or again: it
     stays, beyond its time if need be, until no unfinished job names it.

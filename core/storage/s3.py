@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -20,7 +21,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from core.config import S3Storage
 from core.errors import CorruptObject, NotFound, Unavailable
-from core.ports import Stored, Unfinished
+from core.ports import Presigned, Stored, Unfinished
+from core.storage import presign
 from core.storage.keys import checked
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class S3Store:
 
     def __init__(self, settings: S3Storage) -> None:
         self._bucket = settings.bucket
+        self._public_url = settings.public_url
         self._client = _client(settings)
 
     def put(self, key: str, source: Path) -> None:
@@ -127,6 +130,16 @@ class S3Store:
             self._client.abort_multipart_upload(
                 Bucket=self._bucket, Key=unfinished.key, UploadId=unfinished.mark
             )
+
+    def presign(self, key: str, *, length: int, seconds: float) -> Presigned:
+        """Let the bearer store `length` bytes under this key, for so long."""
+        with _store_errors():
+            made = presign.form(
+                self._client, self._bucket, checked(key), length=length, seconds=seconds
+            )
+        # What is signed names the bucket, not the host that it is reached by.
+        url = f"{self._public_url}/{self._bucket}" if self._public_url else made.url
+        return replace(made, url=url)
 
     def check(self) -> None:
         """Raise Unavailable, saying why, when the store cannot be read."""
