@@ -1,12 +1,14 @@
 """The sources' cache: appended to, reopened, shared, and made again when anything is wrong."""
 
+import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from core.ot import neighbourhoods
 from core.ot.embedded_dataset import EmbeddedDataset, build
 from core.ot.neighbourhoods import Yardstick
 from core.ot.source_block import SourceBlock, concatenate, summarise
-from core.pipelines import block_files
+from core.pipelines import block_files, block_folder
 from core.pipelines.block_files import BlockFiles
 
 SAMPLES = 20
@@ -132,7 +134,7 @@ def test_what_a_killed_writer_left_is_written_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
     files(tmp_path).load(keys([0, 1]), Sources())
-    honest, calls = block_files._write, 0
+    honest, calls = block_folder.write, 0
 
     def dying(path: Path, at: int, content: bytes) -> None:
         nonlocal calls
@@ -142,10 +144,10 @@ def test_what_a_killed_writer_left_is_written_over(
         calls += 1
         honest(path, at, content)
 
-    monkeypatch.setattr(block_files, "_write", dying)
+    monkeypatch.setattr(block_folder, "write", dying)
     with pytest.raises(KeyboardInterrupt):
         files(tmp_path).load(keys([2, 5, 6]), Sources())
-    monkeypatch.setattr(block_files, "_write", honest)
+    monkeypatch.setattr(block_folder, "write", honest)
     again = Sources()
     block, _ = files(tmp_path).load(keys([0, 1, 8]), again)
     assert again.fetched == [8]
@@ -203,7 +205,7 @@ def test_what_was_made_for_other_settings_is_made_again(
     files(tmp_path, samples=5).load(keys([0, 1]), again)
     assert again.fetched == [0, 1]
     assert not (tmp_path / "yardstick.json").exists()
-    monkeypatch.setattr(block_files, "FORMAT", block_files.FORMAT + 1)
+    monkeypatch.setattr(block_folder, "FORMAT", block_folder.FORMAT + 1)
     files(tmp_path, samples=5).load(keys([0]), again)
     assert again.fetched == [0, 1, 0]
 
@@ -294,3 +296,97 @@ def test_the_cache_may_vanish_between_jobs(tmp_path: Path) -> None:
     block, _ = files(folder).load(keys([0]), again)
     assert again.fetched == [0]
     holds(block, [0], [0])
+
+
+def but(*numbers: int) -> Callable[[Iterable[str]], set[str]]:
+    gone = {key_of(number) for number in numbers}
+    return lambda known: set(known) - gone
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+def test_what_is_forgotten_is_in_no_file_and_the_rest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(block_folder, "_CHUNK", chunk)
+    older, _ = files(tmp_path).load(keys(range(8)), Sources())
+    names = {path.name for path in tmp_path.iterdir()}
+    assert block_folder.forget(tmp_path, but(2, 3, 7)) == 3
+    assert {path.name for path in tmp_path.iterdir()} == names
+    whole = b"".join(path.read_bytes() for path in tmp_path.glob("*.bin"))
+    for number in range(8):
+        one = summarise(source(number), samples=SAMPLES)
+        for secret in (bytes.fromhex(key_of(number)), one.class_signatures.tobytes()):
+            assert (secret in whole) == (number not in (2, 3, 7))
+    holds(older, range(8), range(8))  # in use: as it was
+    again = Sources()
+    block, rows = files(tmp_path).load(keys([6, 0, 2, 9]), again)
+    assert again.fetched == [2, 9]
+    holds(block, rows.tolist(), [6, 0, 2, 9])
+    assert len(block) == 7
+
+
+def test_nothing_to_forget_changes_nothing(tmp_path: Path) -> None:
+    files(tmp_path).load(keys([0, 1]), Sources())
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.[bj]*")}
+    assert block_folder.forget(tmp_path, but(5)) == 0
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.[bj]*")} == before
+    assert block_folder.forget(tmp_path / "absent", but()) == 0
+    (tmp_path / "index.json").write_text("[]")
+    assert block_folder.forget(tmp_path, but(5)) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]  # who knows what was in it
+
+
+def test_all_may_be_forgotten(tmp_path: Path) -> None:
+    files(tmp_path).load(keys([0, 1]), Sources())
+    assert block_folder.forget(tmp_path, but(0, 1)) == 2
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    block, rows = files(tmp_path).load(keys([1]), Sources())
+    holds(block, rows.tolist(), [1])
+
+
+def test_a_yardstick_of_other_rows_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbourhoods, "measure", ruler := Ruler())
+    running = files(tmp_path)
+    older, _ = running.load(keys(range(4)), Sources())
+    block_folder.forget(tmp_path, but(0))
+    assert not (tmp_path / "yardstick.json").exists()
+    running.yardstick(older)  # a job that had begun before
+    fresh = files(tmp_path)
+    block, _ = fresh.load(keys([1, 2, 3, 4]), Sources())
+    fresh.yardstick(block)
+    fresh.yardstick(block)
+    assert ruler.sizes == [4, 4]
+
+
+@pytest.mark.parametrize("written", range(30))
+def test_killed_while_forgetting_it_is_whole_or_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    files(tmp_path).load(keys([0, 1, 2]), Sources())
+    left = [written]
+
+    def dying(honest: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*args: Any, **named: Any) -> Any:
+            left[0] -= 1
+            if left[0] == -1:
+                raise KeyboardInterrupt
+            return honest(*args, **named)
+
+        return act
+
+    with monkeypatch.context() as patched:
+        patched.setattr(block_folder, "_keep", dying(block_folder._keep))
+        for name in ("replace", "unlink"):
+            patched.setattr(Path, name, dying(getattr(Path, name)))
+        with contextlib.suppress(KeyboardInterrupt):
+            block_folder.forget(tmp_path, but(1))
+    block_folder.forget(tmp_path, but(1))
+    held = b"".join(path.read_bytes() for path in tmp_path.glob("*.*"))
+    assert bytes.fromhex(key_of(1)) not in held
+    assert summarise(source(1), samples=SAMPLES).class_signatures.tobytes() not in held
+    block, rows = files(tmp_path).load(keys([0, 2]), Sources())
+    holds(block, rows.tolist(), [0, 2])
+    assert bytes.fromhex(key_of(1)) not in (tmp_path / "keys.bin").read_bytes()
+    assert not list(tmp_path.glob("*.new"))
