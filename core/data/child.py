@@ -1,6 +1,6 @@
-"""The confined process that reads an archive: `python -m core.data.child`.
+"""The confined process that reads what strangers sent: `python -m core.data.child`.
 
-One JSON request on stdin; JSON lines on stdout: any number of `progress`, then one `contents` or
+One JSON request on stdin; JSON lines on stdout: any number of `progress`, then one `answer` or
 one `error`. Whatever else it may do or become, the parent only ever believes those lines.
 """
 
@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from core.config import UploadLimits
 from core.data.confinement import confine
 from core.domain.datasets import IntakeOptions
 from core.domain.jobs import Progress
-from core.errors import AppError, TooLarge, Unavailable
+from core.errors import AppError, InvalidInput, TooLarge, Unavailable
 
 NICENESS = 10  # who waits for an answer of the service comes first
+_ACCEPTED = 2**62  # pixels: intake has judged the size of every original
 _TOO_BIG, _NO_SPACE = {errno.EFBIG}, {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -29,7 +31,7 @@ def main() -> int:
     confine(limits, parent=request["parent"])
     os.nice(NICENESS)
     try:
-        answer: dict[str, Any] = {"contents": _contents(request, limits)}
+        answer: dict[str, Any] = {"answer": TASKS[request["task"]](request, limits)}
     except AppError as error:
         answer = {"error": _described(error)}
     except MemoryError:
@@ -45,7 +47,7 @@ def main() -> int:
     return 0
 
 
-def _contents(request: dict[str, Any], limits: UploadLimits) -> dict[str, Any]:
+def _prepare(request: dict[str, Any], limits: UploadLimits) -> dict[str, Any]:
     # Imported here: decoders and their threads must not start before the process is confined.
     from core.data import preparation
 
@@ -58,6 +60,30 @@ def _contents(request: dict[str, Any], limits: UploadLimits) -> dict[str, Any]:
         report=_report,
     )
     return asdict(contents)
+
+
+def _repack(request: dict[str, Any], limits: UploadLimits) -> None:
+    from core.data import forked, images, packing
+
+    try:
+        packing.repack(
+            Path(request["originals"]),
+            Path(request["target"]),
+            resolution=request["resolution"],
+            channels=request["channels"],
+            max_pixels=_ACCEPTED,
+            workers=forked.available(limits),
+            done=lambda share: _report(Progress("repack", share)),
+        )
+    except images.BadImage as error:
+        words = f"A stored image cannot be read any more: {error.message}"
+        raise InvalidInput(words, code="unreadable_archive") from error
+
+
+TASKS: Mapping[str, Callable[[dict[str, Any], UploadLimits], Any]] = {
+    "prepare": _prepare,
+    "repack": _repack,
+}
 
 
 def _report(progress: Progress) -> None:

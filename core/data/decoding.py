@@ -5,26 +5,20 @@ and read the upload by position.
 """
 
 import hashlib
-import multiprocessing
 import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from core.config import UploadLimits
-from core.data import images
-from core.data.confinement import die_with_parent, told_by
+from core.data import forked, images
 from core.data.items import Source
 from core.data.layout import Place
 from core.data.selection import Reading
 from core.domain.datasets import Problem
-from core.errors import AppError
 
 FEW = 500  # images that one process has decoded before others have started
 BATCH = 50
@@ -106,8 +100,8 @@ def decode_all(
     with thumbnails.open("w+b") as file:
         file.truncate(3 * resolution**2 * len(places))
         work = _Work(source, places, file.fileno(), limits.image_pixels, resolution)
-        workers = limits.workers or len(os.sched_getaffinity(0))
-        for share, found in _results(work, 1 if len(places) < FEW else workers):
+        workers = 1 if len(places) < FEW else forked.available(limits)
+        for share, found in _results(work, workers):
             done(share)
             for each in found:
                 if isinstance(each, Problem):
@@ -127,39 +121,5 @@ def _results(work: _Work, workers: int) -> Iterator[tuple[float, list[_Seen | Pr
     """Batch by batch, in order, with the share of the images looked at when each begins."""
     total = len(work.places)
     batches = [range(at, min(at + BATCH, total)) for at in range(0, total, BATCH)]
-    if workers == 1:
-        yield from ((batch.start / total, work(batch)) for batch in batches)
-        return
-    started: list[multiprocessing.process.BaseProcess] = []
-    try:
-        # Forked, for what is to be shared (an open upload) cannot be sent; none has threads yet.
-        with ProcessPoolExecutor(
-            workers,
-            mp_context=multiprocessing.get_context("fork"),
-            initializer=_begin,
-            initargs=(work, os.getpid()),
-        ) as pool:
-            pool.submit(os.getpid)  # the first task starts all of them
-            started += multiprocessing.active_children()
-            for batch, found in zip(batches, pool.map(_go_on, batches), strict=True):
-                yield batch.start / total, found
-    except BrokenProcessPool:
-        raise _died([each.exitcode or 0 for each in started]) from None
-
-
-def _died(statuses: Sequence[int]) -> AppError:
-    """Of one that ended by itself; the others were asked to end."""
-    own = [status for status in statuses if status not in (0, -signal.SIGTERM)]
-    return told_by(own[0] if own else 0)
-
-
-_shared: list[_Work] = []  # of a forked process, which has just one
-
-
-def _begin(work: _Work, parent: int) -> None:
-    die_with_parent(parent)
-    _shared.append(work)
-
-
-def _go_on(batch: range) -> list[_Seen | Problem]:
-    return _shared[0](batch)
+    found = forked.each(work, batches, workers=workers)
+    yield from ((batch.start / total, seen) for batch, seen in zip(batches, found, strict=True))

@@ -89,13 +89,20 @@ def _groups(rows: Iterable[Original]) -> Iterator[list[Original]]:
 
 def columns(path: Path) -> tuple[list[int], list[str]]:
     """Every row's label and split, without reading the images."""
-    table = pq.read_table(path, columns=["label", "split"])
+    table = pq.read_table(path, columns=["label", "split"], use_threads=False)
     return table["label"].to_pylist(), table["split"].to_pylist()
 
 
-def stored_images(path: Path) -> Iterator[bytes]:
-    """Every row's image bytes, a few rows in memory at a time."""
+def group_sizes(path: Path) -> list[int]:
+    """How many rows each row group has."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=_READ_ROWS, columns=["image"]):
+        return [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+
+
+def stored_images(path: Path, group: int) -> Iterator[bytes]:
+    """The image bytes of a row group, a few rows in memory at a time."""
+    wanted: dict[str, Any] = {"row_groups": [group], "columns": ["image"], "use_threads": False}
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_READ_ROWS, **wanted):
             for image in batch.column("image"):
                 yield image["bytes"].as_py()

@@ -5,18 +5,20 @@ then by class. Read with numpy alone; nothing here loads torch.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from core.data import images
+from core.data import forked, images
 from core.data.images import Pixels
-from core.data.originals import columns, stored_images
+from core.data.originals import columns, group_sizes, stored_images
 from core.errors import CorruptObject
 
 TRAIN_CODE, TEST_CODE = 0, 1
@@ -45,6 +47,25 @@ def write(
     The format's own writer wants the whole tensor at once; its layout is a length, a JSON header
     and the raw tensors.
     """
+    with path.open("wb") as file:
+        _begin(file, labels, split, channels=channels, resolution=resolution)
+        written = 0
+        for row in rows:
+            file.write(_channels_first(row, channels).tobytes())
+            written += 1
+    if written != len(labels):
+        raise ValueError(f"{written} rows for {len(labels)} labels")
+
+
+def _begin(
+    file: BinaryIO,
+    labels: Sequence[int],
+    split: Sequence[int],
+    *,
+    channels: int,
+    resolution: int,
+) -> None:
+    """Everything that comes before the images."""
     count = len(labels)
     shape = (count, channels, resolution, resolution)
     sizes = {"labels": 8 * count, "split": count, "images": int(np.prod(shape, dtype=np.int64))}
@@ -60,16 +81,9 @@ def write(
         at += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.write(np.asarray(labels, "<i8").tobytes())
-        file.write(np.asarray(split, np.uint8).tobytes())
-        written = 0
-        for row in rows:
-            file.write(_channels_first(row, channels).tobytes())
-            written += 1
-    if written != count:
-        raise ValueError(f"{written} rows for {count} labels")
+    file.write(len(text).to_bytes(8, "little") + text)
+    file.write(np.asarray(labels, "<i8").tobytes())
+    file.write(np.asarray(split, np.uint8).tobytes())
 
 
 def read(path: Path) -> Packed:
@@ -115,30 +129,37 @@ def repack(
     resolution: int,
     channels: int,
     max_pixels: int,
-    heard: Callable[[], None] = lambda: None,
+    workers: int = 1,
+    done: Callable[[float], None] = lambda _: None,
 ) -> None:
-    """Make the packed file of another resolution from the stored originals, row by row.
+    """Make the packed file of another resolution from the stored originals, in several processes.
 
-    `heard` is called with every row.
+    `done` hears which share of them is written. Raises as `core.data.forked.each` does, and
+    BadImage for an image that is none.
     """
-    labels, split = columns(originals)
+    labels, names = columns(originals)
+    split = [TRAIN_CODE if name == "train" else TEST_CODE for name in names]
+    sizes = group_sizes(originals)
+    with target.open("w+b") as file:
+        _begin(file, labels, split, channels=channels, resolution=resolution)
+        file.flush()
+        start, row_bytes = file.tell(), channels * resolution**2
+        file.truncate(start + len(labels) * row_bytes)
 
-    def rows() -> Iterator[Pixels]:
-        for data in stored_images(originals):
-            heard()
-            image = images.decode(data, max_pixels=max_pixels, resolution=resolution)
-            row = images.fit(image.pixels, resolution)
-            # What is grey at one fraction of a JPEG's size may have a spot of colour at another.
-            yield images.grey(row) if channels == 1 else row
+        def fill(group: int) -> None:
+            """Every row to its own place: no process waits for another."""
+            at = start + sum(sizes[:group]) * row_bytes
+            for number, data in enumerate(stored_images(originals, group)):
+                image = images.decode(data, max_pixels=max_pixels, resolution=resolution)
+                row = images.fit(image.pixels, resolution)
+                # What is grey at a fraction of a JPEG's size may have a spot of colour at another.
+                row = images.grey(row) if channels == 1 else row
+                written = _channels_first(row, channels).tobytes()
+                os.pwrite(file.fileno(), written, at + number * row_bytes)
 
-    write(
-        target,
-        rows(),
-        labels=labels,
-        split=[TRAIN_CODE if name == "train" else TEST_CODE for name in split],
-        channels=channels,
-        resolution=resolution,
-    )
+        groups = range(len(sizes))
+        for group, _ in enumerate(forked.each(fill, groups, workers=min(workers, len(sizes)))):
+            done((group + 1) / len(sizes))
 
 
 def _channels_first(row: Pixels, channels: int) -> Pixels:

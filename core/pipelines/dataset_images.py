@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
-from core.data import packing
+from core.data import packing, repacking
 from core.domain import keys
 from core.domain.datasets import Dataset
 from core.nas.images import LabelledImages
 from core.pipelines import objects
 from core.pipelines.context import Context
-
-_ACCEPTED = 2**62  # intake has judged the size of every original
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +74,13 @@ def _packed_file(context: Context, dataset: Dataset, resolution: int) -> Path:
         return objects.fetch(context.store, key, path)
     originals = context.scratch / f"originals-{dataset.sha256[:16]}.parquet"
     objects.fetch(context.store, keys.originals(dataset.sha256), originals)
-    packing.repack(
+    repacking.repack(
         originals,
         path,
+        context.upload_limits,
+        rows=dataset.n_train + dataset.n_test,
         resolution=resolution,
         channels=dataset.channels,
-        max_pixels=_ACCEPTED,
         heard=context.alive,
     )
     context.store.put(key, path)  # made once per dataset and resolution

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from core.config import UploadLimits
 from core.data import intake
-from core.data.intake import OnProgress
 from core.data.prepared import Prepared
+from core.data.sandbox import OnProgress
 from core.domain import keys
 from core.domain.datasets import AS_USUAL, IntakeOptions
 from core.ports import ObjectStore

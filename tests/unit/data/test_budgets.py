@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from core.config import UploadLimits
-from core.data import intake
+from core.data import intake, sandbox
 from tests.unit.data.builders import (
     Entry,
     central_header,
@@ -69,11 +69,11 @@ def request_of(upload: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> d
     """What the service would ask its child."""
     asked: list[dict[str, Any]] = []
 
-    def run(request: dict[str, Any], *_: object) -> None:
+    def converse(_: object, request: dict[str, Any], *more: object) -> None:
         asked.append(request)
         raise _Asked
 
-    monkeypatch.setattr(intake, "_run", run)
+    monkeypatch.setattr(sandbox, "_converse", converse)
     with pytest.raises(_Asked):
         intake.prepare(upload, folder, UploadLimits())
     return asked[0]
@@ -81,7 +81,7 @@ def request_of(upload: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> d
 
 def outcome(upload: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
     request = request_of(upload, folder, monkeypatch)
-    measured = {n: v for n, v in intake._environment().items() if not n.startswith("COVERAGE_")}
+    measured = {n: v for n, v in sandbox.environment().items() if not n.startswith("COVERAGE_")}
     done = subprocess.run(
         [sys.executable, "-P", "-c", MEASURED],
         input=json.dumps(request).encode() + b"\n",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from core.config import UploadLimits
-from core.data import intake, packing
+from core.data import intake, packing, sandbox
 from core.domain.jobs import Progress
 from core.errors import AppError, BadArchive, InvalidInput, TooLarge
 from tests.unit.data.builders import Entry, dataset, encode, raw_zip, tar_bytes, write, zip_bytes
@@ -115,8 +115,8 @@ def prepare_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, limits: UploadLimits
 ) -> AppError:
     stand_in(tmp_path, body)
-    environment = intake._environment() | {"PYTHONPATH": str(tmp_path / "stand_in")}
-    monkeypatch.setattr(intake, "_environment", lambda: environment)
+    environment = sandbox.environment() | {"PYTHONPATH": str(tmp_path / "stand_in")}
+    monkeypatch.setattr(sandbox, "environment", lambda: environment)
     archive = write(tmp_path / "upload", zip_bytes(HONEST))
     with pytest.raises(AppError) as caught:
         intake.prepare(archive, tmp_path / "out", limits, on_progress=lambda _: None)
@@ -126,7 +126,7 @@ def prepare_with(
 
 # Complete and well typed, but its hash would climb out of the object store.
 FORGED = {
-    "contents": {
+    "answer": {
         "sha256": "../../etc",
         "classes": ["a", "b"],
         "train_counts": [1, 1],
@@ -245,7 +245,7 @@ def test_an_orphan_ends_at_once() -> None:
 def test_the_child_gets_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADSTART_STORAGE__SECRET_KEY", "canary")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
-    assert "canary" not in intake._environment().values()
+    assert "canary" not in sandbox.environment().values()
     assert os.environ["AWS_SECRET_ACCESS_KEY"] == "canary"
 
 

@@ -7,10 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from core.data import originals, packing
+from core.config import UploadLimits
+from core.data import images, originals, packing, repacking
 from core.data.originals import Original
 from core.data.prepared import ORIGINALS_NAME, PACKED_NAME
-from core.errors import CorruptObject
+from core.errors import CorruptObject, InvalidInput
 from tests.unit.data.builders import encode, noise, zip_bytes
 from tests.unit.data.conftest import Prepare
 
@@ -95,6 +96,49 @@ def test_repacking_from_originals_gives_the_same_tensors(prepare: Prepare, tmp_p
     assert packing.read(tmp_path / "r64").images.shape == (15, 3, 64, 64)
 
 
+def test_any_number_of_processes_repacks_the_same(
+    prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(originals, "_GROUP_ROWS", 4)
+    prepare(colour_zip())
+    source = tmp_path / "out" / ORIGINALS_NAME
+    assert originals.group_sizes(source) == [4, 4, 4, 3]
+    told: list[float] = []
+    for workers in (1, 3):
+        packing.repack(
+            source,
+            tmp_path / f"by-{workers}",
+            resolution=20,
+            channels=3,
+            max_pixels=10_000,
+            workers=workers,
+            done=told.append,
+        )
+    assert (tmp_path / "by-1").read_bytes() == (tmp_path / "by-3").read_bytes()
+    assert told == [0.25, 0.5, 0.75, 1.0] * 2
+
+
+def test_repacking_is_confined(
+    prepare: Prepare, tmp_path: Path, limits: UploadLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same tensors, made elsewhere; what is no image any more is an error with a code."""
+    contents = prepare(colour_zip())
+    source, heard = tmp_path / "out" / ORIGINALS_NAME, []
+    terms = {"resolution": 48, "channels": 3}
+    packing.repack(source, tmp_path / "here", max_pixels=10_000, **terms)
+    monkeypatch.setattr(images, "decode", None)
+    repacking.repack(
+        source, tmp_path / "there", limits, rows=15, **terms, heard=lambda: heard.append(1)
+    )
+    assert (tmp_path / "there").read_bytes() == (tmp_path / "here").read_bytes()
+    assert (len(heard), contents.channels) == (1, 3)
+    rows = [Original(b"no image", "a.png", 0, "a", "train", "0")]
+    originals.write(tmp_path / "bad", ["a"], rows)
+    with pytest.raises(InvalidInput) as caught:
+        repacking.repack(tmp_path / "bad", tmp_path / "none", limits, rows=1, **terms)
+    assert caught.value.stable_code == "unreadable_archive"
+
+
 def test_what_was_grey_stays_grey_at_any_resolution(prepare: Prepare, tmp_path: Path) -> None:
     """A spot of colour may be lost at one fraction of a JPEG's size and be there at another."""
     spotted = np.full((512, 512, 3), 128, np.uint8)
@@ -150,4 +194,7 @@ def test_originals_come_in_groups_of_bounded_size(
     originals.write(tmp_path / "o", ["a"], rows)
     with pq.ParquetFile(tmp_path / "o") as file:
         assert file.num_row_groups == 3
-    assert sum(len(data) for data in originals.stored_images(tmp_path / "o")) == 8_100
+    sizes = originals.group_sizes(tmp_path / "o")
+    groups = [list(originals.stored_images(tmp_path / "o", at)) for at in range(len(sizes))]
+    assert [len(group) for group in groups] == sizes
+    assert sum(len(data) for group in groups for data in group) == 8_100
