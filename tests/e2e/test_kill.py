@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a real search: nothing is lost, and the answer is the same."""
+"""kill -9 in the middle of real work: nothing is lost, and the answer is the same."""
 
 import os
 import signal
@@ -12,6 +12,7 @@ import pytest
 from tests.e2e import shapes
 from tests.e2e.conftest import Service
 from tests.e2e.test_http import ended, uploaded
+from tests.unit.execution.bench import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -101,3 +102,45 @@ def _kill_once(
         time.sleep(0.05)
     (pid,) = children(service)
     os.kill(pid, signal.SIGKILL)
+
+
+def readers() -> list[int]:
+    """Process ids of confined readers of uploads, and of what they forked."""
+    processes = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+    return [pid for pid in processes if "core.data.child" in _read(Path(f"/proc/{pid}/cmdline"))]
+
+
+def test_an_intake_that_is_killed_begins_again_and_ends_the_same(
+    service: Service, http: httpx.Client, tmp_path: Path
+) -> None:
+    """At whatever moment: while it gathers, reads, decodes or writes."""
+    data = shapes.archive(tmp_path / "many.zip", images=700, seed=13).read_bytes()
+    query = {"name": "many", "seed": 1}
+    headers = {"Content-Type": "application/zip", "Prefer": "respond-async"}
+    kills, found = 0, set()
+    for delay in (0.0, 0.4, 0.8, 1.2):
+        answer = http.post("/v1/datasets", params=query, content=data, headers=headers)
+        job = answer.raise_for_status().json()
+        kills += sum(_kill_soon(service, http, job, delay) for _ in range(2))
+        job = ended(http, job)
+        found.add((job["result"]["dataset_id"], job["kind"]))
+        assert http.get(f"/v1/uploads/{job['spec']['uploads'][0]}").status_code == 404
+    assert kills >= 2
+    assert len(found) == 1
+    eventually(lambda: readers() == [])
+
+
+def _kill_soon(service: Service, http: httpx.Client, job: dict[str, Any], delay: float) -> bool:
+    """Kill the process that computes the job, so long after it began, if that is not over."""
+
+    def over() -> bool:
+        return http.get(f"/v1/jobs/{job['id']}").json()["finished_at"] is not None
+
+    eventually(lambda: children(service) != [] or over())
+    found = children(service)
+    time.sleep(delay)
+    if not found or found[0] not in children(service):
+        return False
+    os.kill(found[0], signal.SIGKILL)
+    eventually(lambda: found[0] not in children(service))
+    return True
