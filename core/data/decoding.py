@@ -19,6 +19,7 @@ from core.data.items import Source
 from core.data.layout import Place
 from core.data.selection import Reading
 from core.domain.datasets import Problem
+from core.errors import BadArchive, Detail
 
 FEW = 500  # images that one process has decoded before others have started
 BATCH = 50
@@ -26,10 +27,14 @@ BATCH = 50
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """Of every placed image: what it is (thumbnails lie in a scratch file by `row`), or is not."""
+    """Of every placed image: what it is (thumbnails lie in a scratch file by `row`), or is not.
+
+    `faults` are bytes that contradict the archive: no such upload is taken.
+    """
 
     readings: tuple[Reading, ...]
     bad: tuple[Problem, ...]
+    faults: tuple[Detail, ...]
     modes: Counter[str]
     sizes: Counter[str]
     notes: Counter[str]
@@ -55,13 +60,17 @@ class _Work:
     max_pixels: int
     resolution: int
 
-    def __call__(self, batch: range) -> list[_Seen | Problem]:
+    def __call__(self, batch: range) -> "list[_Found]":
         return [
             self._one(index, place) for index in batch if (place := self.places[index]) is not None
         ]
 
-    def _one(self, index: int, place: Place) -> _Seen | Problem:
-        name, data = self.source.items[index].name, self.source.read(index)
+    def _one(self, index: int, place: Place) -> "_Found":
+        name = self.source.items[index].name
+        try:
+            data = self.source.read(index)
+        except BadArchive as error:
+            return error.details
         try:
             image = images.decode(data, max_pixels=self.max_pixels, resolution=self.resolution)
         except images.BadImage as error:
@@ -81,6 +90,9 @@ class _Work:
         return _Seen(reading, image.mode, image.size, image.notes)
 
 
+_Found = _Seen | Problem | tuple[Detail, ...]
+
+
 def decode_all(
     source: Source,
     places: Sequence[Place | None],
@@ -92,11 +104,12 @@ def decode_all(
 ) -> Readings:
     """Decode each image that has a place; `done` hears which share of them has been looked at.
 
-    Raises BadArchive when an image's bytes contradict the archive; when a process died, TooLarge
-    if it was killed for its use of memory or time, InvalidInput (`unreadable_archive`) if not.
+    When a process died, raises TooLarge if it was killed for its use of memory or time, and
+    InvalidInput (`unreadable_archive`) if not.
     """
     seen: list[_Seen] = []
     bad: list[Problem] = []
+    faults: list[Detail] = []
     with thumbnails.open("w+b") as file:
         file.truncate(3 * resolution**2 * len(places))
         work = _Work(source, places, file.fileno(), limits.image_pixels, resolution)
@@ -104,20 +117,24 @@ def decode_all(
         for share, found in _results(work, workers):
             done(share)
             for each in found:
-                if isinstance(each, Problem):
-                    bad.append(each)
-                else:
-                    seen.append(each)
+                match each:
+                    case Problem():
+                        bad.append(each)
+                    case _Seen():
+                        seen.append(each)
+                    case _:
+                        faults += each
     return Readings(
         readings=tuple(each.reading for each in seen),
         bad=tuple(bad),
+        faults=tuple(faults),
         modes=Counter(each.mode for each in seen),
         sizes=Counter(each.size for each in seen),
         notes=Counter(note for each in seen for note in each.notes),
     )
 
 
-def _results(work: _Work, workers: int) -> Iterator[tuple[float, list[_Seen | Problem]]]:
+def _results(work: _Work, workers: int) -> Iterator[tuple[float, list[_Found]]]:
     """Batch by batch, in order, with the share of the images looked at when each begins."""
     total = len(work.places)
     batches = [range(at, min(at + BATCH, total)) for at in range(0, total, BATCH)]

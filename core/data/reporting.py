@@ -25,7 +25,7 @@ def refusal_of(
     share = limits.unreadable_share
     if options.unreadable_share is not None:
         share = options.unreadable_share
-    faults = [*source.faults, *arranged.faults]
+    faults = [*source.faults, *arranged.faults, *found.faults]
     bad = [Detail(each.place, each.code, each.message) for each in found.bad]
     if faults:
         known = (*source.problems, *arranged.problems)

@@ -107,10 +107,13 @@ def test_a_process_that_dies_is_a_refusal_that_says_why(
 
 
 @pytest.mark.usefixtures("few")
-def test_a_damaged_image_refuses_the_upload_from_any_process(tmp_path: Path) -> None:
-    with pytest.raises(BadArchive) as caught:
-        decoded(Held(200, damaged=105), tmp_path, 2)
-    assert [detail.code for detail in caught.value.details] == ["corrupt_archive"]
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_damaged_image_is_a_fault_beside_what_else_is_wrong(
+    workers: int, tmp_path: Path
+) -> None:
+    found, _ = decoded(Held(200, damaged=105), tmp_path, workers)
+    assert [detail.code for detail in found.faults] == ["corrupt_archive"]
+    assert len(found.bad) == sum(i % 7 != 3 and i % 5 == 2 for i in range(200))
 
 
 ORPHANS = """

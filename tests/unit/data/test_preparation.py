@@ -1,6 +1,7 @@
 """The same images are the same dataset, whatever they came in; everything else is reported."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,17 @@ from core.data import packing, preparation
 from core.data.prepared import PACKED_NAME, Contents
 from core.domain.datasets import AS_USUAL
 from core.domain.jobs import Progress
-from tests.unit.data.builders import Files, dataset, encode, noise, tar_bytes, zip_bytes
+from core.errors import BadArchive
+from tests.unit.data.builders import (
+    Entry,
+    Files,
+    dataset,
+    encode,
+    noise,
+    raw_zip,
+    tar_bytes,
+    zip_bytes,
+)
 from tests.unit.data.conftest import Prepare
 
 HONEST = dataset(10)
@@ -162,3 +173,15 @@ def test_progress_grows_and_reaches_the_end(tmp_path: Path, limits: UploadLimits
     fractions = [progress.fraction for progress in seen]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
+
+
+def test_damage_in_one_file_hides_nothing_of_the_others(prepare: Prepare) -> None:
+    entries = [Entry(name.encode(), data) for name, data in dataset(6).items()]
+    entries[2] = replace(entries[2], crc=123)
+    entries[7] = replace(entries[7], crc=321)
+    entries.append(Entry(b"cat/torn.png", b"no image"))
+    with pytest.raises(BadArchive) as caught:
+        prepare(raw_zip(entries))
+    found = {(each.place, each.code) for each in caught.value.details}
+    damaged = {(entries[at].name.decode(), "corrupt_archive") for at in (2, 7)}
+    assert found == damaged | {("cat/torn.png", "bad_image")}
