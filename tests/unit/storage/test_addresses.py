@@ -40,7 +40,7 @@ def test_an_endpoint_has_one_spelling(url: str, origin: str) -> None:
         "https://store.example:a", "https://store example", "https://store.example\n",
         "https://store.example\\x", "https://-store", "https://[::1", "https://[::g]",
         "https://[fe80::1%25lo]", "https://störe.example", "https://store.example%2f",
-        "\u212aafka.example", "https://*.example", "https://store.example,https://other.example",
+        "https://\u212aafka.example", "https://*.example", "https://store.example,https://other.example",
     ],
 )  # fmt: skip
 def test_what_can_be_read_in_two_ways_is_no_endpoint(url: str) -> None:
