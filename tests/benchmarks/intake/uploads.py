@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -69,7 +69,9 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, most_bytes: int) -> Iterator[Server]:
+def serving(
+    folder: Path, most_bytes: int, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """A fresh service in `folder` that takes uploads of `most_bytes`."""
     home, port = folder / "home", free_port()
     home.mkdir(parents=True)
@@ -86,7 +88,7 @@ def serving(folder: Path, most_bytes: int) -> Iterator[Server]:
     process = Process(
         [sys.executable, "-m", "uvicorn", "--factory", "api.main:create", "--host", "127.0.0.1",
          "--port", str(port), "--no-access-log"],
-        {**kept, **told, "PYTHONPATH": str(PROJECT)},
+        {**kept, **told, **(environment or {}), "PYTHONPATH": str(PROJECT)},
         folder=folder / "api",
         log=folder / "api.log",
         ready=lambda _: listens(port),

@@ -12,21 +12,9 @@ from core.data import images
 from core.data.images import BadImage
 from core.data.prepared import ORIGINALS_NAME, PACKED_NAME
 from core.errors import BadArchive
+from tests.attacks.pictures import COLOUR, GREY, POLYGLOTS, SCRIPT, ZIP, animated_gif
 from tests.unit.data.builders import dataset, encode, noise, zip_bytes
 from tests.unit.data.conftest import Prepare
-
-COLOUR = noise(1, (12, 10, 3))
-GREY = noise(2, (12, 10))
-SCRIPT = b"<html><script>alert(1)</script></html>"
-ZIP = zip_bytes({"Main.class": b"\xca\xfe\xba\xbe", "META-INF/MANIFEST.MF": b"Main-Class: Main"})
-POLYGLOTS = {
-    "gifar": encode(GREY, "GIF") + ZIP,
-    "png and zip": encode(GREY) + ZIP,
-    "png and html": encode(GREY) + SCRIPT,
-    "gif and html": encode(GREY, "GIF") + SCRIPT,
-    "bmp and html": encode(GREY, "BMP") + SCRIPT,
-    "two pngs": encode(GREY) + encode(noise(3)),
-}
 
 
 def decode(data: bytes) -> images.Decoded:
@@ -72,14 +60,6 @@ def test_an_upload_that_is_a_zip_and_something_else_is_refused(
     with pytest.raises(BadArchive) as caught:
         prepare(upload)
     assert caught.value.stable_code == "unsupported_archive"
-
-
-def animated_gif(frames: int) -> bytes:
-    """One frame many times over."""
-    data = encode(GREY, "GIF")
-    start = 13 + 3 * 2 ** ((data[10] & 7) + 1)
-    assert data[-1:] == b";"
-    return data[:start] + data[start:-1] * frames + b";"
 
 
 def test_five_thousand_frames_are_one() -> None:

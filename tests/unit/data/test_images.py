@@ -1,7 +1,6 @@
 """Odd and hostile images: converted in a defined way, or refused with a code."""
 
 import contextlib
-import io
 import struct
 import zlib
 from pathlib import Path
@@ -15,72 +14,15 @@ from PIL import Image, PngImagePlugin
 from core.data import images
 from core.data.images import BadImage
 from core.errors import BadArchive
+from tests.attacks.pictures import BAD, COLOUR, JPEG, chunk, png_header, saved
 from tests.unit.data.builders import dataset, encode, noise, zip_bytes
 from tests.unit.data.conftest import Prepare
 
 MAX = 50_000_000
-COLOUR = noise(1, (12, 10, 3))
 
 
 def decode(data: bytes) -> images.Decoded:
     return images.decode(data, max_pixels=MAX)
-
-
-def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
-
-
-def png_header(width: int, height: int, *chunks: bytes) -> bytes:
-    ihdr = chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + ihdr + b"".join(chunks) + chunk(b"IEND", b"")
-
-
-def corrupted_pixels() -> bytes:
-    data = bytearray(encode(noise(3, (64, 64))))
-    at = data.index(b"IDAT") + 60
-    data[at] ^= 0xFF
-    return bytes(data)
-
-
-def gif_with_canvas(side: int) -> bytes:
-    data = encode(noise(3), "GIF")
-    return data[:6] + struct.pack("<HH", side, side) + data[10:]
-
-
-JPEG = encode(noise(2, (64, 64, 3)), "JPEG")
-BAD = {
-    "19 huge header": (png_header(60_000, 60_000), "image_too_large"),
-    "19 just too many": (saved(Image.new("1", (8_000, 6_251))), "image_too_large"),
-    "19 gif canvas": (gif_with_canvas(65_535), "image_too_large"),
-    "20 text bomb": (
-        png_header(8, 8, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100 * 2**20), 1))),
-        "bad_image",
-    ),
-    "21 truncated jpeg": (JPEG[: len(JPEG) // 2], "bad_image"),
-    "21 empty": (b"", "bad_image"),
-    "21 text": (b"I am a text file", "bad_image"),
-    "21 truncated png": (encode(COLOUR)[:-40], "bad_image"),
-    "21 flipped pixels": (corrupted_pixels(), "bad_image"),
-    "22 tiff": (encode(COLOUR, "TIFF"), "bad_image"),
-    "22 icns": (saved(Image.new("RGB", (16, 16)), "ICNS"), "bad_image"),
-    "22 pdf": (encode(COLOUR, "PDF"), "bad_image"),
-    "22 eps": (encode(COLOUR, "EPS"), "bad_image"),
-    "22 psd": (b"8BPS\0\1" + bytes(100), "bad_image"),
-    "22 fits": (b"SIMPLE  =                    T" + bytes(2850), "bad_image"),
-    "22 ppm": (encode(COLOUR, "PPM"), "bad_image"),
-    "23 svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>", "bad_image"),
-    "23 html": (b"<html>" + encode(COLOUR), "bad_image"),
-    "24 no pixels": (png_header(0, 8), "bad_image"),
-    "24 signature only": (b"\x89PNG\r\n\x1a\n", "bad_image"),
-    "24 riff only": (b"RIFF\0\0\0\0WEBP", "bad_image"),
-    "24 bmp only": (b"BM", "bad_image"),
-}
 
 
 @pytest.mark.parametrize(("data", "code"), BAD.values(), ids=BAD.keys())

@@ -4,7 +4,6 @@ import io
 import random
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,21 +13,9 @@ from hypothesis import strategies as st
 from core.config import UploadLimits
 from core.data import parquet_pages, parquet_source
 from core.errors import AppError, BadArchive, TooLarge
+from tests.attacks.columns import CLASSES, HONEST, HOSTILE, IMAGES, honest, parquet_of
 from tests.unit.data.builders import Files, dataset, tar_bytes, zip_bytes
 from tests.unit.data.conftest import Prepare
-
-IMAGES = list(dataset(3).values())
-CLASSES = ["cat"] * 3 + ["dog"] * 3
-
-
-def parquet_of(table: pa.Table, **options: object) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, **options)
-    return sink.getvalue()
-
-
-def honest(**columns: object) -> pa.Table:
-    return pa.table({"image": IMAGES, "label": CLASSES, **columns})
 
 
 def faults(data: bytes, prepare: Prepare, **options: object) -> list[tuple[str, str]]:
@@ -106,50 +93,6 @@ def test_what_a_file_calls_its_images_is_only_shown_when_harmless(
     contents = prepare(parquet_of(table), unreadable_share=0.5)
     bad = [each.place for each in contents.report.problems if each.severity == "error"]
     assert bad == ["row 7"]
-
-
-HONEST = parquet_of(honest())
-# One row group with as many of the least possible columns as a list can say to hold in 3 bytes.
-MANY_COLUMNS = b"\x49\x1c\x19\xfc\xff\xff\x03" + b"\x3c\x76\x02\x26\x02\0\0" * 65_535 + b"\0\0"
-HOSTILE = {
-    "cut short": (HONEST[:-1], "bad_parquet"),
-    "only a beginning": (b"PAR1", "bad_parquet"),
-    "encrypted": (b"PARE" + HONEST[4:-4] + b"PARE", "bad_parquet"),
-    "no footer": (HONEST[:-8] + bytes(4) + b"PAR1", "bad_parquet"),
-    "a footer larger than the file": (HONEST[:-8] + b"\xff\xff\x0f\0PAR1", "bad_parquet"),
-    "a footer of 2 GiB": (HONEST[:-8] + b"\xff\xff\xff\x7fPAR1", "archive_too_large"),
-    "a footer of many columns": (
-        b"PAR1" + MANY_COLUMNS + len(MANY_COLUMNS).to_bytes(4, "little") + b"PAR1",
-        "archive_too_large",
-    ),
-    "a page of zeros": (
-        parquet_of(pa.table({"image": [bytes(2**20)] * 40, "label": ["x"] * 40}),
-            use_dictionary=False, compression="zstd"),
-        "archive_too_large",
-    ),
-    "a page of labels": (
-        parquet_of(pa.table({"image": [b"x"] * 40, "label": ["x" * 2**20] * 40}),
-            use_dictionary=False, compression="zstd"),
-        "archive_too_large",
-    ),
-    "one image again and again": (
-        parquet_of(
-            pa.table({
-                "image": pa.DictionaryArray.from_arrays(
-                    np.zeros(30_000, np.int32), pa.array([bytes(2**20)])),
-                "label": ["x"] * 30_000,
-            }),
-            compression="zstd", store_schema=False, dictionary_pagesize_limit=2**21,
-        ),
-        "archive_too_large",
-    ),
-    "too many columns": (
-        parquet_of(pa.table({f"c{n}": [n] for n in range(1_001)})), "archive_too_large"
-    ),
-    "too many rows": (
-        parquet_of(pa.table({"image": [b""] * 50_001, "label": ["x"] * 50_001})), "too_many_files"
-    ),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize(("data", "code"), HOSTILE.values(), ids=HOSTILE.keys())

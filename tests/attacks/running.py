@@ -1,0 +1,130 @@
+"""One attack after another, by every door, and what each came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tests.attacks.doors import DOORS, Answer
+from tests.attacks.scene import Kept, Scene
+from tests.attacks.table import Attack
+from tests.attacks.transport import Request
+from tests.attacks.watching import Cost, watched
+
+CPU_SECONDS, MEMORY_MIB = 5.0, 256.0
+UNSAID = Answer(0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One attack at one door: what came back, what it cost, and everything that is wrong."""
+
+    row: int
+    name: str
+    door: str
+    status: int
+    code: str
+    cpu: float
+    mib: float
+    together: float
+    growth: float
+    wrong: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is."""
+        return not self.wrong
+
+
+def attacked(scene: Scene, attack: Attack, doors: Sequence[str]) -> Iterator[Row]:
+    """Send it by each door."""
+    path = scene.sent / "attack"
+    attack.make(path)
+    for door in doors:
+        before = scene.kept()
+        answer = UNSAID
+        with watched(scene.server.pid) as cost:
+            answer = DOORS[door](scene.client, path, f"{attack.row} by {door}")
+        statuses, code = attack.expected(door)
+        scene.drop_uploads()
+        wrong = [
+            *misfits(answer, statuses, code),
+            *dear(cost),
+            *left(before, scene, made=int(code == "accepted")),
+        ]
+        yield row_of(attack.row, attack.name, door, answer, cost, wrong)
+    path.unlink()
+
+
+def requested(scene: Scene, request: Request) -> Row:
+    """Send what is no mere upload."""
+    before = scene.kept()
+    answer = UNSAID
+    with watched(scene.server.pid) as cost:
+        answer = request.send(scene)
+    scene.settled()
+    scene.drop_uploads()
+    wrong = [
+        *misfits(answer, (request.status,), request.code),
+        *dear(cost, request.cpu),
+        *left(before, scene, made=request.makes),
+    ]
+    return row_of(request.row, request.name, request.door, answer, cost, wrong)
+
+
+def row_of(
+    row: int, name: str, door: str, answer: Answer, cost: Cost, wrong: Sequence[str]
+) -> Row:
+    """With figures as they are shown."""
+    return Row(
+        row,
+        name,
+        door,
+        answer.status,
+        answer.code,
+        cpu=round(cost.cpu, 2),
+        mib=round(cost.largest, 1),
+        together=round(cost.together, 1),
+        growth=round(cost.growth, 1),
+        wrong=tuple(wrong),
+    )
+
+
+def misfits(answer: Answer, statuses: Sequence[int], code: str) -> Iterator[str]:
+    """Where an answer is not what was to be answered."""
+    if answer.status >= 500:
+        yield f"failed with {answer.status}"
+    if answer.status not in statuses or answer.code != code:
+        yield f"answered {answer.status} {answer.code}, not {statuses[0]} {code}"
+    if answer.wrong:
+        yield answer.wrong
+
+
+def dear(cost: Cost, cpu: float = CPU_SECONDS) -> Iterator[str]:
+    """Where it took more than it may."""
+    if cost.cpu > cpu:
+        yield f"took {cost.cpu:.1f} s of CPU"
+    if cost.largest > MEMORY_MIB:
+        yield f"took {cost.largest:.0f} MiB"
+
+
+def left(before: Kept, scene: Scene, *, made: int) -> Iterator[str]:
+    """What it left beside so many datasets, and whether the service lives on."""
+    after = scene.settled()
+    if not scene.healthy():
+        yield "the service does not answer"
+    if after.outside != before.outside:
+        yield f"files outside its home: {sorted(after.outside ^ before.outside)[:3]}"
+    if after.scratch:
+        yield f"files left in scratch: {sorted(after.scratch)[:3]}"
+    new = after.objects - before.objects
+    if made:
+        new = frozenset(each for each in new if "/datasets/" not in f"/{each}")
+        more = min(after.datasets - before.datasets, made)  # each with a job that embeds it
+        after = replace(after, datasets=after.datasets - more, jobs=after.jobs - more)
+    if new:
+        yield f"objects left: {sorted(new)[:3]}"
+    rows = [(name, getattr(after, name)) for name in ("datasets", "uploads", "jobs")]
+    for name, count in rows:
+        if count != getattr(before, name):
+            yield f"{count} {name}, {getattr(before, name)} before"
