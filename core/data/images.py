@@ -22,7 +22,7 @@ from PIL import JpegImagePlugin as _jpeg  # noqa: F401
 from PIL import PngImagePlugin as _png  # noqa: F401
 from PIL import WebPImagePlugin as _webp  # noqa: F401
 
-from core.data import signatures
+from core.data import bands, image_costs, signatures
 
 Pixels = NDArray[np.uint8]
 
@@ -69,6 +69,10 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# An image of more pixels is converted band by band: all of it, converted, would be too much.
+_WHOLE = 2**22
+_LONGEST_SIDE = 65_535  # the most that a JPEG or a GIF may have
+_HELD = 3.2  # bytes that decoding may take, for each of the pixels that an image may have
 # What decoders are known to raise on damaged files; MemoryError is left to the caller.
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError,
@@ -89,7 +93,8 @@ class BadImage(Exception):
 class Decoded:
     """One image as shown: `pixels` is `[h, w]` when every pixel is grey, else `[h, w, 3]`.
 
-    A JPEG may have been decoded at a fraction of its size; `width` and `height` are its own.
+    A JPEG may have been decoded at a fraction of its size; `width` and `height` are its own. Of a
+    large image `pixels` is what `fit` makes of it, and `whole` the digest of all that it had.
     """
 
     pixels: Pixels
@@ -97,6 +102,7 @@ class Decoded:
     height: int
     mode: str
     notes: tuple[str, ...]
+    whole: str | None = None
 
     @property
     def is_grey(self) -> bool:
@@ -113,6 +119,8 @@ class Decoded:
 
         (Not for a JPEG that was decoded at a fraction: only its copies are equal to it.)
         """
+        if self.whole is not None:
+            return self.whole
         hashed = hashlib.sha256(f"{self.size} {self.pixels.shape}".encode())
         hashed.update(np.ascontiguousarray(self.pixels).data)
         return hashed.hexdigest()
@@ -126,10 +134,12 @@ def decode(data: bytes, *, max_pixels: int, resolution: int | None = None) -> De
         max_pixels: No image may have more.
         resolution: What it will be scaled to by `fit`: a JPEG is then decoded at the fraction of
             its size (a half, a quarter, an eighth) that still has `DRAFT` times as many pixels a
-            side, which takes a fraction of the time and of the memory.
+            side, which takes a fraction of the time and of the memory; of a large image no more
+            is kept than `fit` makes of it.
 
     Raises:
-        BadImage: it is damaged, too large, or of no allowed kind.
+        BadImage: it is damaged, of no allowed kind, too large, or would take more memory to
+            decode than one of so many pixels may.
     """
     kind = signatures.format_of(data[:12])
     if kind is None:
@@ -147,7 +157,13 @@ def decode(data: bytes, *, max_pixels: int, resolution: int | None = None) -> De
             if kind == "PNG":
                 _check_png(data)
             with Image.open(BytesIO(data), formats=(kind,)) as image:
-                decoded = _decoded(image, max_pixels, resolution)
+                size = _checked_size(image, max_pixels)
+                if resolution is not None and kind == "JPEG":
+                    scale = DRAFT * resolution / max(size)
+                    image.draft(None, (math.ceil(scale * size[0]), math.ceil(scale * size[1])))
+                if image_costs.held(image, math.prod(size), data) > _HELD * max_pixels:
+                    raise _too_heavy()
+                decoded = _decoded(image, size, resolution)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise _too_large(max_pixels) from None
         except _DECODER_ERRORS:
@@ -172,22 +188,11 @@ def fit(pixels: Pixels, resolution: int) -> Pixels:
     height, width = pixels.shape[:2]
     if height == width == resolution:
         return pixels
-    longest = max(height, width)
-    size = (
-        max(1, round(width * resolution / longest)),
-        max(1, round(height * resolution / longest)),
-    )
+    size = _fitting(width, height, resolution)
     image = Image.fromarray(pixels)
     if image.size != size:
         image = image.resize(size, Image.Resampling.BILINEAR)
-    inner = np.asarray(image)
-    if size == (resolution, resolution):
-        return inner
-    square = np.empty((resolution, resolution, *pixels.shape[2:]), np.uint8)
-    square[...] = _border_colour(inner)
-    top, left = (resolution - size[1]) // 2, (resolution - size[0]) // 2
-    square[top : top + size[1], left : left + size[0]] = inner
-    return square
+    return _centred(np.asarray(image), resolution)
 
 
 def grey(pixels: Pixels) -> Pixels:
@@ -199,6 +204,25 @@ def _too_large(max_pixels: int) -> BadImage:
     return BadImage(
         "image_too_large", f"The image has more than {max_pixels:,} pixels; scale it down."
     )
+
+
+def _too_heavy() -> BadImage:
+    return BadImage(
+        "image_too_large",
+        "The image would take too much memory to decode; scale it down, or save it as a JPEG.",
+    )
+
+
+def _checked_size(image: Image.Image, max_pixels: int) -> tuple[int, int]:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ValueError("an image without pixels")
+    if width * height > max_pixels:
+        raise _too_large(max_pixels)
+    if max(width, height) > _LONGEST_SIDE:
+        words = f"The image has more than {_LONGEST_SIDE:,} pixels a side; scale it down."
+        raise BadImage("image_too_large", words)
+    return width, height
 
 
 def _check_png(data: bytes) -> None:
@@ -214,40 +238,42 @@ def _check_png(data: bytes) -> None:
         at = end + 4
 
 
-def _decoded(image: Image.Image, max_pixels: int, resolution: int | None) -> Decoded:
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise ValueError("an image without pixels")
-    if width * height > max_pixels:
-        raise _too_large(max_pixels)
+def _decoded(image: Image.Image, size: tuple[int, int], resolution: int | None) -> Decoded:
     mode, notes = image.mode, []
-    if resolution is not None and image.format == "JPEG":
-        scale = DRAFT * resolution / max(width, height)
-        image.draft(None, (math.ceil(scale * width), math.ceil(scale * height)))
     if getattr(image, "is_animated", False):
         notes.append("animated")
         image.seek(0)
     image.load()
-    turned = _turn(image, notes)
-    pixels = _eight_bit(turned, notes)
-    if (width > height) != (pixels.shape[1] > pixels.shape[0]):  # turned by a quarter
-        width, height = height, width
-    return Decoded(pixels, width, height, mode, tuple(notes))
+    method = _upright(image, notes)
+    width, height = size[::-1] if method in bands.SIDEWAYS else size
+    if resolution is None or image.width * image.height <= _WHOLE:
+        turned = image if method is None else image.transpose(method)
+        pixels = _eight_bit(turned, notes)
+        return Decoded(pixels, width, height, mode, tuple(notes))
+    across, down = image.size[::-1] if method in bands.SIDEWAYS else image.size
+    small, digest = bands.reduced(
+        (_eight_bit(band, notes) for band in bands.bands(image, method)),
+        shape=(down, across),
+        size=_fitting(across, down, resolution),
+        name=f"{width}x{height}",
+        mode=mode,
+    )
+    square = _centred(small, resolution)
+    return Decoded(square, width, height, mode, tuple(dict.fromkeys(notes)), digest)
 
 
-def _turn(image: Image.Image, notes: list[str]) -> Image.Image:
+def _upright(image: Image.Image, notes: list[str]) -> Image.Transpose | None:
+    """How it is to be turned."""
     if not _WHERE_EXIF_IS & image.info.keys():
-        return image
+        return None
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-        method = _UPRIGHT.get(orientation)
+        method = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except _DECODER_ERRORS:
         notes.append("metadata")
-        return image
-    if method is None:
-        return image
-    notes.append("rotated")
-    return image.transpose(method)
+        return None
+    if method is not None:
+        notes.append("rotated")
+    return method
 
 
 def _eight_bit(image: Image.Image, notes: list[str]) -> Pixels:
@@ -279,6 +305,26 @@ def _without_colour_if_grey(pixels: Pixels) -> Pixels:
     if np.array_equal(red, pixels[..., 1]) and np.array_equal(red, pixels[..., 2]):
         return np.ascontiguousarray(red)
     return pixels
+
+
+def _fitting(width: int, height: int, resolution: int) -> tuple[int, int]:
+    """Width and height, the longer one of `resolution`, aspect kept."""
+    longest = max(height, width)
+    return (
+        max(1, round(width * resolution / longest)),
+        max(1, round(height * resolution / longest)),
+    )
+
+
+def _centred(inner: Pixels, resolution: int) -> Pixels:
+    height, width = inner.shape[:2]
+    if height == width == resolution:
+        return inner
+    square = np.empty((resolution, resolution, *inner.shape[2:]), np.uint8)
+    square[...] = _border_colour(inner)
+    top, left = (resolution - height) // 2, (resolution - width) // 2
+    square[top : top + height, left : left + width] = inner
+    return square
 
 
 def _border_colour(inner: Pixels) -> NDArray[np.float64]:

@@ -56,7 +56,9 @@ def write(path: Path, classes: Sequence[str], rows: Iterable[Original]) -> None:
         path, own_schema, compression="none", use_dictionary=False, write_statistics=False
     ) as writer:
         for group in _groups(rows):
-            writer.write_table(_table(group, own_schema))
+            table = _table(group, own_schema)
+            group.clear()  # it is held once more while it is written
+            writer.write_table(table)
 
 
 def _table(group: Sequence[Original], own_schema: Any) -> Any:
@@ -80,6 +82,7 @@ def _groups(rows: Iterable[Original]) -> Iterator[list[Original]]:
     for row in rows:
         group.append(row)
         size += len(row.data)
+        del row  # or it would be held until the next one comes
         if size >= _GROUP_BYTES or len(group) >= _GROUP_ROWS:
             yield group
             group, size = [], 0

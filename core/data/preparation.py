@@ -107,9 +107,13 @@ def _write_originals(path: Path, source: Source, chosen: Selection, report: Repo
             if index % 500 == 0:
                 done = _DECODED + (_WRITTEN - _DECODED) * index / total
                 report(Progress("write", done))
-            data = source.read(reading.index)
             yield originals.Original(
-                data, reading.name, label, chosen.classes[label], split, reading.sha256
+                source.read(reading.index),
+                reading.name,
+                label,
+                chosen.classes[label],
+                split,
+                reading.sha256,
             )
 
     originals.write(path, chosen.classes, rows())

@@ -1,13 +1,11 @@
 """The confined child: what it may use, how its end is told, and that nothing stays behind."""
 
-import gzip
 import json
 import os
 import resource
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from core.config import UploadLimits
 from core.data import intake, packing, sandbox
 from core.domain.jobs import Progress
 from core.errors import AppError, BadArchive, InvalidInput, TooLarge
+from tests.attacks.costly import ten_gibibytes_of_zeros
 from tests.unit.data.builders import Entry, dataset, encode, raw_zip, tar_bytes, write, zip_bytes
 
 HONEST = dataset(10)
@@ -64,14 +63,6 @@ def test_a_refusal_crosses_the_process_with_all_its_details(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def ten_gibibytes_of_zeros() -> bytes:
-    """A gzip that unpacks to 10 GiB, made without unpacking it: one block repeated."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    first = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
-    again = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
-    return gzip.compress(b"")[:10] + first + again * 10_239
-
-
 @pytest.mark.parametrize("kind", ["gzip", "zip"])
 def test_a_ten_gigabyte_bomb_is_refused_fast_and_in_little_memory(
     kind: str, tmp_path: Path
@@ -92,10 +83,10 @@ def test_a_ten_gigabyte_bomb_is_refused_fast_and_in_little_memory(
 
 
 def test_a_child_out_of_memory_is_too_large(tmp_path: Path) -> None:
-    pixels = np.zeros((9000, 5000, 3), np.uint8)
+    pixels = np.zeros((9000, 9000, 3), np.uint8)
     files = {**HONEST, "cat/big.png": encode(pixels, compress_level=1)}
     archive = write(tmp_path / "upload", zip_bytes(files, 0))
-    limits = UploadLimits(memory_bytes=700 * 2**20, ratio=10_000)
+    limits = UploadLimits(memory_bytes=512 * 2**20, ratio=10_000, image_pixels=10**9)
     with pytest.raises(TooLarge) as caught:
         intake.prepare(archive, tmp_path / "out", limits)
     assert caught.value.stable_code == "archive_too_large"
