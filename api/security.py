@@ -63,6 +63,10 @@ class Guard:
 
     def _objection(self, request: Request) -> Problem | None:
         headers = request.headers
+        if "content-length" in headers and "transfer-encoding" in headers:
+            # Servers and proxies do not agree on which of them counts (RFC 9112, 6.1).
+            detail = "Say how long the body is, or that it comes in chunks, and not both."
+            return Problem(400, "bad_request", detail, headers=(("Connection", "close"),))
         if not self.any_host and _host_name(headers.get("host", "")) not in LOOPBACK:
             detail = "This service answers to localhost only; open it as http://127.0.0.1."
             return Problem(400, "unknown_host", detail)

@@ -78,8 +78,11 @@ def number(request: Request, header: str) -> int:
 
 def metadata(header: str) -> dict[str, str]:
     """Upload-Metadata: keys with their values in base64. Raises InvalidInput."""
+    if len(header) > MOST_METADATA:
+        words = f"Upload-Metadata: give at most {MOST_METADATA:,} characters."
+        raise InvalidInput(words, code="invalid_header")
     found = {}
-    for pair in header.split(",") if header.strip() and len(header) <= MOST_METADATA else ():
+    for pair in header.split(",") if header.strip() else ():
         key, _, value = pair.strip().partition(" ")
         try:
             found[key] = base64.b64decode(value, validate=True).decode()

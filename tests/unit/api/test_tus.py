@@ -239,6 +239,11 @@ def test_what_does_not_fit_is_refused_and_nothing_counts(
         ({"Upload-Length": str(ARCHIVE_BYTES + 1)}, 413, "archive_too_large"),
         ({"Upload-Defer-Length": "1"}, 422, "invalid_header"),
         ({"Upload-Length": "9", "Upload-Metadata": "filename ###"}, 422, "invalid_header"),
+        (
+            {"Upload-Length": "9", "Upload-Metadata": f"filename {said('a' * 4_000)}"},
+            422,
+            "invalid_header",
+        ),
         ({"Upload-Length": "9", "Upload-Metadata": f"sha256 {said('x')}"}, 422, "invalid_input"),
         (
             {"Upload-Length": "9", "Upload-Metadata": f"name {said('a' * 300)}"},
