@@ -16,6 +16,7 @@ from core.data.prepared import DEFAULT_RESOLUTION
 from core.domain import keys
 from core.domain.datasets import Dataset
 from core.errors import NotFound
+from core.execution import caches
 from core.ports import ObjectStore
 from core.services import datasets
 
@@ -32,7 +33,7 @@ def strip(store: ObjectStore, dataset: Dataset, class_index: int, *, home: Path)
     if not 0 <= class_index < len(dataset.classes):
         last = len(dataset.classes) - 1
         raise NotFound(f"This dataset has classes 0 to {last}.", code="unknown_class")
-    folder = home / "cache" / "examples" / f"{dataset.sha256}-{VERSION}"
+    folder = caches.examples(home) / f"{dataset.sha256}-{VERSION}"
     if not folder.exists():
         with _drawing:  # a page asks for every class at once: fetch the images for the first
             if not folder.exists():

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from threading import Event
 
 from fastapi import FastAPI
@@ -10,6 +11,8 @@ from api.app import create_app
 from api.leaving import Farewell, announced
 from core import bootstrap
 from core.config import Settings
+from core.execution import caches, collector
+from core.execution.sweeper import Sweeper
 
 
 def create() -> FastAPI:
@@ -23,8 +26,14 @@ def create() -> FastAPI:
 
     @asynccontextmanager
     async def closing(_: FastAPI) -> AsyncIterator[None]:
+        tidier = Sweeper(
+            partial(caches.tidy, container.sessions, settings.home),
+            seconds=collector.EVERY_SECONDS,
+        )
+        tidier.start()
         with announced(leaving):
             yield
+        tidier.stop(patience=collector.STOP_SECONDS)
         container.close()
 
     app.router.lifespan_context = closing

@@ -17,7 +17,7 @@ from core import bootstrap
 from core.bootstrap import Container
 from core.config import Settings
 from core.db import schema
-from core.execution import collector, verification
+from core.execution import caches, collector, verification
 from core.execution.collector import Finding, Kind
 from core.execution.verification import Problem
 from core.services import restoring
@@ -32,6 +32,7 @@ WHY = {
     Kind.ABANDONED: "files of attempts that came to nothing",
     Kind.UNFINISHED: "half-written files and uploads",
     Kind.EXPIRED: "uploads whose time is over",
+    Kind.DELETED: "files of deleted datasets",
     Kind.UNKNOWN: "files of jobs that this database does not know",
 }
 
@@ -88,7 +89,8 @@ def gc(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete what nothing needs any more. Safe beside running workers."""
+    """Delete what nothing needs any more, from this machine's caches too. Safe beside running
+    workers."""
     settings = serving.read_settings()
     count: Counter[Kind] = Counter()
     size: Counter[Kind] = Counter()
@@ -100,6 +102,8 @@ def gc(
             terminal.out.print(f"{found.kind} {found.size} {found.key}", markup=False)
 
     with _container(settings) as container:
+        if not dry_run:
+            caches.tidy(container.sessions, settings.home)
         collector.collect(
             container.sessions,
             container.store,

@@ -16,7 +16,8 @@ from core.errors import AppError, Detail, InvalidInput
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
-PASSING_CODES = frozenset({"idempotency_key_in_flight", "upload_busy"})  # gone in a moment, too
+# Gone in a moment, too.
+PASSING_CODES = frozenset({"idempotency_key_in_flight", "upload_busy", "deleted_meanwhile"})
 
 STATUS_OF: Mapping[type[AppError], int] = {
     AppError: 500,

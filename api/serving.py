@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -21,6 +22,8 @@ from core.bootstrap import Container
 from core.config import Settings
 from core.embedded import embedded
 from core.errors import Conflict
+from core.execution import caches, collector
+from core.execution.sweeper import Sweeper
 
 DRAIN_SECONDS = 20
 
@@ -91,9 +94,13 @@ def _container(settings: Settings) -> Iterator[Container]:
             yield container
         return
     container = bootstrap.build(settings)
+    tidying = partial(caches.tidy, container.sessions, settings.home)
+    tidier = Sweeper(tidying, seconds=collector.EVERY_SECONDS)
+    tidier.start()
     try:
         yield container
     finally:
+        tidier.stop(patience=collector.STOP_SECONDS)
         container.close()
 
 

@@ -16,7 +16,7 @@ from core.config import Settings
 from core.db import schema
 from core.domain.jobs import QueueName
 from core.errors import Conflict
-from core.execution import collector
+from core.execution import caches, collector
 from core.execution.supervisor import CHILD_COMMAND, Supervisor
 from core.execution.sweeper import Sweeper
 from core.queue.in_process import InProcessQueue
@@ -55,7 +55,8 @@ def embedded(
         pruning = partial(collector.prune, sessions, store)
         pruner = Sweeper(pruning, seconds=settings.jobs.sweep)
         collecting = partial(collector.collect, sessions, store)
-        tidier = Sweeper(collecting, seconds=collector.EVERY_SECONDS)
+        tidying = partial(caches.tidy, sessions, home)
+        tidier = Sweeper(collecting, tidying, seconds=collector.EVERY_SECONDS)
         try:
             with container.sessions.begin() as session:
                 jobs.forget_owner(session, _owner_prefix(home))

@@ -7,6 +7,7 @@ AppError                     internal
 │   └── BadArchive           bad_archive (or more precise: unsafe_path, corrupt_archive)
 ├── TooLarge                 too_large
 ├── Conflict                 conflict
+│   ├── DeletedMeanwhile     deleted_meanwhile
 │   ├── IllegalTransition    illegal_transition
 │   │   └── CancelRequested  cancel_requested
 │   └── LeaseLost            lease_lost
@@ -77,6 +78,12 @@ class Conflict(AppError):
     """The thing is not in a state that allows this."""
 
     code = "conflict"
+
+
+class DeletedMeanwhile(Conflict):
+    """What this needs of a dataset was deleted while it was under way; begun anew it may do."""
+
+    code = "deleted_meanwhile"
 
 
 class IllegalTransition(Conflict):

@@ -12,7 +12,7 @@ from celery.exceptions import ImproperlyConfigured
 from core import bootstrap
 from core.config import Settings
 from core.domain.jobs import QueueName
-from core.execution import collector
+from core.execution import caches, collector
 from core.execution.supervisor import Supervisor
 from core.execution.sweeper import Sweeper
 from core.queue.in_process import InProcessQueue
@@ -48,9 +48,11 @@ class Lifecycle:
         self._sweeper = Sweeper(sweep, self._turn, seconds=seconds)
         # Apart: a store that is silent must not keep the others waiting.
         self._pruner = Sweeper(self._prune, seconds=seconds)
+        self._tidier = Sweeper(self._tidy, seconds=collector.EVERY_SECONDS)
         self._slots.start()
         self._sweeper.start()
         self._pruner.start()
+        self._tidier.start()
 
     def look(self) -> None:
         """Wake the slots, and come back as soon as one is free."""
@@ -65,7 +67,8 @@ class Lifecycle:
         self.drain()
         self._sweeper.stop()
         self._slots.stop()
-        self._pruner.stop(patience=collector.STOP_SECONDS)
+        for each in (self._pruner, self._tidier):
+            each.stop(patience=collector.STOP_SECONDS)
         self._container.close()
 
     def _run_next(self, queue: QueueName) -> bool:
@@ -73,6 +76,9 @@ class Lifecycle:
 
     def _prune(self) -> None:
         collector.prune(self._container.sessions, self._container.store)
+
+    def _tidy(self) -> None:
+        caches.tidy(self._container.sessions, self._settings.home)
 
     def _turn(self) -> None:
         idle = self._slots.answered(self._rung)  # a slot found nothing more since the last turn

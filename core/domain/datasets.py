@@ -196,7 +196,8 @@ class Neighbour:
     `coupling` is the class-to-class coupling matrix without its zeros, heaviest first:
     (target class, source class, mass). `features_part` and `labels_part` add up to the squared
     distance. `hub_share` is the share of the registry that has this source for its nearest;
-    `scaled` is the distance after hubness correction, where one was asked for.
+    `scaled` is the distance after hubness correction, where one was asked for. `deleted` says that
+    the source was deleted since: its classes and images are no longer told.
     """
 
     dataset_id: DatasetId
@@ -213,6 +214,7 @@ class Neighbour:
     pairs: tuple[ImagePair, ...] = ()
     hub_share: float | None = None
     scaled: float | None = None
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,12 +235,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class MapPoint:
-    """A dataset's place on the map; distances on paper approximate distances measured."""
+    """A dataset's place on the map; distances on paper approximate distances measured. `deleted`
+    as of a neighbour."""
 
     dataset_id: DatasetId
     dataset_name: str
     x: float
     y: float
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

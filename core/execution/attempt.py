@@ -19,13 +19,15 @@ from core import crash_points
 from core.config import Settings
 from core.db.sessions import Sessions
 from core.domain.jobs import Job, JobKind, JobRecord
+from core.domain.work import IngestOutcome
 from core.errors import CancelRequested, LeaseLost, Unavailable
-from core.execution import failures, host_memory, protocol, scratch
+from core.execution import deletion, failures, host_memory, protocol, scratch
 from core.execution.failures import Retry
 from core.execution.lease import Lease
 from core.execution.process import ChildProcess, environment
 from core.execution.vigil import Vigil
 from core.services import jobs, moves, wire, work
+from core.storage.select import store_of
 
 TICK_SECONDS = 0.2  # how soon a drain is noticed
 SHARED = frozenset({JobKind.SEARCH, JobKind.PRETRAIN})  # what several processes compute together
@@ -262,6 +264,9 @@ class Attempt:
         def finish(session: Session) -> None:
             outcome = wire.load(protocol.OUTCOME_OF[job.kind], said)
             work.record(session, job, outcome)  # the results and `succeeded` in one commit
+            if isinstance(outcome, IngestOutcome):
+                wanted = deletion.of_images(outcome.sha256)
+                deletion.check_stored(store_of(self._settings), *wanted)
             crash_points.reach("in_commit")
 
         crash_points.reach("before_commit")

@@ -20,8 +20,9 @@ from core.db.clock import now
 from core.db.sessions import Sessions
 from core.domain import keys
 from core.errors import Conflict, NotFound
+from core.execution import deletion
 from core.ports import ObjectStore
-from core.services import garbage, idempotency, uploads
+from core.services import garbage, idempotency, tombstones, uploads
 
 GRACE_SECONDS = 24 * 3600.0
 EVERY_SECONDS = 3600.0  # where this collects by itself
@@ -37,6 +38,7 @@ class Kind(StrEnum):
     ABANDONED = "abandoned"  # of an attempt that came to nothing, named by no row
     UNFINISHED = "unfinished"  # a half-written file or upload
     EXPIRED = "expired"  # an upload in pieces whose time is over
+    DELETED = "deleted"  # of a dataset that was deleted, and whose deletion was cut short
     UNKNOWN = "unknown"  # of a job that this database does not know: kept unless asked for
 
 
@@ -82,6 +84,7 @@ def collect(
     _unfinished(terms)
     _expired(terms)
     _uncounted(terms)
+    _deleted(terms)
     if not dry_run:
         with sessions.begin() as session:
             idempotency.forget(session, max(grace_seconds, idempotency.KEPT_SECONDS))
@@ -175,6 +178,19 @@ def _uncounted(terms: _Terms) -> None:
             terms.store.delete(going)
         for key in going:
             terms.tell(Finding(Kind.ABANDONED, key, sizes[key]))
+
+
+def _deleted(terms: _Terms) -> None:
+    """What lies there of deleted datasets, however young: whoever deleted them was killed, or a
+    lost attempt has written since."""
+    with terms.sessions.read() as session:
+        dead = tombstones.listing(session)
+    for dataset_id, sha256 in dead.items():
+        going = tuple(terms.store.listing(keys.dataset(sha256)))
+        if going and not terms.dry_run:
+            going = deletion.take_away(terms.sessions, terms.store, dataset_id)
+        for each in going:
+            terms.tell(Finding(Kind.DELETED, each.key, each.size))
 
 
 def _before(session: Session, seconds: float) -> datetime:

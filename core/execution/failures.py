@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from core.domain.jobs import Job
-from core.errors import AppError, CorruptObject, Diverged, Unavailable
+from core.errors import AppError, CorruptObject, DeletedMeanwhile, Diverged, Unavailable
 
 DEVICE_FAULT = "device_fault"
 DEVICE_LOST = "device_lost"
@@ -68,6 +68,10 @@ FAILURES: Mapping[str, Failure] = {
         Retry.CHARGED,
         "The GPU ran out of memory, with half the batch too; try a smaller batch or space.",
         in_a_row=2,  # the second attempt has half the batch
+    ),
+    # The next attempt is given what there is by then, and does without it or says what is missing.
+    DeletedMeanwhile.code: Failure(
+        Retry.CHARGED, "A dataset that the work needs was deleted meanwhile.", waits=False
     ),
     DEVICE_FAULT: Failure(Retry.CHARGED, "The accelerator stopped working under the job."),
     # Its worker claims no more of them; a job that takes device after device along is charged.

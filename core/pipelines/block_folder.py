@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -96,7 +96,7 @@ def replace(path: Path, content: str) -> None:
     fresh.replace(path)
 
 
-def forget(folder: Path, alive: Callable[[Collection[str]], Collection[str]]) -> int:
+def forget(folder: Path, alive: Callable[[Set[str]], Collection[str]]) -> int:
     """Write the block that lies there anew with only the sources that `alive` names, given all
     keys; how many went. A damaged block goes whole, and counts for none.
 

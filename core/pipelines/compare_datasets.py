@@ -26,6 +26,7 @@ from core.domain.datasets import (
 )
 from core.domain.jobs import Progress
 from core.domain.work import RankInputs, RankOutcome, SearchInputs, Source
+from core.errors import DeletedMeanwhile, NotFound
 from core.ot import centres, neighbourhoods, ranking, targets
 from core.ot.dataset_distance import DatasetDistance, OTDDConfig
 from core.ot.embedded_dataset import EmbeddedDataset
@@ -98,7 +99,11 @@ def rank(
     classes: dict[str, tuple[str, ...]] = {}
 
     def load(key: str) -> EmbeddedDataset:
-        found = embed_dataset.load(sources[key].embedding, context)
+        try:
+            found = embed_dataset.load(sources[key].embedding, context)
+        except NotFound as error:
+            message = f"The source '{sources[key].dataset_name}' was deleted meanwhile."
+            raise DeletedMeanwhile(message) from error
         classes[key] = found.classes  # not all of the dataset's: some may have no train image
         return found
 

@@ -13,7 +13,7 @@ from core.domain import keys
 from core.domain.datasets import Dataset, Embedding
 from core.domain.jobs import Progress
 from core.domain.work import EmbedInputs, EmbedOutcome, Trunk
-from core.errors import InvalidInput
+from core.errors import DeletedMeanwhile, InvalidInput, NotFound
 from core.nas.space import Space
 from core.nas.trunk_embedder import TrunkEmbedder, channel_statistics
 from core.ot import embedded_dataset, embedders
@@ -181,7 +181,11 @@ def _trunk(trunk: Trunk, context: Context) -> TrunkEmbedder:
     space = Space.from_dict(trunk.space)
     path = context.scratch / f"trunk-{trunk.sha256[:16]}.safetensors"
     objects.fetch(context.store, trunk.key, path, sha256=trunk.sha256)
-    source = dataset_images.open_train(context, trunk.source, resolution=trunk.resolution)
+    try:
+        source = dataset_images.open_train(context, trunk.source, resolution=trunk.resolution)
+    except NotFound as error:  # its job names the supernet alone, which keeps nobody from deleting
+        message = f"The images of '{trunk.source.name}' were deleted meanwhile."
+        raise DeletedMeanwhile(message) from error
     batches = _heard(source.batches(BATCH), context)
     mean, std = channel_statistics(batches, space.input_channels)
     return TrunkEmbedder(

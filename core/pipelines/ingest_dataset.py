@@ -5,6 +5,7 @@ that the same upload, tried again, finds in place.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from core.config import UploadLimits
@@ -13,6 +14,7 @@ from core.data.prepared import Prepared
 from core.data.sandbox import OnProgress
 from core.domain import keys
 from core.domain.datasets import AS_USUAL, IntakeOptions
+from core.pipelines import objects
 from core.ports import ObjectStore
 
 REFUSAL = "refusal"  # the stage of the records that say what was wrong with a refused upload
@@ -29,6 +31,11 @@ def ingest(
 ) -> Prepared:
     """Validate, prepare in `folder`, and store. Raises as `core.data.intake.prepare` does."""
     prepared = intake.prepare(archives, folder, limits, options, on_progress=on_progress)
-    store.put(keys.originals(prepared.sha256), prepared.originals)
+    originals = keys.originals(prepared.sha256)
+    known = store.exists(originals)
+    store.put(originals, prepared.originals)
     store.put(keys.packed(prepared.sha256, prepared.resolution), prepared.packed)
-    return prepared
+    if not known:
+        return prepared
+    # The same images from another archive are another file: the checksum is of the one that stays.
+    return replace(prepared, originals_sha256=objects.stored_checksum(store, originals))

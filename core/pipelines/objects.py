@@ -26,6 +26,15 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def stored_checksum(store: ObjectStore, key: str) -> str:
+    """SHA-256 of an object, in hexadecimal. Raises NotFound."""
+    digest = hashlib.sha256()
+    with store.open(key) as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def publish(store: ObjectStore, key: str, path: Path, *, media_type: str) -> Artifact:
     """Store a finished file and describe it."""
     store.put(key, path)

@@ -18,7 +18,7 @@ from core.db.upserts import insert_or_keep
 from core.domain import keys
 from core.domain.datasets import Dataset, DatasetReport, Embedding, Ranking
 from core.errors import Conflict, Detail, Gone, InvalidInput, NotFound
-from core.services import families, jobs, paging
+from core.services import families, jobs, paging, tombstones
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME_LENGTH = 200
@@ -58,8 +58,9 @@ def register(
 
     Known content keeps the name, the licence and the place in its family that it had first. A
     deleted dataset comes back under its old id, as new, when the same content does: its objects
-    may have been on their way out, so they must be stored once more after the commit. With a
-    `parent_id` it is the next version in that family. Raises InvalidInput, NotFound and Gone.
+    may just have been on their way out, so the caller looks, in the same transaction, whether
+    they are there (`core.execution.deletion`). With a `parent_id` it is the next version in that
+    family. Raises InvalidInput, NotFound and Gone.
     """
     if not SHA256.fullmatch(sha256) or not SHA256.fullmatch(originals_sha256 or sha256):
         raise ValueError("sha256 is 64 lower-case hexadecimal digits")
@@ -208,12 +209,13 @@ def record_embedding(session: Session, embedding: Embedding) -> Embedding:
 
 
 def ranking(session: Session, dataset_id: UUID, *, embedder: str | None = None) -> Ranking | None:
-    """The newest ranking of the dataset's sources, if it has one."""
+    """The newest ranking of the dataset's sources, if it has one; of sources that were deleted
+    since without what is in them."""
     statement = select(RankingRow).where(RankingRow.dataset_id == dataset_id)
     if embedder is not None:
         statement = statement.where(RankingRow.embedder == embedder)
     row = session.scalars(statement.order_by(RankingRow.number.desc()).limit(1)).first()
-    return None if row is None else row.to_domain()
+    return tombstones.shown(session, [None if row is None else row.to_domain()])[0]
 
 
 def record_ranking(session: Session, ranking: Ranking) -> None:

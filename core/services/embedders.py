@@ -10,11 +10,14 @@ from core.domain import embedders
 from core.domain.embedders import EmbedderEntry
 from core.domain.work import Trunk
 from core.errors import Detail, InvalidInput, NotFound
-from core.services import datasets, supernets
+from core.services import datasets, supernets, tombstones
+
+SOURCE_DELETED = "source_deleted"
 
 
 def trunk(session: Session, identifier: str) -> Trunk | None:
-    """The supernet whose trunk this names; None for other embedders. Raises InvalidInput."""
+    """The supernet whose trunk this names; None for other embedders. Raises InvalidInput:
+    `unknown_embedder`, or `source_deleted` where its dataset is no more."""
     try:
         supernet_id = embedders.trunk_of(identifier)
         if supernet_id is None:
@@ -26,18 +29,27 @@ def trunk(session: Session, identifier: str) -> Trunk | None:
         message = f"There is no embedder '{identifier}': {error}"
         details = [Detail("embedder", "unknown_embedder", message)]
         raise InvalidInput(message, code="unknown_embedder", details=details) from error
+    source = datasets.remembered(session, found.dataset_id)
+    if source.deleted_at is not None:
+        message = (
+            f"The supernet '{found.name}' cannot embed any more: it normalises by the images of "
+            f"'{source.name}', which was deleted. Name another embedder."
+        )
+        details = [Detail("embedder", SOURCE_DELETED, message)]
+        raise InvalidInput(message, code=SOURCE_DELETED, details=details)
     return Trunk(
         supernet_id=found.id,
         space=found.space,
         resolution=found.resolution,
         key=found.key,
         sha256=found.sha256,
-        source=datasets.get(session, found.dataset_id, report=False),
+        source=source,
     )
 
 
 def check(session: Session, identifier: str) -> None:
-    """Raise InvalidInput when this names the trunk of a supernet that is not registered."""
+    """Raise InvalidInput when this names the trunk of a supernet that is not registered, or whose
+    dataset was deleted."""
     trunk(session, identifier)
 
 
@@ -52,6 +64,7 @@ def listing(
     """A page of embedders and the token of the next: those built in come first, on top of the
     first page's supernets. Raises InvalidInput."""
     found, token = supernets.listing(session, limit=limit, after=after)
+    gone = tombstones.names(session, [each.dataset_id for each in found if each.dataset_id])
     trunks = [
         EmbedderEntry(
             name=embedders.TRUNK,
@@ -61,7 +74,7 @@ def listing(
             supernet_id=each.id,
         )
         for each in found
-        if each.dataset_id is not None
+        if each.dataset_id is not None and each.dataset_id not in gone
     ]
     return (*(() if after else _built_in(default, resnet18_weights)), *trunks), token
 

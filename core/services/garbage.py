@@ -5,7 +5,8 @@ any time, so they are never garbage; every other attempt can no longer commit (i
 or its job has ended), so what no row names then stays unnamed for ever.
 
 Only what attempts write is looked at. Datasets, embeddings and imported supernets are keyed by
-their content: a `put` that finds one there believes it, so none is ever taken away.
+their content: a `put` that finds one there believes it, so none is ever taken away but with its
+dataset (`core.execution.deletion`).
 """
 
 from collections.abc import Collection, Iterable, Sequence

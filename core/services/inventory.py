@@ -29,7 +29,7 @@ def named(session: Session) -> Iterator[Named]:
     """Every object that must be there, table by table. Replaced checkpoints need not be."""
     there = DatasetRow.deleted_at.is_(None), ~DatasetRow.statistics_only
     for row in session.scalars(select(DatasetRow).where(*there)):
-        yield Named(f"dataset {row.id}", keys.originals(row.sha256), None)
+        yield Named(f"dataset {row.id}", keys.originals(row.sha256), row.originals_sha256)
     for seen in session.scalars(select(EmbeddingRow)):
         yield Named(f"embedding of dataset {seen.dataset_id}", seen.key, seen.sha256)
     for each in session.scalars(select(SupernetRow)):

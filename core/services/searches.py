@@ -3,6 +3,8 @@
 A higher `priority` is claimed sooner (`jobs.submit`).
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +12,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from core.db.result_tables import ModelRow, SearchRow
+from core.domain.datasets import Ranking
 from core.domain.groups import PretrainEach
 from core.domain.jobs import Job, JobKind
 from core.domain.searches import (
@@ -30,6 +33,7 @@ from core.services import (
     sources,
     specs,
     supernets,
+    tombstones,
     uploads,
     wire,
 )
@@ -127,7 +131,7 @@ def listing(
         statement = statement.where(SearchRow.dataset_id == dataset_id)
     by = (SearchRow.created_at, SearchRow.id)
     rows, token = paging.page(session, statement, by=by, limit=limit, after=after)
-    return tuple(search.to_domain(model_id) for search, model_id in rows), token
+    return _shown(session, [search.to_domain(model_id) for search, model_id in rows]), token
 
 
 def _submit(
@@ -149,7 +153,7 @@ def _submit(
 
 def _check_startable(session: Session, supernet_id: UUID, embedder: str) -> None:
     supernet = supernets.get(session, supernet_id)
-    if supernet.dataset_id is None:
+    if supernet.dataset_id is None or tombstones.names(session, [supernet.dataset_id]):
         return
     if sources.of_supernet(session, supernet_id, embedder=embedder) is None:
         message = (
@@ -169,4 +173,14 @@ def _one(session: Session, statement: Select[SearchRow, UUID], what: str) -> Sea
     row = session.execute(statement, execution_options=options).first()
     if row is None:
         raise NotFound(f"There is no {what}.")
-    return row[0].to_domain(row[1])
+    return _shown(session, [row[0].to_domain(row[1])])[0]
+
+
+def _shown(session: Session, found: Sequence[Search]) -> tuple[Search, ...]:
+    """Without what was in datasets that were deleted since."""
+    rankings = tombstones.shown(session, [each.ranking for each in found])
+    return tuple(map(_with_ranking, found, rankings))
+
+
+def _with_ranking(search: Search, ranking: Ranking | None) -> Search:
+    return search if ranking is search.ranking else replace(search, ranking=ranking)

@@ -47,6 +47,7 @@ from core.services import (
     searches,
     sources,
     supernets,
+    tombstones,
     uploads,
     wire,
 )
@@ -270,7 +271,7 @@ def _named(
     if supernet_id is None:
         raise NotFound("There is no supernet to start from: none was named.")
     supernet = supernets.get(session, supernet_id)
-    if supernet.dataset_id is None:
+    if supernet.dataset_id is None or tombstones.names(session, [supernet.dataset_id]):
         return Chosen(), (supernets.starting_point(supernet),)
     found = sources.of_supernet(session, supernet_id, embedder=embedder)
     if found is None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import text
 
@@ -23,6 +24,7 @@ from core.domain import keys
 from core.domain.jobs import Checkpoint, JobState, QueueName
 from core.services import jobs, supernets
 from tests.unit.api import scenes
+from tests.unit.api.archives import class_folders, zipped
 from tests.unit.api.conftest import said
 
 Say = Callable[..., str]
@@ -99,6 +101,7 @@ def test_gc_says_first_and_does_then(container: Container, tell: Say, tmp_path: 
         "abandoned": {"objects": 1, "bytes": 7, "kept": False},
         "unfinished": {"objects": 1, "bytes": 4, "kept": False},
         "expired": {"objects": 0, "bytes": 0, "kept": False},
+        "deleted": {"objects": 0, "bytes": 0, "kept": False},
         "unknown": {"objects": 1, "bytes": 7, "kept": True},
     }
     assert {each.key for each in container.store.listing("")} == before - {left}
@@ -137,6 +140,22 @@ def test_verify_finds_what_is_missing_and_what_is_altered(
     shown = tell("verify")
     assert shown.startswith("1\n")
     assert "5 objects read, 4 not as they should be" in shown
+
+
+def test_verify_reads_the_originals(container: Container, tell: Say, client: httpx.Client) -> None:
+    content = zipped(class_folders())
+    headers = {"Content-Type": "application/zip"}
+    made = client.post("/v1/datasets?name=x", content=content, headers=headers).json()
+    assert tell("verify").startswith("0\n")
+    path = container.settings.home / "objects" / keys.originals(made["sha256"])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    found = tell("verify", "--json")
+    assert found.startswith("1\n")
+    [problem] = json.loads(found.removeprefix("1\n"))["problems"]
+    owner = f"dataset {made['id']}"
+    assert problem == {"fault": "altered", "owner": owner, "key": keys.originals(made["sha256"])}
 
 
 def test_after_a_restore_no_attempt_has_a_lost_ones_fence(container: Container, tell: Say) -> None:

@@ -1,5 +1,7 @@
 """Prepared files reach the store under the content's keys; failures store nothing."""
 
+import hashlib
+import io
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +24,7 @@ class Shelf:
         self.objects.setdefault(key, source.read_bytes())
 
     def open(self, key: str) -> BinaryIO:
-        raise NotImplementedError
+        return io.BytesIO(self.objects[key])
 
     def exists(self, key: str) -> bool:
         return key in self.objects
@@ -39,6 +41,21 @@ def test_originals_and_packed_are_stored_by_content(tmp_path: Path, limits: Uplo
         keys.originals(prepared.sha256): prepared.originals.read_bytes(),
         keys.packed(prepared.sha256, 32): prepared.packed.read_bytes(),
     }
+
+
+def test_the_checksum_is_that_of_the_file_which_stays(
+    tmp_path: Path, limits: UploadLimits
+) -> None:
+    shelf = Shelf()
+    made = []
+    for number, prefix in enumerate(("", "wrapped/")):
+        archive = write(tmp_path / f"{number}.zip", zip_bytes(dataset(5, prefix=prefix)))
+        made.append(ingest(archive, folder=tmp_path / str(number), store=shelf, limits=limits))
+    first, second = made
+    assert first.sha256 == second.sha256
+    assert first.originals.read_bytes() != second.originals.read_bytes()
+    stored = shelf.objects[keys.originals(first.sha256)]
+    assert first.originals_sha256 == second.originals_sha256 == hashlib.sha256(stored).hexdigest()
 
 
 def test_a_refused_upload_stores_nothing(tmp_path: Path, limits: UploadLimits) -> None:
