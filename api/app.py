@@ -26,6 +26,7 @@ from api.routes import (
     statistics,
     supernets,
     uploads,
+    versions,
 )
 from api.web import pages
 from api.web import routers as web
@@ -36,6 +37,7 @@ RESOURCES = (
     intake,
     datasets,
     exports,
+    versions,
     uploads,
     s3_uploads,
     statistics,

@@ -31,7 +31,7 @@ def show_explanation(neighbour: Json) -> None:
     """One neighbour: its place, what its distance is made of, which classes are alike."""
     place = "certain" if neighbour["proven"] else "the best that was found"
     terminal.out.print(
-        f"{neighbour['dataset_name']}: place {neighbour['place']} ({place}), distance "
+        f"{_called(neighbour)}: place {neighbour['place']} ({place}), distance "
         f"{_number(neighbour['distance'])} ({_interval(neighbour)})",
         markup=False,
     )
@@ -51,7 +51,9 @@ def show_explanation(neighbour: Json) -> None:
         terminal.show_table(("this dataset's class", "is alike", "share of all mass"), matched)
     if len(heaviest) > HEAVIEST:
         terminal.out.print(f"and {len(heaviest) - HEAVIEST} lighter matches")
-    if not matched:
+    if neighbour["deleted"]:
+        terminal.out.print("It was deleted since: its classes are not here any more.")
+    elif not matched:
         terminal.out.print("It was estimated only, so no classes were matched.")
 
 
@@ -69,7 +71,7 @@ def _row(place: int, each: Json, nearness: str | None, scaled: bool) -> list[obj
     notes = [note for note in (tied, evidence.hub(each["hub_share"], nearness=nearness)) if note]
     row = [
         place,
-        each["dataset_name"],
+        _called(each),
         _number(each["distance"]),
         _interval(each),
         evidence.measure(each["measure"], each["samples"]),
@@ -79,6 +81,11 @@ def _row(place: int, each: Json, nearness: str | None, scaled: bool) -> list[obj
     if scaled:
         row.insert(4, words.UNKNOWN if each["scaled"] is None else _number(each["scaled"]))
     return row
+
+
+def _called(neighbour: Json) -> str:
+    name: str = neighbour["dataset_name"]
+    return f"{name} (deleted)" if neighbour["deleted"] else name
 
 
 def _nothing(ranking: Json) -> str:

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from api import deps
 from core.bootstrap import Container
 from core.data import class_statistics
 from core.domain import keys
-from core.domain.datasets import AS_USUAL, Dataset, IntakeOptions
+from core.domain.datasets import AS_USUAL, Dataset, DatasetId, IntakeOptions
 from core.domain.jobs import Job
 from core.domain.searches import EmbedSpec
 from core.errors import Unavailable
-from core.execution import scratch
+from core.execution import deletion, scratch
 from core.pipelines import ingest_dataset, objects
 from core.services import datasets, searches, statistics_only, uploads
 
@@ -27,12 +27,22 @@ class Registered:
     embed_job: Job | None
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a dataset comes from; `parent_id` is what it is the next version of."""
+
+    licence: str | None = None
+    source: str | None = None
+    parent_id: DatasetId | None = None
+
+
 def register(
     container: Container,
     archives: Path | Sequence[Path],
     *,
     name: str,
     options: IntakeOptions = AS_USUAL,
+    origin: Origin = Origin(),
     counted: bool = False,
 ) -> Registered:
     """Check, store and register an archive, or several as one dataset.
@@ -40,8 +50,9 @@ def register(
     The slow part runs outside any transaction. `counted` says that the archives are uploads in
     pieces, whose bytes count towards the quota already.
 
-    Raises Unavailable (`busy`) while as many as may be read at once are being read, and TooLarge
-    (`quota_exceeded`) when there is no room for what was sent: originals are kept as they are.
+    Raises Unavailable (`busy`) while as many as may be read at once are being read, TooLarge
+    (`quota_exceeded`) when there is no room for what was sent: originals are kept as they are, and
+    DeletedMeanwhile.
     """
     settings = container.settings
     paths = [archives] if isinstance(archives, Path) else archives
@@ -69,7 +80,9 @@ def register(
             report=prepared.report,
             originals_sha256=prepared.originals_sha256,
             size_bytes=prepared.size_bytes,
+            **asdict(origin),
         )
+        deletion.check_stored(container.store, *deletion.of_images(dataset.sha256))
         embed, new = searches.embed_unless_done(
             work.session, EmbedSpec(dataset.id, settings.embedder)
         )
@@ -99,6 +112,9 @@ def register_statistics(container: Container, file: Path, *, name: str) -> tuple
         written = folder / "statistics.safetensors"
         statistics.write(written)
         sha256 = objects.checksum(written)
-        container.store.put(keys.embedding(sha256, statistics.embedder, sha256), written)
+        key = keys.embedding(sha256, statistics.embedder, sha256)
+        container.store.put(key, written)
     with container.sessions.begin() as session:
-        return statistics_only.register(session, statistics, sha256=sha256, name=name)
+        registered = statistics_only.register(session, statistics, sha256=sha256, name=name)
+        deletion.check_stored(container.store, key)
+        return registered

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,17 +13,18 @@ from fastapi.responses import JSONResponse
 
 from api import deps, pieces, registration, submissions
 from api.deps import ContainerDep
+from api.registration import Origin
 from api.schemas import IngestBody, Name
 from api.submissions import SubmissionDep
 from api.uploads import MEDIA_TYPES, Received, archive_of, received
 from api.views.datasets import UploadView
 from api.views.jobs import JobView
-from core.domain.datasets import AS_USUAL, IntakeOptions
+from core.domain.datasets import AS_USUAL, DatasetId, IntakeOptions
 from core.domain.jobs import JobKind
 from core.domain.searches import IngestSpec
 from core.domain.uploads import UploadId
 from core.errors import Conflict, NotFound
-from core.services import searches
+from core.services import datasets, searches
 from core.services.specs import MOST_ARCHIVES
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -68,6 +69,22 @@ def intake_options(
 ) -> IntakeOptions:
     """Read before the body, too."""
     return IntakeOptions(seed, test_share, group, unreadable_share, label)
+
+
+def origin(
+    container: ContainerDep,
+    licence: Annotated[str | None, Query(description="Of the images, such as CC-BY-4.0.")] = None,
+    source: Annotated[str | None, Query(description="Where they are from.")] = None,
+    parent_id: Annotated[
+        UUID | None, Query(description="The dataset that this is the next version of.")
+    ] = None,
+) -> Origin:
+    """Read before the body, too."""
+    datasets.check_origin(licence=licence, source=source)
+    if parent_id is not None:
+        with container.sessions.read() as session:
+            datasets.get(session, DatasetId(parent_id), report=False)
+    return Origin(licence, source, None if parent_id is None else DatasetId(parent_id))
 
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -126,6 +143,7 @@ async def sent(
 SentDep = Annotated[Sent, Depends(sent, scope="function")]
 NameDep = Annotated[str, Depends(upload_name)]
 OptionsDep = Annotated[IntakeOptions, Depends(intake_options)]
+OriginDep = Annotated[Origin, Depends(origin)]
 
 
 @router.put("", status_code=201, openapi_extra=ARCHIVE_BODY, responses=ANSWERS)
@@ -133,6 +151,7 @@ OptionsDep = Annotated[IntakeOptions, Depends(intake_options)]
 def upload(
     name: NameDep,
     options: OptionsDep,
+    origin: OriginDep,
     sent: SentDep,
     later: LaterDep,
     container: ContainerDep,
@@ -145,9 +164,14 @@ def upload(
     Uploads are deleted when they have become a dataset, and stay when they are refused.
     """
     if later:
-        return _queued(container, name, options, sent, upload_ids)
+        return _queued(container, name, options, origin, sent, upload_ids)
     registered = registration.register(
-        container, sent.paths, name=name, options=options, counted=bool(upload_ids)
+        container,
+        sent.paths,
+        name=name,
+        options=options,
+        origin=origin,
+        counted=bool(upload_ids),
     )
     for upload_id in upload_ids:
         with suppress(NotFound, Conflict):  # somebody was quicker, or has other plans
@@ -177,6 +201,7 @@ def _queued(
     container: ContainerDep,
     name: str,
     options: IntakeOptions,
+    origin: Origin,
     sent: Sent,
     upload_ids: tuple[UUID, ...],
 ) -> Response:
@@ -184,7 +209,7 @@ def _queued(
     if sent.body is not None:
         upload_ids = (pieces.adopted(container, sent.body, name=name).id,)
     ids = tuple(UploadId(each) for each in upload_ids)
-    spec = IngestSpec(ids, name, container.settings.embedder, options)
+    spec = IngestSpec(ids, name, container.settings.embedder, options, **asdict(origin))
     with deps.working(container) as work:
         job = work.announce(searches.submit_ingest(work.session, spec))
     headers = {

@@ -29,7 +29,8 @@ def index(
 
 @router.get("/neighbours/{source_dataset_id}")
 def show(dataset_id: UUID, source_dataset_id: UUID, session: SessionDep) -> WholeNeighbourView:
-    """One neighbour with its whole coupling; 404 `not_a_neighbour` when it is not ranked."""
+    """One neighbour with its whole coupling; 404 `not_a_neighbour` when it is not ranked. Of one
+    that was deleted since, how far it was and no more."""
     ranking = _ranking(session, dataset_id)
     places = {each.dataset_id: place for place, each in enumerate(ranking.neighbours, start=1)}
     place = places.get(DatasetId(source_dataset_id))
@@ -40,7 +41,7 @@ def show(dataset_id: UUID, source_dataset_id: UUID, session: SessionDep) -> Whol
         ranking,
         place,
         target=datasets.get(session, DatasetId(dataset_id)),
-        source=datasets.get(session, DatasetId(source_dataset_id)),
+        source=datasets.remembered(session, DatasetId(source_dataset_id)),
     )
 
 

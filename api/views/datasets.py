@@ -70,6 +70,11 @@ class DatasetView(View):
     channels: int
     created_at: datetime
     statistics_only: bool
+    licence: str | None
+    source: str | None
+    parent_id: UUID | None
+    version: int
+    size_bytes: int
 
 
 class FullDatasetView(DatasetView):

@@ -59,7 +59,8 @@ class PairView(View):
 class EvidenceView(View):
     """What is said of a neighbour wherever it is shown.
 
-    `features_part` and `labels_part` add up to the squared distance.
+    `features_part` and `labels_part` add up to the squared distance. Of a dataset that was
+    `deleted` since, neither classes nor images are told.
     """
 
     dataset_id: UUID
@@ -76,6 +77,7 @@ class EvidenceView(View):
     scaled: float | None
     proven: Annotated[bool, Field(description="No other source can lie nearer than this one.")]
     pairs: list[PairView]
+    deleted: bool
 
 
 class NeighbourView(EvidenceView):
@@ -211,6 +213,7 @@ class MapPointView(View):
     x: float
     y: float
     is_target: bool
+    deleted: bool
 
 
 class MapView(View):
@@ -238,6 +241,7 @@ class MapView(View):
                     x=each.x,
                     y=each.y,
                     is_target=each.dataset_id == ranking.dataset_id,
+                    deleted=each.deleted,
                 )
                 for each in drawn.points
             ],
@@ -264,6 +268,7 @@ def _evidence(neighbour: Neighbour, *, target: DatasetId, proven: bool) -> dict[
         "hub_share": neighbour.hub_share,
         "scaled": neighbour.scaled,
         "proven": proven,
+        "deleted": neighbour.deleted,
         "pairs": [
             PairView.of(pair, target=target, source=neighbour.dataset_id)
             for pair in neighbour.pairs

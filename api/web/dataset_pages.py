@@ -9,7 +9,16 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from api.deps import ContainerDep, SessionDep, WorkDep
-from api.web import charts, forms, model_rows, neighbourhood, pages, problem_rows, words
+from api.web import (
+    charts,
+    forms,
+    model_rows,
+    neighbourhood,
+    pages,
+    problem_rows,
+    version_pages,
+    words,
+)
 from core.domain.datasets import Dataset, DatasetId
 from core.domain.jobs import Job
 from core.domain.searches import PretrainSpec, RankSpec, SearchSpec
@@ -48,6 +57,7 @@ def show(
         shown_classes=SHOWN_CLASSES,
         problem_kinds=tuple(problem_rows.kinds(datasets.report(session, dataset.id))),
         rankable=_rankable(session, dataset, container.settings.embedder),
+        versions=version_pages.rows(session, dataset),
         near=neighbourhood.told(ranking, dataset, closer=source),
         # A dataset's own supernet is a start one may name, never a neighbour of itself.
         sources=sources,

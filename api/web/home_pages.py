@@ -7,7 +7,7 @@ from api import registration
 from api.deps import ContainerDep, SessionDep
 from api.multipart import FormArchiveDep
 from api.web import model_rows, pages
-from core.services import datasets, jobs, models, supernets
+from core.services import datasets, jobs, models, supernets, tombstones
 
 router = APIRouter()
 
@@ -27,6 +27,7 @@ def home(session: SessionDep, container: ContainerDep) -> Response:
         names={each.id: each.name for each in found},
         jobs=recent,
         supernets=sources,
+        gone=tombstones.names(session, [each.dataset_id for each in sources if each.dataset_id]),
         models=model_rows.rows(session, made),
         limit=container.settings.uploads.archive_bytes,
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from api.web import words
 from core.domain.datasets import Dataset, DistanceMap, Neighbour, Ranking
 from core.pictures.bars import Bar, draw_bars
 from core.pictures.matrices import draw_matrix
@@ -22,7 +23,7 @@ def distances(ranking: Ranking) -> Markup | None:
     shown = ranking.neighbours[:SHOWN]
     if not shown:
         return None
-    bars = [Bar(each.dataset_name, (each.distance,), each.interval) for each in shown]
+    bars = [Bar(words.called(each), (each.distance,), each.interval) for each in shown]
     return Markup(draw_bars(bars, title="Distance to each source", unit="dataset distance (OTDD)"))
 
 
@@ -31,7 +32,7 @@ def parts(neighbour: Neighbour) -> Markup | None:
     if features_share(neighbour) is None:
         return None
     cut = (("features", neighbour.features_part), ("labels", neighbour.labels_part))
-    title = f"Parts of the squared distance to {neighbour.dataset_name}"
+    title = f"Parts of the squared distance to {words.called(neighbour)}"
     return Markup(draw_shares(cut, title=title))
 
 
@@ -54,7 +55,7 @@ def coupling(neighbour: Neighbour) -> Markup | None:
         values[rows[target]][columns[source]] += mass
     # The rest may hold most of the mass: measured by it, single matches would all look pale.
     peak = max((v for row in values[: _kept(rows)] for v in row[: _kept(columns)]), default=None)
-    title = f"Class-to-class coupling with {neighbour.dataset_name}"
+    title = f"Class-to-class coupling with {words.called(neighbour)}"
     return Markup(
         draw_matrix(
             values,
@@ -104,7 +105,7 @@ def distance_map(ranking: Ranking, dataset: Dataset) -> Markup | None:
     for each in ranking.map.points:
         target = each.dataset_id == ranking.dataset_id
         group = TARGET if target else RANKED if each.dataset_id in ranked else REST
-        spots.append(Spot(each.dataset_name, each.x, each.y, group, marked=target))
+        spots.append(Spot(words.called(each), each.x, each.y, group, marked=target))
     groups = ("this dataset", "its neighbours", "other datasets")
     return Markup(
         draw_scatter(
@@ -124,5 +125,5 @@ def _described(drawn: DistanceMap, ranking: Ranking) -> str:
         return f"{len(drawn.points)} datasets."
     others = [point for point in drawn.points if point is not target]
     others.sort(key=lambda point: math.hypot(point.x - target.x, point.y - target.y))
-    nearest = ", ".join(point.dataset_name for point in others[:3])
+    nearest = ", ".join(words.called(point) for point in others[:3])
     return f"{len(drawn.points)} datasets; on the map, nearest first: {nearest}."

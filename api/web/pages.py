@@ -33,6 +33,7 @@ _templates.filters.update(
     operation=words.operation,
     trained_on=words.trained_on,
     moment=words.moment,
+    called=words.called,
 )
 
 

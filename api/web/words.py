@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from core.domain.datasets import MapPoint, Neighbour
 from core.domain.supernets import LineageKind
 
 KINDS = {
@@ -147,3 +148,8 @@ def moment(value: datetime | None) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def called(dataset: Neighbour | MapPoint) -> str:
+    """A dataset that a ranking names."""
+    return f"{dataset.dataset_name} (deleted)" if dataset.deleted else dataset.dataset_name

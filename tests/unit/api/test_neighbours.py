@@ -161,6 +161,7 @@ def test_the_map_marks_its_target(
     }
     assert found["points"][1] == {
         "dataset_id": str(sources[0].id), "name": "first", "x": 3.0, "y": 2.0, "is_target": False,
+        "deleted": False,
     }  # fmt: skip
 
 

@@ -1,0 +1,57 @@
+"""What changed between two stored datasets, for the API and the pages."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from core.bootstrap import Container
+from core.domain import keys
+from core.domain.datasets import Dataset, DatasetId
+from core.errors import CorruptObject, Unavailable
+from core.services import datasets
+
+if TYPE_CHECKING:  # pyarrow, for those who ask
+    from core.data.versions import Difference
+
+AT_ONCE = 2  # each takes some tens of MiB for a dataset of the largest size
+PATIENCE_SECONDS = 10.0
+
+_turns = BoundedSemaphore(AT_ONCE)
+
+
+def both(container: Container, before: UUID, after: UUID) -> tuple[Dataset, Dataset]:
+    """The two, with their images here. Raises NotFound, Gone, and Conflict (`statistics_only`)."""
+    with container.sessions.read() as session:
+        first = datasets.with_images(session, DatasetId(before))
+        return first, datasets.with_images(session, DatasetId(after))
+
+
+def changes(container: Container, before: Dataset, after: Dataset) -> "Difference":
+    """Read off the files of both. Raises NotFound, CorruptObject, and Unavailable (`busy`)."""
+    import pyarrow as pa
+
+    from core.data import versions
+
+    with (
+        _turn(),
+        container.store.open(keys.originals(before.sha256)) as old,
+        container.store.open(keys.originals(after.sha256)) as new,
+    ):
+        try:
+            return versions.difference(versions.read(old), versions.read(new))
+        except (pa.ArrowException, KeyError) as error:
+            words = f"the originals of {before.sha256} or {after.sha256} cannot be read"
+            raise CorruptObject(words) from error
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _turns.acquire(timeout=PATIENCE_SECONDS):
+        words = "Other datasets are being compared just now; ask again in a moment."
+        raise Unavailable(words, code="busy")
+    try:
+        yield
+    finally:
+        _turns.release()
