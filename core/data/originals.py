@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_GROUP_BYTES = 32 * 1024**2
+_GROUP_BYTES = 8 * 1024**2  # larger ones take several times as long: their memory is always new
 _GROUP_ROWS = 1_000
 _READ_ROWS = 100
 
