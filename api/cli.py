@@ -13,6 +13,7 @@ from uuid import UUID
 import typer
 
 from api import (
+    dataset_commands,
     findings,
     operating,
     remote,
@@ -83,6 +84,7 @@ app.command()(operating.restored)
 app.command("statistics")(statistics_commands.write)
 app.command("register-statistics")(statistics_commands.register)
 app.command("supernets")(zoo_commands.registered)
+app.add_typer(dataset_commands.app)
 app.add_typer(zoo_commands.app)
 
 
