@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo cluster chaos soak serve test check bench bench-ot bench-search bench-transfer bench-intake clean
+.PHONY: help install demo cluster chaos soak serve test check bench bench-ot bench-search bench-transfer bench-intake attack clean
 
 BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
@@ -28,6 +28,11 @@ chaos: .venv/.all ## Break a cluster in every way foreseen and judge it; ONLY=ki
 
 soak: .venv/.all ## Mixed work and random faults for HOURS=2: nothing may be lost, nothing may grow
 	@$(BIN)/python -m tests.chaos.soak $(if $(HOURS),--hours $(HOURS)) $(if $(SEED),--seed $(SEED))
+
+attack: .venv/.all ## Every hostile upload by body, in pieces and by form; ROWS=7-9 DOORS=rest MUTATIONS=500 for less
+	@$(BIN)/python -m tests.attacks $(if $(ROWS),--rows $(ROWS)) $(if $(DOORS),--doors $(DOORS)) \
+	  $(if $(MUTATIONS),--mutations $(MUTATIONS)) $(if $(HTTP),--by-http $(HTTP)) \
+	  $(if $(SEED),--seed $(SEED))
 
 serve: .venv/.demo ## Serve the pages and the API on this machine
 	@$(BIN)/headstart serve

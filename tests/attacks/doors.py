@@ -61,14 +61,14 @@ def _exposed(text: str) -> str:
     return f"shows {seen[0]!r}" if seen else ""
 
 
-def by_rest(client: httpx.Client, path: Path, name: str) -> Answer:
+def by_rest(client: httpx.Client, path: Path, name: str, **options: float) -> Answer:
     """As the body of one request."""
     headers = {
         "Content-Type": "application/octet-stream",
         "Content-Length": str(path.stat().st_size),
     }
     answer = client.post(
-        "/v1/datasets", params={"name": name}, content=chunks(path), headers=headers
+        "/v1/datasets", params={"name": name, **options}, content=chunks(path), headers=headers
     )
     return read(answer)
 

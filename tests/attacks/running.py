@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tests.attacks.doors import DOORS, Answer
-from tests.attacks.scene import Kept, Scene
+from tests.attacks.scene import SYSTEM, Kept, Scene, unlike_json, younger
 from tests.attacks.table import Attack
 from tests.attacks.transport import Request
 from tests.attacks.watching import Cost, watched
@@ -70,6 +70,30 @@ def requested(scene: Scene, request: Request) -> Row:
         *left(before, scene, made=request.makes),
     ]
     return row_of(request.row, request.name, request.door, answer, cost, wrong)
+
+
+def afterwards(scene: Scene) -> Row:
+    """What no single attack shows: files elsewhere on this machine, the service's log."""
+    log = scene.log()
+    wrong = [
+        *(f"written: {path}" for path in younger(SYSTEM, scene.began)),
+        *(f"in the log: {ascii(each)[:80]}" for each in unlike_json(log)),
+        *(f"in the log: {each[:200]}" for each in log if "request failed" in each),
+    ]
+    return row_of(0, "afterwards: log, other folders", "all", UNSAID, Cost(), wrong)
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """All of them on one line."""
+    missed = [row for row in rows if not row.passed]
+    return (
+        f"{len(rows)} attacks: {len(rows) - len(missed)} passed, {len(missed)} missed; "
+        f"{sum(row.status >= 500 for row in rows)} failed requests; "
+        f"CPU at most {max(row.cpu for row in rows):.2f} s, memory of a process at most "
+        f"{max(row.mib for row in rows):.0f} MiB, of an intake together at most "
+        f"{max(row.together for row in rows):.0f} MiB, growth of the service at most "
+        f"{max(row.growth for row in rows):.0f} MiB"
+    )
 
 
 def row_of(
