@@ -71,7 +71,8 @@ _UPRIGHT = {
 }
 # An image of more pixels is converted band by band: all of it, converted, would be too much.
 _WHOLE = 2**22
-_LONGEST_SIDE = 65_535  # the most that a JPEG or a GIF may have
+# A side may be as long as that of a JPEG or a GIF, or this part of the pixels an image may have.
+_LONGEST_SIDE, _PART_OF_PIXELS = 65_535, 512
 _HELD = 3.2  # bytes that decoding may take, for each of the pixels that an image may have
 # What decoders are known to raise on damaged files; MemoryError is left to the caller.
 _DECODER_ERRORS = (
@@ -219,8 +220,9 @@ def _checked_size(image: Image.Image, max_pixels: int) -> tuple[int, int]:
         raise ValueError("an image without pixels")
     if width * height > max_pixels:
         raise _too_large(max_pixels)
-    if max(width, height) > _LONGEST_SIDE:
-        words = f"The image has more than {_LONGEST_SIDE:,} pixels a side; scale it down."
+    longest = max(_LONGEST_SIDE, max_pixels // _PART_OF_PIXELS)
+    if max(width, height) > longest:
+        words = f"The image has more than {longest:,} pixels a side; scale it down."
         raise BadImage("image_too_large", words)
     return width, height
 

@@ -116,6 +116,7 @@ def test_a_jpeg_in_one_scan_is_as_light_as_its_fraction() -> None:
 def test_no_side_is_endless() -> None:
     with pytest.raises(BadImage, match="65,535 pixels a side"):
         images.decode(saved(Image.new("1", (1, 65_536))), max_pixels=10**6)
+    assert images.decode(saved(Image.new("1", (1, 65_536))), max_pixels=2**62).pixels.all() == 0
 
 
 @pytest.mark.parametrize("name", ["24 1 x 65535", "24 65535 x 1"])
