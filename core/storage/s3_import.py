@@ -146,7 +146,7 @@ async def _first(wires: list["_Wire"]) -> RemoteObject:
     for wire in wires:
         with suppress(_Unreachable):
             return await _looked_at(wire)
-    raise s3_answers.failed("nothing answers there")
+    raise s3_answers.failed("nothing answers there, or with no certificate that is trusted here")
 
 
 async def _looked_at(wire: "_Wire") -> RemoteObject:

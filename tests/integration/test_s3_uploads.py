@@ -24,6 +24,7 @@ from core.config import S3Storage, Settings, UploadLimits
 from core.db.clock import now
 from core.db.upload_tables import UploadRow
 from core.domain import keys
+from core.errors import Unavailable
 from core.execution import collector
 from core.queue.hintless import HintlessQueue
 from core.services import uploads
@@ -177,6 +178,7 @@ def test_a_file_sent_to_the_bucket_is_read_and_kept(
     made = complete(client, form)
     assert made.status_code == 200, made.text
     assert (made.json()["state"], made.json()["received"]) == ("complete", len(DATA))
+    assert form["fields"]["key"] not in objects(container)
     put(s3_storage, form, bytes(len(DATA)))  # the form can be used once more, and is in vain
     assert complete(client, form).json() == made.json()
     assert stored(container, form["upload_id"]) == DATA
@@ -241,8 +243,6 @@ def test_a_reading_that_broke_off_is_begun_anew(
 
     def once(self: S3Store, key: str, source: Path) -> None:
         if (error := next(puts, None)) is not None:
-            from core.errors import Unavailable
-
             raise Unavailable(str(error))
         before(self, key, source)
 
