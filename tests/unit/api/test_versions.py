@@ -12,11 +12,13 @@ from api import comparing
 from core.bootstrap import Container
 from core.data.prepared import Prepared
 from core.domain.datasets import DatasetId
+from core.domain.jobs import JobState, QueueName
 from core.errors import Unavailable
 from core.execution import deletion
 from core.execution.collector import Finding, Kind, collect
+from core.execution.supervisor import Supervisor
 from core.pipelines import ingest_dataset
-from core.services import datasets, jobs
+from core.services import datasets, jobs, work
 from core.storage.local import LocalStore
 from tests.unit.api import scenes
 from tests.unit.api.archives import Members, class_folders, png, zipped
@@ -247,6 +249,39 @@ def test_a_deletion_in_the_middle_of_an_upload_is_told(
     # And the other way round: once it is back, whoever comes to take its objects away is too late.
     assert deletion.take_away(container.sessions, container.store, dataset_id) == ()
     assert client.get(f"/v1/datasets/{made['id']}/export").status_code == 200
+
+
+def test_an_intake_job_whose_objects_go_meanwhile_begins_anew(
+    client: httpx.Client, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = uploaded(client)
+    idle(container)
+    wanted = deletion.of_images(made["sha256"])
+    with container.sessions.begin() as session:
+        datasets.delete(session, UUID(made["id"]))
+    later = {"Prefer": "respond-async", "Content-Type": "application/zip"}
+    body = zipped(ANIMALS)
+    answer = client.post("/v1/datasets?name=x&licence=MIT", content=body, headers=later)
+    assert answer.status_code == 202
+    job_id, real = UUID(answer.json()["id"]), work.record
+
+    def and_then_deleted(*args: Any) -> object:
+        container.store.delete(wanted)
+        return real(*args)
+
+    supervisor = Supervisor(container.sessions, container.settings, "here")
+    with monkeypatch.context() as patched:
+        patched.setattr(work, "record", and_then_deleted)
+        supervisor.run_next(QueueName.CPU)
+    with container.sessions.read() as session:
+        job, past = jobs.get(session, job_id), jobs.events(session, job_id)
+    assert (job.state, past[-1].reason) == (JobState.QUEUED, "deleted_meanwhile")
+    assert client.get(f"/v1/datasets/{made['id']}").status_code == 410
+    supervisor.run_next(QueueName.CPU)
+    with container.sessions.read() as session:
+        assert jobs.get(session, job_id).state is JobState.SUCCEEDED
+    assert all(map(container.store.exists, wanted))
+    assert client.get(f"/v1/datasets/{made['id']}").json()["licence"] == "MIT"
 
 
 def test_models_and_rankings_outlive_what_they_were_made_of(

@@ -25,6 +25,7 @@ from core.domain.datasets import (
 )
 from core.domain.searches import RankSpec, SearchSpec
 from core.domain.work import RankInputs, SearchInputs, Source
+from core.errors import DeletedMeanwhile
 from core.ot import centres, neighbourhoods
 from core.ot.dataset_distance import OTDDConfig, class_distance, otdd
 from core.ot.embedded_dataset import EmbeddedDataset, build
@@ -387,3 +388,12 @@ def test_the_map_shows_the_nearest_and_some_of_the_rest_in_their_places(
     for point in others:
         apart = math.dist((target.x, target.y), (point.x, point.y))
         assert apart == pytest.approx(abs(int(point.dataset_name) - 0.2), abs=1.0)
+
+
+def test_a_source_that_is_deleted_meanwhile_is_told(registry: Registry) -> None:
+    """So that the job begins anew, without it."""
+    sources = registry.sources({f"{at}": shifted(at, seed=at + 1) for at in (0, 1, 2)})
+    registry.world.store.delete([sources[1].embedding.key])
+    with pytest.raises(DeletedMeanwhile, match="'1' was deleted"):
+        registry.rank(shifted(0.1), sources)
+    assert names(registry.rank(shifted(0.1), (sources[0], sources[2]))) == ["0", "2"]

@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from core.data import packing
 from core.domain import embedders as names
+from core.domain import keys
 from core.domain.datasets import Dataset, Embedding
 from core.domain.jobs import JobRecord, Progress
 from core.domain.searches import EmbedSpec, RankSpec
 from core.domain.supernets import SupernetId
 from core.domain.work import EmbedInputs, RankInputs, Trunk
-from core.errors import CorruptObject, InvalidInput
+from core.errors import CorruptObject, DeletedMeanwhile, InvalidInput
 from core.nas.space import Space
 from core.nas.supernet import Supernet
 from core.ot import embedders
@@ -224,3 +225,12 @@ def test_the_names_are_those_of_the_embedders(tmp_path: Path) -> None:
     assert tuple(each.name for each in names.BUILT_IN) == embedders.available()
     analytic = names.BUILT_IN[0]
     assert embedders.create().identifier == f"{analytic.name}@{analytic.version}"
+
+
+def test_a_trunk_whose_images_were_deleted_meanwhile_says_so(
+    world: World, registered: Register, trunk: Trunk
+) -> None:
+    dataset = registered("target", seed=5)
+    world.store.delete(each.key for each in world.store.listing(keys.dataset(trunk.source.sha256)))
+    with pytest.raises(DeletedMeanwhile, match=f"'{trunk.source.name}' were deleted"):
+        embed(dataset, world, names.of_trunk(trunk.supernet_id), trunk)
