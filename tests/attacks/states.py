@@ -1,4 +1,5 @@
-"""Attacks on what the service keeps: row 32 (tus), 37 (ids), 51 (names), 54 (its log), 58."""
+"""Attacks on what the service keeps or reaches: row 32 (tus), 37 (ids), 42 to 45 (endpoints),
+51 (names), 54 (its log), 58 (states)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ import html
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
@@ -21,6 +24,7 @@ from tests.attacks import sockets
 from tests.attacks.doors import FORM, TUS, Answer, form_around, piece, read
 from tests.attacks.scene import FORGED, Scene, unlike_json
 from tests.attacks.transport import HONEST, Request, begun, used
+from tests.unit.api.test_s3_endpoints import spellings
 from tests.unit.data.builders import dataset, zip_bytes
 
 Ask = Callable[[Scene, str], httpx.Response]
@@ -35,9 +39,14 @@ def requests() -> Iterator[Request]:
     yield Request(32, "two at once", "tus", _two_at_once, 423, "upload_busy")
     yield Request(37, "ids of every kind", "rest", partial(_ids, "rest"), 404, "not_found")
     yield Request(37, "ids of every kind", "tus", partial(_ids, "tus"), 404, "not_found")
+    yield Request(42, "endpoints of every kind", "rest", _endpoints, 422, "url_not_allowed")
     yield Request(51, "names shown in pages", "form", _names, 303, "accepted", makes=len(NAMES))
     yield Request(51, "names that cannot be", "rest", _bad_names, 422, "validation_error")
     yield Request(54, "lines in names", "tus", _log_lines, 200, "accepted")
+    yield Request(58, "dataset in use deleted", "rest", _delete_in_use, 409, "dataset_in_use",
+                  makes=1)  # fmt: skip
+    yield Request(58, "dataset deleted twice", "rest", _delete_dataset, 410, "dataset_deleted",
+                  makes=1)  # fmt: skip
     for name, (ask, status, code) in STATES.items():
         yield Request(58, name, "tus", partial(_of_half, ask), status, code, makes=1)
 
@@ -186,6 +195,21 @@ def _asked(scene: Scene, method: str, path: str, *lines: str, body: bytes = b"")
     return sockets.exchanged(scene, start + body)
 
 
+def _endpoints(scene: Scene) -> Answer:
+    """None is listed, so none is reached, the service itself least of all."""
+    asked = {"uri": "s3://bucket/a.zip", "access_key": "a", "secret_key": "b"}
+    answers = {
+        each: read(scene.client.post("/v1/uploads:s3", json={**asked, "endpoint": each}))
+        for each in spellings(httpx.URL(scene.server.url).port or 80)
+    }
+    odd = [
+        f"{answer.status} {answer.code} for {each!a}"
+        for each, answer in answers.items()
+        if (answer.status, answer.code) != (422, "url_not_allowed")
+    ]
+    return replace(next(iter(answers.values())), wrong="; ".join(odd[:3]))
+
+
 NAMES = (
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{7*7}}", "${jndi:ldap://x}",
     "=HYPERLINK(A1)", "'; DROP TABLE datasets; --",
@@ -273,6 +297,26 @@ def _use_twice(scene: Scene, address: str) -> httpx.Response:
     sent(scene, address, HALF, HONEST[HALF:]).raise_for_status()
     used(scene, address)
     return _use_early(scene, address)
+
+
+def _made(scene: Scene, *classes: str) -> dict[str, Any]:
+    archive, media = zip_bytes(dataset(5, classes=classes)), {"Content-Type": "application/zip"}
+    answer = scene.client.post("/v1/datasets?name=x", content=archive, headers=media)
+    answer.raise_for_status()
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+def _delete_in_use(scene: Scene) -> Answer:
+    """Its embed job waits."""
+    return read(scene.client.delete(f"/v1/datasets/{_made(scene, 'p', 'q')['id']}"))
+
+
+def _delete_dataset(scene: Scene) -> Answer:
+    made = _made(scene, "r", "s")
+    scene.client.post(f"/v1/jobs/{made['embed_job']['id']}:cancel").raise_for_status()
+    scene.client.delete(f"/v1/datasets/{made['id']}").raise_for_status()
+    return read(scene.client.delete(f"/v1/datasets/{made['id']}"))
 
 
 STATES: dict[str, tuple[Ask, int, str]] = {
