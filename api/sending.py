@@ -1,4 +1,4 @@
-"""Sending a file in pieces: a broken connection costs what was on its way (tus 1.0)."""
+"""Sending files in pieces: a broken connection costs what was on its way (tus 1.0)."""
 
 import base64
 import hashlib
@@ -25,16 +25,16 @@ def upload(
     options: Json,
     sent: Callable[[int], None],
 ) -> Json:
-    """Send archives and make one dataset of them; `sent` hears of every piece. Raises Refused."""
+    """Send archives; the job that makes one dataset of them. `sent` hears of every piece.
+
+    Raises Refused.
+    """
     addresses = [_begun(remote, path) for path in paths]
     for path, address in zip(paths, addresses, strict=True):
         _Sending(remote, path, address, sent).to_the_end()
     uploads = [address.rsplit("/", 1)[1] for address in addresses]
-    given = {"name": name, "upload": uploads, **options}
-    params = {key: value for key, value in given.items() if value is not None}
-    # The answer waits until every image is checked.
-    made: Json = remote.ask("POST", "/v1/datasets", params=params, timeout=None).json()
-    return made
+    given = {key: value for key, value in options.items() if value is not None}
+    return remote.post("/v1/datasets:ingest", {"uploads": uploads, "name": name, **given})
 
 
 def _begun(remote: Remote, path: Path) -> str:

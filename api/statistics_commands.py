@@ -59,7 +59,7 @@ def register(
     name: Annotated[str, typer.Option(help="What to call the dataset.")],
 ) -> None:
     """Register a dataset by a file of class statistics; its images stay where they are."""
-    with remote.connect() as http, terminal.sending(file.stat().st_size) as bar:
+    with remote.connect() as http, terminal.transfer(file.stat().st_size) as bar:
         task = bar.task_ids[0]
         dataset = Remote(http).upload(
             file,

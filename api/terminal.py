@@ -5,6 +5,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,7 +20,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from api.remote import Json, Refused, Remote
+from api import sending
+from api.remote import Json, Refused, Remote, path_of
 from api.web import words
 
 WIDE = 200  # piped into a file or another program: never cut an id in two
@@ -64,7 +67,7 @@ def show_model(model: Json) -> None:
 
 
 @contextmanager
-def sending(total: int) -> Iterator[Progress]:
+def transfer(total: int) -> Iterator[Progress]:
     """A bar for an upload."""
     columns = (
         TextColumn("{task.description}"),
@@ -76,6 +79,15 @@ def sending(total: int) -> Iterator[Progress]:
     with Progress(*columns, console=err, transient=True) as bar:
         bar.add_task("uploading", total=total)
         yield bar
+
+
+def upload(remote: Remote, archives: Sequence[Path], *, name: str, options: Json) -> Json:
+    """Send archives and wait until they are a dataset. Raises Refused, with all that is wrong."""
+    with transfer(sum(archive.stat().st_size for archive in archives)) as bar:
+        sent = partial(bar.advance, bar.task_ids[0])
+        job = sending.upload(remote, archives, name=name, options=options, sent=sent)
+    done = watch(remote, job)
+    return remote.get(path_of("datasets", done["result"]["dataset_id"]))
 
 
 def watch(remote: Remote, job: Json) -> Json:
@@ -97,7 +109,16 @@ def watch(remote: Remote, job: Json) -> Json:
             job = remote.get(f"/v1/jobs/{job['id']}")
     if job["state"] == "failed":
         sentence = job["error_message"] or "The job failed; the service's log says more."
-        raise Refused(sentence, code=job["error_code"] or "failed")
+        raise Refused(sentence, code=job["error_code"] or "failed", details=_found(remote, job))
     if job["state"] == "cancelled":
         raise Refused("The job was cancelled.", code="cancelled")
     return job
+
+
+def _found(remote: Remote, job: Json) -> tuple[str, ...]:
+    """What was wrong with an upload, all of it."""
+    if job["kind"] != "ingest":
+        return ()
+    records = remote.get(path_of("jobs", job["id"], "records"), stage="refusal")["items"]
+    found = [each for record in records for each in record["values"]["findings"]]
+    return tuple(f"{each['place']}: {each['message']}" for each in found)

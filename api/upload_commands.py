@@ -1,13 +1,12 @@
 """`headstart upload`: images from this machine become a dataset of the service."""
 
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from api import remote, sending, terminal
+from api import remote, terminal
 from api.remote import Json, Remote
 from core.data import folders
 
@@ -38,24 +37,31 @@ def upload(
     label: Annotated[
         str | None, typer.Option(help="The table's column that names the class [label].")
     ] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the images, such as CC-BY-4.0.")] = None,
+    source: Annotated[str | None, typer.Option(help="Where they are from.")] = None,
+    version_of: Annotated[
+        str | None,
+        typer.Option(help="The dataset that this is the next version of: id, prefix, or name."),
+    ] = None,
 ) -> None:
     """Upload images in folders of their classes, or with a table of them; goes on where it was
     when the connection breaks."""
-    options = {
+    options: Json = {
         "seed": seed,
         "test_share": test_share,
         "group": group,
         "unreadable_share": unreadable_share,
         "label": label,
+        "licence": licence,
+        "source": source,
     }
     called = name or folders.title(images[0])
     with ExitStack() as stack:
         archives = [stack.enter_context(folders.as_archive(each)) for each in images]
         http = stack.enter_context(remote.connect())
-        size = sum(archive.stat().st_size for archive in archives)
-        bar = stack.enter_context(terminal.sending(size))
-        sent = partial(bar.advance, bar.task_ids[0])
-        dataset = sending.upload(Remote(http), archives, name=called, options=options, sent=sent)
+        if version_of is not None:
+            options["parent_id"] = Remote(http).dataset(version_of)["id"]
+        dataset = terminal.upload(Remote(http), archives, name=called, options=options)
     terminal.out.print(f"dataset {dataset['id']}")
     classes, train, test = len(dataset["classes"]), dataset["n_train"], dataset["n_test"]
     terminal.out.print(f"{classes} classes, {train} training and {test} test images", markup=False)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from api import remote, sending, terminal
+from api import remote, terminal
 from api.remote import Json, Refused, Remote, path_of
 from core.data import bundle as files
 
@@ -111,11 +111,7 @@ def _told(about: Path | None) -> Mapping[str, Any]:
 
 
 def _uploaded(server: Remote, name: str, path: Path) -> Json:
-    with terminal.sending(path.stat().st_size) as bar:
-        task = bar.task_ids[0]
-        dataset = sending.upload(
-            server, [path], name=name, options={}, sent=lambda size: bar.advance(task, size)
-        )
+    dataset = terminal.upload(server, [path], name=name, options={})
     terminal.out.print(f"dataset {dataset['id']} {name}", markup=False)
     return dataset
 

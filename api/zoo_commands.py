@@ -91,7 +91,7 @@ def export(
 
 
 def _send(file: Path) -> Json:
-    with remote.connect() as http, terminal.sending(file.stat().st_size) as bar:
+    with remote.connect() as http, terminal.transfer(file.stat().st_size) as bar:
         task = bar.task_ids[0]
         made = Remote(http).upload(
             file, sent=lambda size: bar.advance(task, size), address=ADDRESS

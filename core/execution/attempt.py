@@ -19,9 +19,10 @@ from core import crash_points
 from core.config import Settings
 from core.db.sessions import Sessions
 from core.domain.jobs import Job, JobKind, JobRecord
+from core.domain.searches import IngestSpec
 from core.domain.work import IngestOutcome
 from core.errors import CancelRequested, LeaseLost, Unavailable
-from core.execution import deletion, failures, host_memory, protocol, scratch
+from core.execution import failures, host_memory, intakes, protocol, scratch
 from core.execution.failures import Retry
 from core.execution.lease import Lease
 from core.execution.process import ChildProcess, environment
@@ -265,8 +266,7 @@ class Attempt:
             outcome = wire.load(protocol.OUTCOME_OF[job.kind], said)
             work.record(session, job, outcome)  # the results and `succeeded` in one commit
             if isinstance(outcome, IngestOutcome):
-                wanted = deletion.of_images(outcome.sha256)
-                deletion.check_stored(store_of(self._settings), *wanted)
+                intakes.check(store_of(self._settings), outcome)
             crash_points.reach("in_commit")
 
         crash_points.reach("before_commit")
@@ -282,6 +282,9 @@ class Attempt:
         else:
             crash_points.reach("after_commit")
             log.info("job_succeeded")
+            if job.kind is JobKind.INGEST:
+                spec: IngestSpec = wire.load(IngestSpec, job.spec)
+                intakes.drop_read(self._sessions, store_of(self._settings), spec.uploads)
 
     def _fail(self, code: str, message: str) -> bool:
         job, retry = self._job, failures.verdict(code, self._job)

@@ -152,7 +152,7 @@ def _ingested(session: Session, job: Job, outcome: IngestOutcome) -> Result:
         size_bytes=outcome.size_bytes,
     )
     for upload_id in spec.uploads:
-        # Deleted meanwhile, or another job is yet to read it. The collector takes its objects.
+        # Deleted meanwhile, or another job is yet to read it. Its objects go after the commit.
         with suppress(NotFound, Conflict):
             uploads.drop(session, upload_id, by=job.id)
     embed, _ = searches.embed_unless_done(session, EmbedSpec(dataset.id, spec.embedder))

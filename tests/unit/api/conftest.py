@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from core.bootstrap import Container
 from core.config import Settings, UploadLimits
 from core.domain.jobs import JobId, QueueName
 from core.errors import Unavailable
+from core.execution.supervisor import Supervisor
 from tests.fixtures.databases import migrated_sqlite
 
 __all__ = ["migrated_sqlite"]
@@ -88,6 +90,24 @@ def client(served: Served, container: Container) -> Iterator[httpx.Client]:
     served.app.state.container = container
     with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as opened:
         yield opened
+
+
+@pytest.fixture
+def worker(container: Container) -> Iterator[None]:
+    """Somebody who computes what is asked of CPU workers, intake first of all."""
+    supervisor, over = Supervisor(container.sessions, container.settings, "here"), Event()
+
+    def work() -> None:
+        while not over.is_set():
+            if not supervisor.run_next(QueueName.CPU):
+                over.wait(0.05)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    over.set()
+    supervisor.drain()
+    thread.join()
 
 
 Say = Callable[..., str]

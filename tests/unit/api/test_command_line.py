@@ -19,6 +19,7 @@ from core.services import datasets, jobs
 from tests.chaos.proxy import Way, proxied
 from tests.unit.api import archives, scenes
 from tests.unit.api.conftest import Served, said
+from tests.unit.execution.bench import eventually
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def here(client: httpx.Client, served: Served, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HEADSTART_URL", served.url)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("here", "worker")
 def test_upload_then_search_by_name(
     container: Container,
     tmp_path: Path,
@@ -41,7 +42,8 @@ def test_upload_then_search_by_name(
     archive = tmp_path / "animals.tar.gz"
     archive.write_bytes(archives.tarred(archives.class_folders()))
     uploaded = said(monkeypatch, capsys, "upload", str(archive))
-    assert uploaded.startswith("0\ndataset ")
+    assert uploaded.startswith("0\n")
+    assert "\ndataset " in uploaded
     assert "2 classes" in uploaded
     options = "--policy cold --epochs 2 --seed 5 --learning-rate 0.1 --learning-rate 0.05"
     options += " --adapt --channels 6"
@@ -224,7 +226,7 @@ def test_a_taken_port_is_said_before_anything_starts(
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("here", "worker")
 def test_a_folder_of_images_is_uploaded_as_it_is(
     container: Container,
     tmp_path: Path,
@@ -243,6 +245,7 @@ def test_a_folder_of_images_is_uploaded_as_it_is(
         assert datasets.listing(session, limit=1)[0][0].name == "my.animals"
 
 
+@pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("size", [70_000, 120_000])
 def test_an_upload_goes_on_where_it_was_when_the_connection_breaks(
     container: Container,
@@ -267,4 +270,17 @@ def test_an_upload_goes_on_where_it_was_when_the_connection_breaks(
         told = said(monkeypatch, capsys, "upload", str(archive))
         assert proxy.cuts >= 150_000 // size
     assert "2 classes, 10 training and 2 test images" in told
-    assert list(container.store.listing(keys.UPLOADS)) == []
+    eventually(lambda: not list(container.store.listing(keys.UPLOADS)))
+
+
+@pytest.mark.usefixtures("here", "worker")
+def test_all_that_is_wrong_with_an_upload_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = {f"cat/bad{number}.png": b"no image" for number in range(120)}
+    archive = tmp_path / "bad.zip"
+    archive.write_bytes(archives.zipped({**archives.class_folders(), **bad}))
+    told = said(monkeypatch, capsys, "upload", str(archive))
+    assert told.startswith("1\n")
+    assert "120 of 132 images cannot be read" in told
+    assert all(f"{name}: The file is not" in told for name in bad)

@@ -42,6 +42,7 @@ def test_one_archive_is_too_few(say: Say, folder: Path) -> None:
     assert "1 archives; 2 or more are needed" in refused
 
 
+@pytest.mark.usefixtures("worker")
 def test_one_is_enough_to_go_on_from_another(say: Say, folder: Path) -> None:
     parent = str(uuid4())
     refused = build(say, folder, "--only", "birds", "--continue-from", parent)
