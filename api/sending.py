@@ -24,15 +24,17 @@ def upload(
     name: str,
     options: Json,
     sent: Callable[[int], None],
+    fetched: Sequence[str] = (),
 ) -> Json:
-    """Send archives; the job that makes one dataset of them. `sent` hears of every piece.
+    """Send archives; the job that makes one dataset of them and of what is there already as
+    uploads (`fetched`). `sent` hears of every piece.
 
     Raises Refused.
     """
     addresses = [_begun(remote, path) for path in paths]
     for path, address in zip(paths, addresses, strict=True):
         _Sending(remote, path, address, sent).to_the_end()
-    uploads = [address.rsplit("/", 1)[1] for address in addresses]
+    uploads = [*fetched, *(address.rsplit("/", 1)[1] for address in addresses)]
     given = {key: value for key, value in options.items() if value is not None}
     return remote.post("/v1/datasets:ingest", {"uploads": uploads, "name": name, **given})
 

@@ -81,11 +81,23 @@ def transfer(total: int) -> Iterator[Progress]:
         yield bar
 
 
-def upload(remote: Remote, archives: Sequence[Path], *, name: str, options: Json) -> Json:
-    """Send archives and wait until they are a dataset. Raises Refused, with all that is wrong."""
+def upload(
+    remote: Remote,
+    archives: Sequence[Path],
+    *,
+    name: str,
+    options: Json,
+    fetched: Sequence[str] = (),
+) -> Json:
+    """Send archives and wait until they, with uploads that are there already, are a dataset.
+
+    Raises Refused, with all that is wrong.
+    """
     with transfer(sum(archive.stat().st_size for archive in archives)) as bar:
         sent = partial(bar.advance, bar.task_ids[0])
-        job = sending.upload(remote, archives, name=name, options=options, sent=sent)
+        job = sending.upload(
+            remote, archives, name=name, options=options, sent=sent, fetched=fetched
+        )
     done = watch(remote, job)
     return remote.get(path_of("datasets", done["result"]["dataset_id"]))
 

@@ -1,23 +1,32 @@
 """`headstart upload`: images from this machine become a dataset of the service."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from api import remote, terminal
+from api import remote, s3_orders, terminal
 from api.remote import Json, Remote
 from core.data import folders
 
 
+def _existing(places: list[str]) -> list[str]:
+    for place in places:
+        if not place.startswith(s3_orders.SCHEME) and not os.access(place, os.R_OK):
+            raise typer.BadParameter(f"Path '{place}' does not exist or cannot be read.")
+    return places
+
+
 def upload(
     images: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            exists=True,
-            readable=True,
-            help="An archive or a folder of images, or several that are one dataset.",
+            callback=_existing,
+            help="An archive or a folder of images, or s3://BUCKET/KEY, or several that are one "
+            "dataset. An object is fetched by the service, with this shell's AWS credentials.",
         ),
     ],
     name: Annotated[
@@ -37,6 +46,14 @@ def upload(
     label: Annotated[
         str | None, typer.Option(help="The table's column that names the class [label].")
     ] = None,
+    s3_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--s3-endpoint",
+            help="Where s3:// is, if not in AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or at Amazon; "
+            "the service reaches those that its operator lists.",
+        ),
+    ] = None,
     licence: Annotated[str | None, typer.Option(help="Of the images, such as CC-BY-4.0.")] = None,
     source: Annotated[str | None, typer.Option(help="Where they are from.")] = None,
     version_of: Annotated[
@@ -55,17 +72,28 @@ def upload(
         "licence": licence,
         "source": source,
     }
-    called = name or folders.title(images[0])
+    orders = [
+        s3_orders.order(each, s3_endpoint) for each in images if each.startswith(s3_orders.SCHEME)
+    ]
+    here = [Path(each) for each in images if not each.startswith(s3_orders.SCHEME)]
+    called = name or folders.title(here[0] if here else Path(images[0].rsplit("/", 1)[1]))
     with ExitStack() as stack:
-        archives = [stack.enter_context(folders.as_archive(each)) for each in images]
+        archives = [stack.enter_context(folders.as_archive(each)) for each in here]
         http = stack.enter_context(remote.connect())
         if version_of is not None:
             options["parent_id"] = Remote(http).dataset(version_of)["id"]
-        dataset = terminal.upload(Remote(http), archives, name=called, options=options)
+        server = Remote(http)
+        fetched = [_fetched(server, str(http.base_url), order) for order in orders]
+        dataset = terminal.upload(server, archives, name=called, options=options, fetched=fetched)
     terminal.out.print(f"dataset {dataset['id']}")
     classes, train, test = len(dataset["classes"]), dataset["n_train"], dataset["n_test"]
     terminal.out.print(f"{classes} classes, {train} training and {test} test images", markup=False)
     _show_findings(dataset["report"])
+
+
+def _fetched(server: Remote, address: str, order: Json) -> str:
+    with terminal.err.status(f"the service fetches {escape(order['uri'])}"):
+        return s3_orders.fetched(server, address, order)
 
 
 def _show_findings(report: Json) -> None:
