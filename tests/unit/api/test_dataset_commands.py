@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,7 +10,7 @@ import pytest
 
 from core.bootstrap import Container
 from tests.unit.api import scenes
-from tests.unit.api.archives import class_folders, png
+from tests.unit.api.archives import class_folders, png, zipped
 from tests.unit.api.conftest import Say
 from tests.unit.api.test_versions import idle, uploaded
 
@@ -86,6 +87,16 @@ def test_a_page_lists_versions_and_leads_to_what_changed(browser: httpx.Client, 
     assert "Removed (" not in changes.text
     same = browser.get(f"/datasets/{first['id']}/diff?against={first['id']}").text
     assert "The same images" in same
+
+
+def test_a_version_of_nothing_is_not_sent(say: Say, container: Container, tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    archive.write_bytes(zipped(class_folders()))
+    assert "not_found" in say("upload", str(archive), "--version-of", "nothing")
+    gone = scenes.dataset(container, "gone")
+    assert say("datasets", "rm", str(gone.id), "--yes") == "0\ndeleted\n"
+    assert "dataset_deleted" in say("upload", str(archive), "--version-of", str(gone.id))
+    assert list(container.store.listing("")) == []
 
 
 @pytest.mark.parametrize("source", ["javascript:alert(1)", '"><script>alert(1)</script>'])
