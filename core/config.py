@@ -78,6 +78,8 @@ class UploadLimits(BaseModel):
     unreadable_share: float = Field(default=0.01, ge=0, le=1)
     memory_bytes: int = Field(default=4 * 1024**3, gt=0)
     cpu_seconds: int = Field(default=1_800, gt=0)
+    # Whether images may be TIFFs: their decoder has many parts, each of which may have faults.
+    tiff: bool = False
     # Of uploads in pieces: how many are under way, for how long, and how a file is stored.
     open_uploads: int = Field(default=8, gt=0)
     expiry_seconds: float = Field(default=86_400.0, gt=0)

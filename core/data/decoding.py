@@ -59,6 +59,7 @@ class _Work:
     thumbnails: int
     max_pixels: int
     resolution: int
+    tiff: bool
 
     def __call__(self, batch: range) -> "list[_Found]":
         return [
@@ -72,7 +73,9 @@ class _Work:
         except BadArchive as error:
             return error.details
         try:
-            image = images.decode(data, max_pixels=self.max_pixels, resolution=self.resolution)
+            image = images.decode(
+                data, max_pixels=self.max_pixels, resolution=self.resolution, tiff=self.tiff
+            )
         except images.BadImage as error:
             return Problem("error", error.code, name, error.message)
         small = images.fit(image.pixels, self.resolution)
@@ -112,7 +115,7 @@ def decode_all(
     faults: list[Detail] = []
     with thumbnails.open("w+b") as file:
         file.truncate(3 * resolution**2 * len(places))
-        work = _Work(source, places, file.fileno(), limits.image_pixels, resolution)
+        work = _Work(source, places, file.fileno(), limits.image_pixels, resolution, limits.tiff)
         workers = 1 if len(places) < FEW else forked.available(limits)
         for share, found in _results(work, workers):
             done(share)

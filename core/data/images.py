@@ -127,7 +127,9 @@ class Decoded:
         return hashed.hexdigest()
 
 
-def decode(data: bytes, *, max_pixels: int, resolution: int | None = None) -> Decoded:
+def decode(
+    data: bytes, *, max_pixels: int, resolution: int | None = None, tiff: bool = False
+) -> Decoded:
     """Decode with one allowed decoder, chosen by signature.
 
     Args:
@@ -137,19 +139,13 @@ def decode(data: bytes, *, max_pixels: int, resolution: int | None = None) -> De
             its size (a half, a quarter, an eighth) that still has `DRAFT` times as many pixels a
             side, which takes a fraction of the time and of the memory; of a large image no more
             is kept than `fit` makes of it.
+        tiff: Whether TIFF is among the allowed.
 
     Raises:
         BadImage: it is damaged, of no allowed kind, too large, or would take more memory to
             decode than one of so many pixels may.
     """
-    kind = signatures.format_of(data[:12])
-    if kind is None:
-        raise BadImage(
-            "bad_image",
-            "The file is empty."
-            if not data
-            else "The file is not a PNG, JPEG, WebP, BMP or GIF image, whatever its name says.",
-        )
+    kind = _kind(data, tiff)
     Image.MAX_IMAGE_PIXELS = max_pixels
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always")
@@ -178,6 +174,27 @@ def decode(data: bytes, *, max_pixels: int, resolution: int | None = None) -> De
     if kind == "PNG" and data[_PNG_DEPTH] == 16 and "deep" not in notes:
         notes.append("deep")  # colours of 16 bits come from the decoder as 8
     return decoded if len(notes) == len(decoded.notes) else replace(decoded, notes=tuple(notes))
+
+
+def _kind(data: bytes, tiff: bool) -> str:
+    """The format by its signature; its decoder is there then. Raises BadImage."""
+    kind = signatures.format_of(data[:12])
+    if kind is None:
+        raise BadImage(
+            "bad_image",
+            "The file is empty."
+            if not data
+            else "The file is not a PNG, JPEG, WebP, BMP or GIF image, whatever its name says.",
+        )
+    if kind == signatures.TIFF:
+        if not tiff:
+            words = (
+                "TIFF images are not read here: save it as PNG, or have the operator allow them."
+            )
+            raise BadImage("bad_image", words)
+        # Not for everybody: this registers its decoder.
+        from PIL import TiffImagePlugin as _  # noqa: F401
+    return kind
 
 
 def fit(pixels: Pixels, resolution: int) -> Pixels:
@@ -245,6 +262,8 @@ def _decoded(image: Image.Image, size: tuple[int, int], resolution: int | None) 
     if getattr(image, "is_animated", False):
         notes.append("animated")
         image.seek(0)
+    if image.format == signatures.TIFF and image.getexif().get(_ORIENTATION_TAG) in _UPRIGHT:
+        notes.append("rotated")  # by its decoder
     image.load()
     method = _upright(image, notes)
     width, height = size[::-1] if method in bands.SIDEWAYS else size

@@ -150,7 +150,9 @@ def repack(
             """Every row to its own place: no process waits for another."""
             at = start + sum(sizes[:group]) * row_bytes
             for number, data in enumerate(stored_images(originals, group)):
-                image = images.decode(data, max_pixels=max_pixels, resolution=resolution)
+                image = images.decode(
+                    data, max_pixels=max_pixels, resolution=resolution, tiff=True
+                )
                 row = images.fit(image.pixels, resolution)
                 # What is grey at a fraction of a JPEG's size may have a spot of colour at another.
                 row = images.grey(row) if channels == 1 else row
