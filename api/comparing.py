@@ -41,7 +41,7 @@ def changes(container: Container, before: Dataset, after: Dataset) -> "Differenc
     ):
         try:
             return versions.difference(versions.read(old), versions.read(new))
-        except (pa.ArrowException, KeyError) as error:
+        except (pa.ArrowException, OSError, KeyError) as error:
             words = f"the originals of {before.sha256} or {after.sha256} cannot be read"
             raise CorruptObject(words) from error
 

@@ -42,6 +42,18 @@ def test_a_file_becomes_a_dataset(client: httpx.Client, container: Container, be
     assert list(uploads.rglob("*")) == []
 
 
+def test_statistics_go_and_come_back(client: httpx.Client, container: Container) -> None:
+    made = post(client, encoded()).json()
+    asked = client.get(f"/datasets/{made['id']}/delete", headers={"Accept": "text/html"})
+    assert "class statistics" in asked.text
+    assert client.delete(f"/v1/datasets/{made['id']}").status_code == 204
+    assert list(container.store.listing("")) == []
+    assert client.get(f"/v1/datasets/{made['id']}").json()["code"] == "dataset_deleted"
+    again = post(client, encoded())
+    assert (again.status_code, again.json()["id"]) == (201, made["id"])
+    assert len(list(container.store.listing(""))) == 1
+
+
 def test_what_needs_images_is_refused(client: httpx.Client) -> None:
     made = post(client, encoded()).json()["id"]
     training = {"dataset_id": made, "name": "net"}

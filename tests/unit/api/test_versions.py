@@ -108,6 +108,20 @@ def test_statistics_alone_have_no_difference(client: httpx.Client, container: Co
         assert problem(answer) == (409, "statistics_only")
 
 
+def test_damaged_originals_are_our_fault_and_nobody_s_crash(
+    client: httpx.Client, container: Container
+) -> None:
+    made = uploaded(client)
+    path = container.settings.home / "objects" / deletion.of_images(made["sha256"])[0]
+    for data in (b"", b"PAR1", path.read_bytes()[:-100], b"\0" * 1000):
+        path.write_bytes(data)
+        answer = client.get(f"/v1/datasets/{made['id']}/diff", params={"against": made["id"]})
+        assert problem(answer) == (500, "corrupt_object")
+    path.unlink()
+    answer = client.get(f"/v1/datasets/{made['id']}/diff", params={"against": made["id"]})
+    assert problem(answer) == (404, "not_found")
+
+
 BAD_ORIGINS = {
     "licence": "x" * 201,
     "source": "a\nb",
