@@ -53,6 +53,8 @@ def show_explanation(neighbour: Json) -> None:
         terminal.out.print(f"and {len(heaviest) - HEAVIEST} lighter matches")
     if neighbour["deleted"]:
         terminal.out.print("It was deleted since: its classes are not here any more.")
+    elif not matched and neighbour["measure"] != "estimate":
+        terminal.out.print("It was deleted once, and which classes were matched: rank again.")
     elif not matched:
         terminal.out.print("It was estimated only, so no classes were matched.")
 

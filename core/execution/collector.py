@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -22,10 +22,11 @@ from core.domain import keys
 from core.errors import Conflict, NotFound
 from core.execution import deletion
 from core.ports import ObjectStore
-from core.services import garbage, idempotency, tombstones, uploads
+from core.services import garbage, idempotency, scrubbing, tombstones, uploads
 
 GRACE_SECONDS = 24 * 3600.0
 EVERY_SECONDS = 3600.0  # where this collects by itself
+SCRUB_SECONDS = 7 * 24 * 3600.0  # that rankings are looked through after a deletion
 STOP_SECONDS = 2.0  # that a round gets to end: it may be cut short anywhere
 
 T = TypeVar("T")
@@ -86,6 +87,7 @@ def collect(
     _uncounted(terms)
     _deleted(terms)
     if not dry_run:
+        _scrub(sessions)
         with sessions.begin() as session:
             idempotency.forget(session, max(grace_seconds, idempotency.KEPT_SECONDS))
 
@@ -191,6 +193,19 @@ def _deleted(terms: _Terms) -> None:
             going = deletion.take_away(terms.sessions, terms.store, dataset_id)
         for each in going:
             terms.tell(Finding(Kind.DELETED, each.key, each.size))
+
+
+def _scrub(sessions: Sessions) -> None:
+    """What rankings say of deleted datasets, those included that jobs have recorded since."""
+    with sessions.read() as session:
+        gone = scrubbing.recent(session, SCRUB_SECONDS)
+    for each in (scrubbing.rankings, scrubbing.searches) if gone else ():
+        after: Any = None
+        while True:
+            with sessions.begin() as session:
+                after = each(session, gone, after)
+            if after is None:
+                break
 
 
 def _before(session: Session, seconds: float) -> datetime:
