@@ -118,6 +118,30 @@ def endless_exif() -> bytes:
     return JPEG[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + JPEG[2:]
 
 
+def before_data(kind: str, block: bytes, count: int) -> bytes:
+    """An image with so many blocks where its data is about to begin."""
+    data = encode(COLOUR if kind != "GIF" else GREY, kind)
+    at = {"PNG": 33, "JPEG": 2, "GIF": 13 + 3 * 2 ** ((data[10] & 7) + 1)}[kind]
+    return data[:at] + block * count + data[at:]
+
+
+def webp_of_chunks(count: int) -> bytes:
+    """A WebP followed by chunks that nobody knows."""
+    data = encode(COLOUR, "WEBP", lossless=True)
+    extended = b"VP8X" + struct.pack("<L4xHxHx", 10, 9, 11)  # width and height, less one
+    body = b"WEBP" + extended + data[12:] + b"abcd\0\0\0\0" * count
+    return b"RIFF" + struct.pack("<L", len(body)) + body
+
+
+def bmp_of_runs(side: int) -> bytes:
+    """A BMP in run lengths, each run of one pixel."""
+    body, start = (b"\1\7" * side + b"\0\0") * side, 14 + 40 + 1024
+    head = struct.pack("<LllHHLLllLL", 40, side, side, 1, 8, 1, len(body), 0, 0, 256, 0)
+    palette = bytes(1024)
+    return struct.pack("<2sLHHL", b"BM", start + len(body), 0, 0, start) + head + palette + body
+
+
+BLOCK_BYTES = 36 * 2**20
 SIDE = 7_000  # 49 million pixels, of 50 that one image may have if it takes few bytes for each
 # What each is told for, or that it is a good image; made when asked for, for they are large.
 LARGE: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -150,6 +174,27 @@ LARGE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "20 iTXt": (lambda: text_bomb(b"iTXt", b"k\0\1\0\0\0"), "bad_image"),
     "24 many scans": (lambda: many_scans(SIDE, 5_000), "bad_image"),
+    "24 empty chunks": (
+        lambda: before_data("PNG", chunk(b"teSt", b""), BLOCK_BYTES // 12), "bad_image"
+    ),
+    "24 empty data": (
+        lambda: before_data("PNG", chunk(b"IDAT", b""), BLOCK_BYTES // 12), "bad_image"
+    ),
+    "24 profiles": (
+        lambda: before_data(
+            "PNG", chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(2**20 - 1))), 900
+        ), "bad_image",
+    ),
+    "24 empty segments": (
+        lambda: before_data("JPEG", b"\xff\xe3\0\2", BLOCK_BYTES // 4), "bad_image"
+    ),
+    "24 fill bytes": (lambda: before_data("JPEG", b"\xff", BLOCK_BYTES), "bad_image"),
+    "24 comments": (
+        lambda: before_data("GIF", b"\x21\xfe\1x\0", BLOCK_BYTES // 5), "bad_image"
+    ),
+    "24 zeros in a GIF": (lambda: before_data("GIF", b"\0", BLOCK_BYTES), "bad_image"),
+    "24 unknown chunks": (lambda: webp_of_chunks(BLOCK_BYTES // 8), "bad_image"),
+    "24 runs of one pixel": (lambda: bmp_of_runs(4_200), "bad_image"),
     "24 1 x 65535": (lambda: encode(noise(1, (65_535, 1))), "accepted"),
     "24 65535 x 1": (lambda: encode(noise(1, (1, 65_535))), "accepted"),
     "25 EXIF in circles": (endless_exif, "accepted"),

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.data import bands, image_costs, images
+from core.data import bands, images
 from core.data.images import BadImage
-from tests.attacks.pictures import LARGE, many_scans, saved
+from tests.attacks.pictures import LARGE, saved
 from tests.unit.data.builders import encode, noise
 
 GREY, COLOUR = noise(1, (37, 53)), noise(2, (37, 53, 3))
@@ -67,26 +67,6 @@ def test_bands_are_the_whole(name: str, band: int, monkeypatch: pytest.MonkeyPat
     assert np.abs(small - expected).max() <= (name == "tall")  # which is scaled in another order
     assert (part.size, part.mode, part.is_grey) == (whole.size, whole.mode, whole.is_grey)
     assert part.notes == whole.notes
-
-
-def test_scans_are_counted_wherever_they_hide() -> None:
-    plain, progressive = encode(COLOUR, "JPEG"), encode(COLOUR, "JPEG", progressive=True)
-    assert (image_costs.scans(plain), image_costs.scans(progressive)) == (1, 10)
-    # Neither a thumbnail before the image nor what follows it is gone over.
-    exif = b"\xff\xe1" + (len(progressive) + 2).to_bytes(2, "big") + progressive
-    assert image_costs.scans(plain[:2] + exif + plain[2:] + progressive) == 1
-    comment = b"\xff\xfe\x00\x04\xff\xd9"  # reads like an end
-    at = progressive.index(b"\xff\xda")
-    assert image_costs.scans(progressive[:at] + comment + progressive[at:]) == 10
-    assert image_costs.scans(b"") == 0
-
-
-def test_a_jpeg_of_endless_scans_is_refused_before_it_is_gone_over() -> None:
-    fine = many_scans(64, image_costs.MOST_SCANS - 10)
-    assert images.decode(fine, max_pixels=10**6).pixels.shape == (64, 64)
-    with pytest.raises(BadImage) as caught:
-        images.decode(many_scans(64, image_costs.MOST_SCANS), max_pixels=10**6)
-    assert caught.value.code == "bad_image"
 
 
 HEAVY = {
