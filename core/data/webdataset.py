@@ -42,7 +42,10 @@ def siblings(
     Text beside images in class folders is notes, and so are objects that name no class.
     """
     of = {_key(member): member for member in others}
+    present = {key[-1] for key in of}  # mostly none, and then there is nothing to look up
     for kind in _KINDS if options.label is None else ("json",):
+        if kind not in present:
+            continue
         found = [of.get((*_key(picture)[:-1], kind)) for picture in pictures]
         members = [member for member in found if member is not None]
         if not members or len(members) < len(pictures):
