@@ -19,12 +19,13 @@ MOST_SCANS = (
     100  # of a JPEG: each may go over all its pixels again, and take a few bytes to say so
 )
 MOST_PROFILES = 4
-MOST_HEADER = 16 * 1024**2  # bytes of a JPEG before its data
+MOST_HEADER = 16 * 1024**2  # bytes before the data or beside it, some of which are searched
 MOST_GAPS = 1_000  # bytes between segments
 _LEAST_OF_GIF = 100  # bytes in a block of data on average, of 255
 _RLE_BYTES, _RLE_PIXELS = 2 * 1024**2, 2**22  # of a BMP, which is decoded code by code
 
 _PNG_DATA = {b"IDAT", b"fdAT", b"fcTL"}
+_WEBP_EXTRA = {b"EXIF", b"XMP ", b"ICCP"}
 # All that is no fill byte, no restart, and not the beginning, none of which has a length.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _SCAN, _END = 0xDA, 0xD9
@@ -62,18 +63,20 @@ def _check_jpeg(data: bytes) -> None:
 def _check_png(data: bytes) -> None:
     """Every chunk must match its checksum, too: decoding looks at some only."""
     at, kind = len(signatures.PNG), b""
-    blocks = aside = profiles = 0
+    blocks = aside = extra = profiles = 0
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 8 + length
         (checksum,) = struct.unpack_from(">I", data, end)
         _refuse_if(zlib.crc32(memoryview(data)[at + 4 : end]) != checksum, "a wrong checksum")
-        blocks, aside = blocks + 1, aside + (kind not in _PNG_DATA)
-        profiles += kind == b"iCCP"
+        blocks, profiles = blocks + 1, profiles + (kind == b"iCCP")
+        if kind not in _PNG_DATA:
+            aside, extra = aside + 1, extra + length
         _refuse_if(
             blocks > MOST_BLOCKS or aside > MOST_ASIDE or profiles > MOST_PROFILES,
             "needlessly many chunks",
         )
+        _refuse_if(extra > MOST_HEADER, "metadata without end")
         at = end + 4
 
 
@@ -104,11 +107,13 @@ def _gif_colours(flags: int) -> int:
 
 
 def _check_webp(data: bytes) -> None:
-    at, blocks = 12, 0
+    at, blocks, extra = 12, 0, 0
     while at + 8 <= len(data):
-        (size,) = struct.unpack_from("<I", data, at + 4)
+        kind, size = struct.unpack_from("<4sI", data, at)
         at, blocks = at + 8 + size + size % 2, blocks + 1
+        extra += size if kind in _WEBP_EXTRA else 0
         _refuse_if(blocks > MOST_BLOCKS, "needlessly many chunks")
+        _refuse_if(extra > MOST_HEADER, "metadata without end")
 
 
 def _check_bmp(data: bytes) -> None:

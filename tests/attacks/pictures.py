@@ -195,6 +195,11 @@ LARGE: dict[str, tuple[Callable[[], bytes], str]] = {
     "24 zeros in a GIF": (lambda: before_data("GIF", b"\0", BLOCK_BYTES), "bad_image"),
     "24 unknown chunks": (lambda: webp_of_chunks(BLOCK_BYTES // 8), "bad_image"),
     "24 runs of one pixel": (lambda: bmp_of_runs(4_200), "bad_image"),
+    "25 XMP of 30 MiB": (
+        lambda: before_data(
+            "PNG", chunk(b"iTXt", b"XML:com.adobe.xmp".ljust(22, b"\0") + bytes(30 * 2**20)), 1
+        ), "bad_image",
+    ),
     "24 1 x 65535": (lambda: encode(noise(1, (65_535, 1))), "accepted"),
     "24 65535 x 1": (lambda: encode(noise(1, (1, 65_535))), "accepted"),
     "25 EXIF in circles": (endless_exif, "accepted"),
