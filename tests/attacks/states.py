@@ -27,6 +27,7 @@ from tests.attacks.transport import HONEST, Request, begun, used
 from tests.unit.api.test_s3_endpoints import spellings
 from tests.unit.data.builders import dataset, zip_bytes
 
+PATIENCE = 20.0
 Ask = Callable[[Scene, str], httpx.Response]
 
 
@@ -136,26 +137,33 @@ def _beginning(headers: dict[str, str], scene: Scene) -> Answer:
 
 def _two_at_once(scene: Scene) -> Answer:
     """A second request for what another is sending."""
-    address = begun(scene, len(HONEST))
-    going = threading.Event()
+    address, answered = begun(scene, len(HONEST)), threading.Event()
 
     def slowly() -> Iterator[bytes]:
         yield HONEST[:10]
-        going.set()
-        time.sleep(0.7)
+        answered.wait(PATIENCE)
         yield HONEST[10:]
 
     def first() -> None:
-        with httpx.Client(base_url=scene.server.url, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=scene.server.url, timeout=60, trust_env=False) as client:
             client.patch(address, content=slowly(), headers=piece(0, len(HONEST)))
 
     sender = threading.Thread(target=first)
     sender.start()
-    going.wait()
-    time.sleep(0.2)
-    answer = read(sent(scene, address, 0, HONEST))
-    sender.join()
-    return answer
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not _held(scene, address) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return read(sent(scene, address, 0, HONEST))
+    finally:
+        answered.set()
+        sender.join()
+
+
+def _held(scene: Scene, address: str) -> bool:
+    with scene.server.container.sessions.read() as session:
+        row = session.get(UploadRow, UUID(address.rsplit("/", 1)[1]))
+        return row is not None and row.busy_token is not None
 
 
 IDS = (

@@ -25,6 +25,7 @@ from tests.attacks.scene import ARCHIVE_BYTES, Scene
 from tests.unit.data.builders import dataset, zip_bytes
 
 MIB = 1024**2
+MOST_WAIT = 5.0  # seconds for two answers, on a busy machine; who is held up waits for ever
 HONEST = zip_bytes(dataset(10))
 ZIP = "Content-Type: application/zip"
 REST = "/v1/datasets?name=x"
@@ -244,5 +245,5 @@ def _while_held(scene: Scene, start: bytes, count: int) -> Answer:
     finally:
         for each in held:
             each.__exit__(None, None, None)
-    wrong = f"others waited {slowest:.1f} s" if slowest > 1.0 else answer.wrong
+    wrong = f"others waited {slowest:.1f} s" if slowest > MOST_WAIT else answer.wrong
     return Answer(answer.status, answer.code, wrong)
