@@ -185,10 +185,10 @@ def wide_window(path: Path) -> None:
     path.write_bytes(zstd_skipped(bytes(MIB)) + frame)
 
 
-def large_entry(path: Path, method: int) -> None:
-    """An image that is none, as large as one file may be."""
+def large_entry(path: Path, method: int, size: int = 64 * MIB) -> None:
+    """An image that is none, as large as one file may be or one image."""
     entries = [Entry(name.encode(), data) for name, data in HONEST.items()]
-    data = IMAGE[:20] + noise(1, (MIB,)).tobytes() + bytes(63 * MIB - 20)
+    data = IMAGE[:20] + noise(1, (MIB,)).tobytes() + bytes(size - MIB - 20)
     path.write_bytes(raw_zip([*entries, Entry(b"cat/x.png", data, method=method)]))
 
 
@@ -211,8 +211,9 @@ ROWS: dict[str, tuple[Callable[[Path], object], str]] = {
     "9 many folders": (many_folders, "too_many_files"),
     "8 one header, long fields": (long_fields, "archive_overlap"),
     "8 one header, many fields": (searched_fields, "archive_overlap"),
-    "21 large deflated entry": (lambda path: large_entry(path, 8), "bad_image"),
-    "21 large stored entry": (lambda path: large_entry(path, 0), "bad_image"),
+    "21 large deflated entry": (lambda path: large_entry(path, 8), "image_too_large"),
+    "21 large stored entry": (lambda path: large_entry(path, 0), "image_too_large"),
+    "21 large image": (lambda path: large_entry(path, 8, 38 * MIB), "bad_image"),
     "15 spellings": (spellings, "duplicate_name"),
     "16 invisible": (invisible_names, "bad_name"),
     "16 marks": (marks, "bad_image"),
