@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
+from api import contract
 from api.deps import PageDep, SessionDep, WorkDep
 from api.views.jobs import EventView, JobView, RecordView
 from api.views.shapes import Listed, PageView
@@ -16,7 +17,7 @@ from core.services import fanout, jobs
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
-@router.get("")
+@router.get("", operation_id="jobs_list")
 def index(
     session: SessionDep,
     page: PageDep,
@@ -40,7 +41,16 @@ def index(
     return PageView(items=items, next_page_token=token)
 
 
-@router.get("/{job_id}", response_model=JobView, responses={304: {"description": "Unchanged."}})
+@router.get(
+    "/{job_id}",
+    operation_id="jobs_get",
+    response_model=JobView,
+    responses={
+        200: contract.headers("ETag", "Cache-Control"),
+        **contract.unchanged("Cache-Control"),
+    },
+    openapi_extra=contract.takes(contract.IF_NONE_MATCH),
+)
 def show(
     job_id: UUID, session: SessionDep, request: Request, response: Response
 ) -> JobView | Response:
@@ -55,7 +65,7 @@ def show(
     return JobView.of(job, standing)
 
 
-@router.get("/{job_id}/records")
+@router.get("/{job_id}/records", operation_id="jobs_records")
 def records(
     job_id: UUID,
     session: SessionDep,
@@ -67,7 +77,7 @@ def records(
     return Listed(items=[RecordView.model_validate(each) for each in found])
 
 
-@router.get("/{job_id}/events")
+@router.get("/{job_id}/events", operation_id="jobs_events")
 def events(job_id: UUID, session: SessionDep) -> Listed[EventView]:
     """Every move of the job, and why."""
     jobs.get(session, JobId(job_id))
@@ -75,7 +85,12 @@ def events(job_id: UUID, session: SessionDep) -> Listed[EventView]:
     return Listed(items=[EventView.model_validate(each) for each in found])
 
 
-@router.post("/{job_id}:cancel", status_code=202)
+@router.post(
+    "/{job_id}:cancel",
+    operation_id="jobs_cancel",
+    status_code=202,
+    responses=contract.refusals("illegal_transition"),
+)
 def cancel(job_id: UUID, work: WorkDep) -> JobView:
     """Ask the job to stop. A running one stops at its next report, a group when all its jobs
     have stopped; 409 when it has ended."""
