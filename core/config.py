@@ -89,7 +89,7 @@ class UploadLimits(BaseModel):
     stored_bytes: int = Field(default=200 * 1024**3, gt=0)
     # How many archives are read at once while their senders wait.
     at_once: int = Field(default=2, gt=0)
-    # Processes that decode one upload's images; None: as many as there are cores.
+    # Processes that decode one upload's images; None: as many as there are cores. 16 at most.
     workers: int | None = Field(default=None, ge=1)
 
 

@@ -14,7 +14,7 @@ from core.errors import AppError, InvalidInput, TooLarge
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CLONE_NEWNET, _CLONE_NEWUSER = 0x40000000, 0x10000000
-_OPEN_FILES = 64
+_OPEN_FILES = 128  # several archives, and what leads to the processes that decode them
 # The packed images and row groups come on top of what was unpacked.
 _OUTPUT_MARGIN = 1024**3
 # What the limits end a process by, and a machine without memory.

@@ -16,9 +16,12 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+MOST = 16  # each takes memory of its own, and two of the files that may be open at once
+
+
 def available(limits: UploadLimits) -> int:
     """How many processes one upload's work may have."""
-    return limits.workers or len(os.sched_getaffinity(0))
+    return min(limits.workers or len(os.sched_getaffinity(0)), MOST)
 
 
 def each(

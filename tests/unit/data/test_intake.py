@@ -218,7 +218,7 @@ def test_confinement_takes_hold() -> None:
     )
     held = json.loads(done.stdout)
     assert held["as"] == 2**30
-    assert (held["cpu"], held["core"], held["files"]) == (7, 0, 64)
+    assert (held["cpu"], held["core"], held["files"]) == (7, 0, 128)
     assert held["privileges"] == "1"
     if subprocess.run(
         ["unshare", "-n", "true"], check=False, stderr=subprocess.DEVNULL
