@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import select, update
@@ -70,3 +71,21 @@ def test_what_was_deleted_is_in_no_ranking(
     collector.collect(sessions, store)
     assert stored(sessions) == after
     assert list(store.listing(keys.dataset(gone.sha256))) == []
+
+
+def test_thousands_of_deleted_datasets_are_not_too_many(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        target, gone = (dataset(session, name) for name in ("target", "gone"))
+        datasets.record_ranking(session, telling(target, gone))
+        search, _ = searches.submit_search(session, SearchSpec(target.id, EMBEDDER))
+        found = {"ranking": telling(target, gone)}
+        session.execute(update(SearchRow).where(SearchRow.id == search.id).values(found))
+    many = [uuid4() for _ in range(3_000)]
+    for each in (scrubbing.rankings, scrubbing.searches):
+        with sessions.begin() as session:
+            assert each(session, many, None) is not None
+    assert stored(sessions).count("of gone") == 4
+    for each in (scrubbing.rankings, scrubbing.searches):
+        with sessions.begin() as session:
+            each(session, [*many, gone.id], None)
+    assert "of gone" not in stored(sessions)
