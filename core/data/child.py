@@ -17,7 +17,7 @@ from core.config import UploadLimits
 from core.data.confinement import confine
 from core.domain.datasets import IntakeOptions
 from core.domain.jobs import Progress
-from core.errors import AppError, InvalidInput, TooLarge, Unavailable
+from core.errors import AppError, TooLarge, Unavailable
 
 NICENESS = 10  # who waits for an answer of the service comes first
 _ACCEPTED = 2**62  # pixels: intake has judged the size of every original
@@ -63,21 +63,17 @@ def _prepare(request: dict[str, Any], limits: UploadLimits) -> dict[str, Any]:
 
 
 def _repack(request: dict[str, Any], limits: UploadLimits) -> None:
-    from core.data import forked, images, packing
+    from core.data import forked, packing
 
-    try:
-        packing.repack(
-            Path(request["originals"]),
-            Path(request["target"]),
-            resolution=request["resolution"],
-            channels=request["channels"],
-            max_pixels=_ACCEPTED,
-            workers=forked.available(limits),
-            done=lambda share: _report(Progress("repack", share)),
-        )
-    except images.BadImage as error:
-        words = f"A stored image cannot be read any more: {error.message}"
-        raise InvalidInput(words, code="unreadable_archive") from error
+    packing.repack(
+        Path(request["originals"]),
+        Path(request["target"]),
+        resolution=request["resolution"],
+        channels=request["channels"],
+        max_pixels=_ACCEPTED,
+        workers=forked.available(limits),
+        done=lambda share: _report(Progress("repack", share)),
+    )
 
 
 TASKS: Mapping[str, Callable[[dict[str, Any], UploadLimits], Any]] = {

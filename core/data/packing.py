@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from core.data import forked, images
 from core.data.images import Pixels
 from core.data.originals import columns, group_sizes, stored_images
-from core.errors import CorruptObject
+from core.errors import CorruptObject, InvalidInput
 
 TRAIN_CODE, TEST_CODE = 0, 1
 
@@ -135,7 +135,7 @@ def repack(
     """Make the packed file of another resolution from the stored originals, in several processes.
 
     `done` hears which share of them is written. Raises as `core.data.forked.each` does, and
-    BadImage for an image that is none.
+    InvalidInput (`unreadable_archive`) for an image that is none.
     """
     labels, names = columns(originals)
     split = [TRAIN_CODE if name == "train" else TEST_CODE for name in names]
@@ -150,10 +150,7 @@ def repack(
             """Every row to its own place: no process waits for another."""
             at = start + sum(sizes[:group]) * row_bytes
             for number, data in enumerate(stored_images(originals, group)):
-                image = images.decode(
-                    data, max_pixels=max_pixels, resolution=resolution, tiff=True
-                )
-                row = images.fit(image.pixels, resolution)
+                row = images.fit(_stored(data, max_pixels, resolution), resolution)
                 # What is grey at a fraction of a JPEG's size may have a spot of colour at another.
                 row = images.grey(row) if channels == 1 else row
                 written = _channels_first(row, channels).tobytes()
@@ -162,6 +159,14 @@ def repack(
         groups = range(len(sizes))
         for group, _ in enumerate(forked.each(fill, groups, workers=min(workers, len(sizes)))):
             done((group + 1) / len(sizes))
+
+
+def _stored(data: bytes, max_pixels: int, resolution: int) -> Pixels:
+    try:
+        return images.decode(data, max_pixels=max_pixels, resolution=resolution, tiff=True).pixels
+    except images.BadImage as error:
+        words = f"A stored image cannot be read any more: {error.message}"
+        raise InvalidInput(words, code="unreadable_archive") from error
 
 
 def _channels_first(row: Pixels, channels: int) -> Pixels:

@@ -139,6 +139,20 @@ def test_repacking_is_confined(
     assert caught.value.stable_code == "unreadable_archive"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_image_that_is_none_any_more_is_named_by_any_number_of_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(originals, "_GROUP_ROWS", 1)
+    bad = [b"no image", b"neither"]
+    rows = [Original(data, "a.png", 0, "a", "train", "0") for data in bad]
+    originals.write(tmp_path / "bad", ["a"], rows)
+    terms = {"resolution": 8, "channels": 3, "max_pixels": 100, "workers": workers}
+    with pytest.raises(InvalidInput, match="stored image cannot be read any more") as caught:
+        packing.repack(tmp_path / "bad", tmp_path / "none", **terms)
+    assert caught.value.stable_code == "unreadable_archive"
+
+
 def test_what_was_grey_stays_grey_at_any_resolution(prepare: Prepare, tmp_path: Path) -> None:
     """A spot of colour may be lost at one fraction of a JPEG's size and be there at another."""
     spotted = np.full((512, 512, 3), 128, np.uint8)
