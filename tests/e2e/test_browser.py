@@ -210,6 +210,69 @@ def test_a_reloaded_page_goes_on_where_the_upload_was(
     complaints.clear()
 
 
+def test_what_was_sent_is_not_sent_again_when_its_job_could_not_be_asked_for(
+    page: Page, complaints: list[str], tmp_path: Path
+) -> None:
+    archives = [
+        shapes.archive(tmp_path / f"{name}.zip", images=8, seed=seed)
+        for seed, name in enumerate(("train", "test"), start=20)
+    ]
+    begun: list[str] = []
+    page.on("request", lambda each: begun.append(f"{each.method} {urlsplit(each.url).path}"))
+    page.goto("/")
+    page.locator("#archive").set_input_files(archives)
+    page.route(
+        "**/v1/datasets:ingest",
+        lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"),
+    )
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("alert")).to_have_text("The server did not accept this.")
+    page.unroute("**/v1/datasets:ingest")
+    page.get_by_role("button", name="Upload").click()
+    page.wait_for_url("**/datasets/*", timeout=60_000)
+    assert begun.count("POST /v1/uploads") == 2
+    assert begun.count("POST /v1/datasets:ingest") == 2
+    page.goto("/")
+    assert page.evaluate("Object.keys(localStorage)") == []
+    complaints.clear()
+
+
+def test_a_folder_whose_files_changed_places_begins_anew(
+    page: Page, complaints: list[str], tmp_path: Path
+) -> None:
+    """As many files and bytes as before, and none newer: only what is where has changed."""
+    folder = folder_of_shapes(tmp_path / "swapped", seed=11)
+    begun: list[str] = []
+    page.on("request", lambda each: begun.append(f"{each.method} {urlsplit(each.url).path}"))
+    page.route("**/v1/datasets:ingest", lambda route: route.abort())
+    for _ in range(2):
+        page.goto("/")
+        page.locator("#folder").set_input_files(folder)
+        page.get_by_role("button", name="Upload").click()
+        expect(page.get_by_role("alert")).to_contain_text("The connection broke")
+        one, other = sorted(folder.iterdir())[-2:]
+        one.rename(tmp_path / "aside")
+        other.rename(one)
+        (tmp_path / "aside").rename(other)
+    assert begun.count("POST /v1/uploads") == 2
+    complaints.clear()
+
+
+def test_nothing_else_is_chosen_while_an_upload_runs(page: Page, tmp_path: Path) -> None:
+    first, second = (
+        shapes.archive(tmp_path / f"{name}.zip", images=8, seed=seed)
+        for seed, name in ((30, "first"), (31, "second"))
+    )
+    page.goto("/")
+    page.locator("#archive").set_input_files(first)
+    page.route("**/v1/uploads", lambda _: None)  # the answer does not come
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("button", name="Upload")).to_be_disabled()
+    page.locator("#archive").set_input_files(second)
+    expect(page.locator("#chosen")).to_contain_text("first.zip")
+    expect(page.get_by_role("button", name="Upload")).to_be_disabled()
+
+
 def test_everything_works_without_scripts(scriptless: Page, tmp_path: Path) -> None:
     archive = shapes.archive(tmp_path / "plain.zip", images=12, seed=6)
     upload(scriptless, archive, "plain <b>shapes</b>")

@@ -30,12 +30,18 @@ if (form) {
   function refuse(message) {
     refused.textContent = message;
     refused.hidden = false;
-    sending.hidden = true;
-    button.disabled = false;
   }
 
+  function rest() {
+    sending.hidden = true;
+    button.disabled = false; // as long as it is not, an upload is under way
+  }
+  // A page that is gone back to, or loaded anew, may be as it was left.
+  rest();
+  window.addEventListener("pageshow", (e) => { if (e.persisted) rest(); });
+
   function pick(files, isFolder) {
-    if (!files.length) return;
+    if (!files.length || button.disabled) return;
     const first = isFolder ? files[0].path.split("/")[0] : files[0].file.name.replace(ARCHIVE, "");
     picked = { title: first, size: total(files), files, isFolder };
     refused.hidden = true;
@@ -57,6 +63,7 @@ if (form) {
   }
   drop.addEventListener("drop", async (e) => {
     e.preventDefault();
+    if (button.disabled) return;
     // Asked for before anything is awaited: the list is emptied when this function pauses.
     const entries = [...e.dataTransfer.items].map((each) => each.webkitGetAsEntry()).filter(Boolean);
     const folders = entries.filter((each) => each.isDirectory);
@@ -79,7 +86,9 @@ if (form) {
     for (;;) { // a reader tells of a hundred at a time
       const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
       if (!some.length) return found;
-      for (const each of some) found.push(...await walked(each));
+      for (const each of some) {
+        for (const one of await walked(each)) found.push(one); // may be more than a call takes
+      }
     }
   }
 
@@ -92,7 +101,7 @@ if (form) {
     refused.hidden = true;
     sending.hidden = false;
     button.disabled = true;
-    send().catch((error) => refuse(sentence(error)));
+    send().catch((error) => { rest(); refuse(sentence(error)); });
   });
 
   async function send() {
@@ -100,16 +109,18 @@ if (form) {
       blob: file, name: file.name, key: `file ${file.name} ${file.size} ${file.lastModified}`,
     }));
     const course = new Course(sources.reduce((sum, each) => sum + each.blob.size, 0));
-    const uploads = [];
-    for (const source of sources) uploads.push(await uploaded(source, course));
+    const sent = [];
+    for (const source of sources) sent.push(await uploaded(source, course));
+    const uploads = sent.map((each) => each.url.split("/").pop());
     rate.textContent = "Received.";
     const headers = { "Content-Type": "application/json" };
     // Only where the page is served from this machine or by TLS; else a lost answer may ask twice.
     if (crypto.randomUUID) headers["Idempotency-Key"] = crypto.randomUUID();
     const body = JSON.stringify({ uploads, name: name.value });
     const answer = await fetch("/v1/datasets:ingest", { method: "POST", headers, body });
-    const said = await answer.json();
-    if (!answer.ok) throw new Error(told(said));
+    const said = await answer.json().catch(() => ({})); // a proxy's words are none for programs
+    if (!answer.ok || !said.id) throw new Error(told(said));
+    await Promise.allSettled(sent.map(forget));
     location.assign(`/jobs/${said.id}`);
   }
 
@@ -121,8 +132,18 @@ if (form) {
     const parts = sorted.map(({ path, file }) =>
       ({ name: path, input: file, lastModified: new Date(file.lastModified) }));
     const blob = await downloadZip(parts).blob();
-    const newest = Math.max(...files.map(({ file }) => file.lastModified));
-    return { blob, name: `${title}.zip`, key: `folder ${title} ${files.length} ${blob.size} ${newest}` };
+    const listed = sorted.map(({ path, file }) => `${path} ${file.size} ${file.lastModified}`);
+    return { blob, name: `${title}.zip`, key: `folder ${title} ${blob.size} ${print(listed.join())}` };
+  }
+
+  // Tells one list of files from another: where anything has changed, an upload begins anew.
+  function print(text) {
+    let one = 0x811c9dc5, other = 0x9747b28c;
+    for (let i = 0; i < text.length; i++) {
+      one = Math.imul(one ^ text.charCodeAt(i), 0x01000193);
+      other = Math.imul(other ^ text.charCodeAt(i), 0x5bd1e995) + i | 0;
+    }
+    return `${one >>> 0} ${other >>> 0}`;
   }
 
   class Course {
@@ -153,7 +174,6 @@ if (form) {
         metadata: { filename: source.name },
         retryDelays: PAUSES,
         fingerprint: () => Promise.resolve(`headstart ${source.key}`),
-        removeFingerprintOnSuccess: true,
         onProgress: (sent) => {
           resumed ??= sent;
           course.show(sent, resumed);
@@ -161,7 +181,7 @@ if (form) {
         onError: reject,
         onSuccess: () => {
           course.finish(source, resumed ?? 0);
-          resolve(upload.url.split("/").pop());
+          resolve(upload);
         },
       });
       upload.findPreviousUploads().then((earlier) => {
@@ -169,6 +189,13 @@ if (form) {
         upload.start();
       }, reject);
     });
+  }
+
+  // Only when a job has it: until then another try finds it complete.
+  async function forget(upload) {
+    for (const { urlStorageKey } of await upload.findPreviousUploads()) {
+      await upload.options.urlStorage.removeUpload(urlStorageKey);
+    }
   }
 
   function told(problem) {
