@@ -108,3 +108,13 @@ def test_a_reader_that_raises_or_takes_too_much_is_found_out(tmp_path: Path) -> 
     assert told["wrong"][0].startswith("raised FileNotFoundError")
     dear = mutations._outcome(1, "zip", {**told, "cpu": 9.0, "mib": 300.0, "wrong": []})
     assert dear.wrong == ("took 9.0 s of CPU", "took 300 MiB")
+
+
+def test_cpu_alone_is_measured_once_more(stage: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = f"{running.SLOW} 9.0 s"
+    for measured, expected in (([[slow], []], ()), ([[slow], [slow]], (slow,)), ([[]], ())):
+        prices = iter(measured)
+        monkeypatch.setattr(running, "dear", lambda _, prices=prices: next(prices))
+        (row,) = running.attacked(stage, known()[14, "nothing"], ["rest"])
+        assert next(prices, None) is None
+        assert row.wrong == expected
