@@ -47,7 +47,7 @@ def submit_ingest(session: Session, spec: IngestSpec, *, priority: int = 0) -> J
     datasets.check_origin(licence=spec.licence, source=spec.source)
     if spec.parent_id is not None:
         datasets.get(session, spec.parent_id, report=False)
-    for upload_id in spec.uploads:
+    for upload_id in sorted(spec.uploads):  # all hold them in one order
         uploads.use(session, upload_id)
     terms: dict[str, Any] = {"dataset_id": None, "priority": priority}
     return jobs.submit(session, kind=JobKind.INGEST, spec=wire.dump(spec), **terms)

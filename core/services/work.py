@@ -151,7 +151,7 @@ def _ingested(session: Session, job: Job, outcome: IngestOutcome) -> Result:
         originals_sha256=outcome.originals_sha256,
         size_bytes=outcome.size_bytes,
     )
-    for upload_id in spec.uploads:
+    for upload_id in sorted(spec.uploads):
         # Deleted meanwhile, or another job is yet to read it. Its objects go after the commit.
         with suppress(NotFound, Conflict):
             uploads.drop(session, upload_id, by=job.id)
