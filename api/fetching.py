@@ -53,8 +53,7 @@ async def fetched(
                 async with aclosing(_judged(chunks, begun)) as judged:
                     return await pieces.receive(judged, container, begun.id, 0)
             except BaseException:
-                with suppress(AppError):  # it expires anyway
-                    await run_in_threadpool(pieces.forget, container, begun.id)
+                await run_in_threadpool(pieces.abandon, container, begun.id)
                 raise
 
 

@@ -7,7 +7,7 @@ brought. Only where it names a checksum all of them count, or none.
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -89,11 +89,14 @@ def adopted(container: Container, received: Received, *, name: str) -> Upload:
             limits=container.settings.uploads,
         )
     held = _Held(container, secrets.token_hex(16))
-    held.take(upload.id, 0)
     try:
-        return held.append(upload.id, 0, received.path, received.size, received.sha256)
-    finally:
+        held.take(upload.id, 0)
+        kept = held.append(upload.id, 0, received.path, received.size, received.sha256)
         held.release(upload.id)
+    except BaseException:
+        abandon(container, upload.id)
+        raise
+    return kept
 
 
 def forget(container: Container, upload_id: UUID) -> None:
@@ -101,6 +104,12 @@ def forget(container: Container, upload_id: UUID) -> None:
     with container.sessions.begin() as session:
         parts = uploads.drop(session, upload_id)
     container.store.delete([*(part.key for part in parts), keys.sent_directly(upload_id)])
+
+
+def abandon(container: Container, upload_id: UUID) -> None:
+    """Forget an upload that nobody knows of; if that fails it expires."""
+    with suppress(AppError):
+        forget(container, upload_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from core.domain.datasets import IntakeOptions
 from core.domain.jobs import JobKind, JobRecord, JobState, QueueName
 from core.domain.searches import IngestSpec
 from core.domain.work import IngestInputs, IngestOutcome
+from core.errors import Unavailable
 from core.services import jobs, uploads, wire, work
 from tests.unit.api import archives
 from tests.unit.api.conftest import Bell
@@ -81,6 +82,24 @@ def test_another_job_may_read_the_same_uploads(client: httpx.Client, container: 
     assert client.get(f"/v1/uploads/{upload_id}").status_code == 404
 
 
+def test_uploads_are_held_in_one_order_however_they_are_named(
+    client: httpx.Client, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two transactions that each held what the other wants next would wait for ever."""
+    seen: list[str] = []
+    for name in ("use", "drop"):
+        real = getattr(uploads, name)
+
+        def noted(session: Any, upload_id: Any, real: Any = real, **more: Any) -> Any:
+            seen.append(str(upload_id))
+            return real(session, upload_id, **more)
+
+        monkeypatch.setattr(uploads, name, noted)
+    ids = [sent(client) for _ in range(3)]
+    done(container, ask(client, *sorted(ids, reverse=True)).json()["id"])
+    assert seen == sorted(ids) * 2
+
+
 def test_a_request_made_again_is_the_same_job(client: httpx.Client) -> None:
     upload_id = sent(client)
     body = {"uploads": [upload_id], "name": "x"}
@@ -107,6 +126,25 @@ def test_a_body_may_be_read_later(client: httpx.Client, container: Container, me
     assert (upload.received, upload.sha256, len(parts)) == (len(data), digest, 1)
     with container.store.open(parts[0].key) as file:
         assert file.read() == data
+
+
+@pytest.mark.parametrize("name", ["put", "append", "release"])
+def test_nothing_stays_of_a_body_that_could_not_be_kept(
+    client: httpx.Client, container: Container, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Not even its share of the quota: nobody knows of this upload."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise Unavailable("It does not answer.")
+
+    owner = type(container.store) if name == "put" else uploads
+    monkeypatch.setattr(owner, name, fails)
+    data = archives.zipped(archives.class_folders())
+    answer = client.post("/v1/datasets?name=x", content=data, headers={**ZIP, **LATER})
+    assert answer.status_code == 503
+    with container.sessions.read() as session:
+        assert uploads.used_bytes(session) == 0
+    assert list(container.store.listing("uploads")) == []
 
 
 def test_uploads_may_be_read_later_too(client: httpx.Client) -> None:
