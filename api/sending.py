@@ -4,10 +4,11 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from api import tus
-from api.remote import CHUNK, Json, Refused, Remote
+from api.remote import CHUNK, Json, Refused, Remote, path_of
 
 PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)  # between tries that bring nothing
 # The connection broke, the server is being restarted or still believes the broken request.
@@ -29,14 +30,22 @@ def upload(
     """Send archives; the job that makes one dataset of them and of what is there already as
     uploads (`fetched`). `sent` hears of every piece.
 
-    Raises Refused.
+    Each begins when the one before is there: few may be under way at once, of all callers. Raises
+    Refused; then nothing stays of what came.
     """
-    addresses = [_begun(remote, path) for path in paths]
-    for path, address in zip(paths, addresses, strict=True):
-        _Sending(remote, path, address, sent).to_the_end()
-    uploads = [*fetched, *(address.rsplit("/", 1)[1] for address in addresses)]
-    given = {key: value for key, value in options.items() if value is not None}
-    return remote.post("/v1/datasets:ingest", {"uploads": uploads, "name": name, **given})
+    there = [path_of("uploads", each) for each in fetched]
+    try:
+        for path in paths:
+            there.append(_begun(remote, path))
+            _Sending(remote, path, there[-1], sent).to_the_end()
+        uploads = [address.rsplit("/", 1)[1] for address in there]
+        given = {key: value for key, value in options.items() if value is not None}
+        return remote.post("/v1/datasets:ingest", {"uploads": uploads, "name": name, **given})
+    except BaseException:
+        for address in there:
+            with suppress(Refused):  # a job has it after all, or it is to expire
+                remote.ask("DELETE", address, headers=SPOKEN)
+        raise
 
 
 def _begun(remote: Remote, path: Path) -> str:
