@@ -4,7 +4,7 @@ The group's row is made with its children's and settled by `moves` with the last
 that no process has to live for it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -55,17 +55,21 @@ def settle_left(session: Session, *, limit: int) -> None:
 
 def children(session: Session, found: Iterable[Job]) -> Mapping[JobId, Children]:
     """How the children of those among the jobs that are groups stand."""
-    groups = [job.id for job in found if job.kind is JobKind.GROUP]
+    return standing(session, [job.id for job in found if job.kind is JobKind.GROUP])
+
+
+def standing(session: Session, groups: Collection[UUID]) -> Mapping[JobId, Children]:
+    """As `children`, of jobs that are known to be groups."""
     if not groups:
         return {}
     done = case((JobRow.state.in_(TERMINAL), 1.0), else_=JobRow.progress)
     sums = (func.count(), func.sum(done), func.sum(JobRow.cost_seconds))
     by = (JobRow.parent_id, JobRow.state)
     rows = session.execute(select(*by, *sums).where(JobRow.parent_id.in_(groups)).group_by(*by))
-    standing: dict[UUID, list[tuple[JobState, int, float, float]]] = {each: [] for each in groups}
+    found: dict[UUID, list[tuple[JobState, int, float, float]]] = {each: [] for each in groups}
     for group_id, *those in rows:
-        standing[group_id].append(tuple(those))
-    return {JobId(each): _together(of_one) for each, of_one in standing.items()}
+        found[group_id].append(tuple(those))
+    return {JobId(each): _together(of_one) for each, of_one in found.items()}
 
 
 def shown(job: Job, standing: Mapping[JobId, Children]) -> Job:

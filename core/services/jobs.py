@@ -274,11 +274,13 @@ def release(
 def cancel(session: Session, job_id: UUID) -> Job:
     """Cancel what waits; ask what runs to stop. Of a group, every child that has not ended.
 
-    Raises NotFound, IllegalTransition.
+    May be said again. Raises NotFound, and IllegalTransition for what has succeeded or failed.
     """
     children = fanout.locked_children(session, job_id)
     row = moves.locked(session, job_id)
     job = row.to_domain()
+    if job.state is JobState.CANCELLED:
+        return job
     if job.finished:
         raise IllegalTransition(f"This job has already ended ({job.state}); nothing to cancel.")
     if job.state is JobState.QUEUED:

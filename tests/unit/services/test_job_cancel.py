@@ -31,8 +31,7 @@ def test_cancel_a_waiting_job(sessions: Sessions) -> None:
         assert (gone.state, gone.started_at) == (S.CANCELLED, None)
         assert gone.finished_at is not None
         assert jobs.claim(session, queue=QueueName.CPU, owner="w", lease_seconds=1) is None
-        with pytest.raises(IllegalTransition):
-            jobs.cancel(session, job.id)
+        assert jobs.cancel(session, job.id) == gone  # the first answer may have been lost
 
 
 def test_cancel_a_running_job_asks_its_worker(sessions: Sessions) -> None:
@@ -43,8 +42,7 @@ def test_cancel_a_running_job_asks_its_worker(sessions: Sessions) -> None:
         assert jobs.cancel_requested(session, job.id, job.fence)
         gone = jobs.mark_cancelled(session, job.id, job.fence)
         assert gone.state is S.CANCELLED
-        with pytest.raises(IllegalTransition):
-            jobs.cancel(session, job.id)
+        assert jobs.cancel(session, job.id) == gone
 
 
 @pytest.mark.parametrize("way", ["release", "reap"])
