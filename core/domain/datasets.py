@@ -12,6 +12,7 @@ from core.errors import InvalidInput
 DatasetId = NewType("DatasetId", UUID)
 
 GROUP_PREFIX = "prefix:"
+LONGEST_COLUMN = 1_000  # characters of its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,10 @@ class IntakeOptions:
             raise _bad("test_share: give a number between 0 and 1, such as 0.2.")
         if self.unreadable_share is not None and not 0 <= self.unreadable_share <= 1:
             raise _bad("unreadable_share: give a number from 0 to 1, such as 0.05.")
+        for text in filter(None, (self.group, self.label)):
+            if "\0" in text or len(text) > LONGEST_COLUMN:
+                words = f"give at most {LONGEST_COLUMN} characters, none of them NUL."
+                raise _bad(f"group, label: {words}")
         if self.group is not None and not self.group.removeprefix(GROUP_PREFIX):
             raise _bad("group: say what ends the prefix, as in prefix:_ for patient7_left.png.")
         if self.label is not None and not self.label.strip():

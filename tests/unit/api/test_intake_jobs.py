@@ -172,6 +172,9 @@ def test_put_is_post_for_tools_that_send_files_so(client: httpx.Client) -> None:
         ({"seed": -1}, 422, "bad_options"),
         ({"test_share": 1.0}, 422, "bad_options"),
         ({"group": "prefix:"}, 422, "bad_options"),
+        ({"group": "\0"}, 422, "bad_options"),  # no database keeps it
+        ({"label": "a\0b"}, 422, "bad_options"),
+        ({"label": "x" * 1_001}, 422, "bad_options"),
         ({"licence": "a\nb"}, 422, "invalid_input"),
         ({"licence": "x" * 201}, 422, "invalid_input"),
         ({"name": "\u202e"}, 422, "validation_error"),
