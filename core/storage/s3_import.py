@@ -124,6 +124,8 @@ class RemoteObject:
             async with body_of(response) as body:
                 while left and (chunk := await pace.next(body)):
                     left -= len(chunk)
+                    if left < 0:  # in chunks, whatever its Content-Length says
+                        raise s3_answers.bad("it sends more bytes than it says")
                     yield chunk
             if left:
                 raise Broken("it ended an answer early")

@@ -186,6 +186,7 @@ def with_second_span(change: Callable[[Heard, socket.socket], None]) -> Play:
 
 SPAN = {"content_range": "bytes 30000-59999/100000", "etag": '"one"'}
 GOOD = DATA[30_000:60_000]
+LONGER = b"%x\r\n%b\r\n0\r\n\r\n" % (len(GOOD) + 4, GOOD + b"more")
 
 
 @pytest.mark.parametrize(
@@ -201,6 +202,10 @@ GOOD = DATA[30_000:60_000]
         (answer(206, GOOD + b"more", **SPAN), "s3_bad_answer"),
         (answer(206, GOOD[1:], **SPAN), "s3_bad_answer"),
         (answer(206, content_length="", transfer_encoding="chunked", **SPAN), "s3_bad_answer"),
+        (
+            answer(206, LONGER, content_length="30000", transfer_encoding="chunked", **SPAN),
+            "s3_bad_answer",
+        ),
     ],
 )
 def test_other_bytes_than_those_asked_for_are_refused(
