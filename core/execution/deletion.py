@@ -29,8 +29,8 @@ def delete(sessions: Sessions, store: ObjectStore, home: Path, dataset_id: Datas
     Raises as `core.services.datasets.delete` does.
     """
     with sessions.begin() as session:
-        deleted = datasets.delete(session, dataset_id)
-    caches.forget(home, deleted.sha256)
+        sha256 = datasets.delete(session, dataset_id)
+    caches.forget(home, sha256)
     try:
         take_away(sessions, store, dataset_id)
     except Unavailable:

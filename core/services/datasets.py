@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +14,6 @@ from core.db import vectors
 from core.db.clock import now
 from core.db.dataset_tables import DatasetRow, EmbeddingRow, RankingRow
 from core.db.upserts import insert_or_keep
-from core.domain import keys
 from core.domain.datasets import Dataset, DatasetReport, Embedding, Ranking
 from core.errors import Conflict, Detail, Gone, InvalidInput, NotFound
 from core.services import families, jobs, paging, tombstones
@@ -127,21 +125,13 @@ def versions(session: Session, dataset_id: UUID) -> tuple[Dataset, ...]:
     return tuple(row.to_domain(report=False) for row in rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """What no row names any more. `keys` are the objects that rows named; packed images of every
-    resolution lie beside them, in `core.domain.keys.dataset(sha256)`."""
-
-    sha256: str
-    keys: tuple[str, ...]
-
-
-def delete(session: Session, dataset_id: UUID) -> Deleted:
-    """Forget what is in the dataset, how it was embedded and what it is near to.
+def delete(session: Session, dataset_id: UUID) -> str:
+    """Forget what is in the dataset, how it was embedded and what it is near to; its checksum.
 
     Its row stays as the tombstone, for what was made of it names it: its id, name, counts, licence
-    and versions. The objects are the caller's to delete, after the commit. Raises NotFound, Gone,
-    and Conflict (`dataset_in_use`) while jobs that name it have not ended.
+    and versions. The objects, all in `core.domain.keys.dataset(sha256)`, are the caller's to
+    delete after the commit. Raises NotFound, Gone, and Conflict (`dataset_in_use`) while jobs that
+    name it have not ended.
     """
     row = _row(session, dataset_id, lock=True)
     dataset = get(session, dataset_id, report=False)
@@ -151,16 +141,12 @@ def delete(session: Session, dataset_id: UUID) -> Deleted:
             "wait for them, or cancel them first."
         )
         raise Conflict(message, code="dataset_in_use")
-    embedded = EmbeddingRow.dataset_id == dataset_id
-    named = list(session.scalars(select(EmbeddingRow.key).where(embedded)))
-    session.execute(sql_delete(EmbeddingRow).where(embedded))
+    session.execute(sql_delete(EmbeddingRow).where(EmbeddingRow.dataset_id == dataset_id))
     session.execute(sql_delete(RankingRow).where(RankingRow.dataset_id == dataset_id))
-    if not dataset.statistics_only:
-        named.append(keys.originals(dataset.sha256))
     row.classes, row.report, row.originals_sha256, row.size_bytes = (), WIPED, None, 0
     row.deleted_at = session.scalar(select(now()))
     session.flush()
-    return Deleted(dataset.sha256, tuple(named))
+    return dataset.sha256
 
 
 def with_images(session: Session, dataset_id: UUID) -> Dataset:

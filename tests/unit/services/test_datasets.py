@@ -269,17 +269,14 @@ def test_a_deleted_dataset_leaves_a_tombstone(sessions: Sessions) -> None:
     with sessions.begin() as session:
         made, _ = datasets.register(session, **{**TERMS, "classes": ("ant", "bee")}, **told)
         near = dataset(session)
-        seen, other = embedding(made), embedding(near)
-        datasets.record_embedding(session, seen)
+        other = embedding(near)
+        datasets.record_embedding(session, embedding(made))
         datasets.record_embedding(session, other)
         datasets.record_ranking(session, ranking(made, near))
         datasets.record_ranking(session, ranking(near, made))
     assert "truncated" in raw(sessions, made.id)
     with sessions.begin() as session:
-        gone = datasets.delete(session, made.id)
-    originals = keys.originals(made.sha256)
-    assert gone == datasets.Deleted(made.sha256, (seen.key, originals))
-    assert originals.startswith(f"{keys.dataset(made.sha256)}/")
+        assert datasets.delete(session, made.id) == made.sha256
     assert not any(word in raw(sessions, made.id) for word in ("truncated", "ant", "bee"))
     with sessions.read() as session:
         for act in (datasets.get, datasets.with_images, datasets.versions):
@@ -307,11 +304,12 @@ def test_a_deleted_dataset_leaves_a_tombstone(sessions: Sessions) -> None:
         datasets.delete(session, uuid4())
 
 
-def test_a_dataset_of_statistics_has_no_originals_to_delete(sessions: Sessions) -> None:
-    with sessions.begin() as session:
-        made, _ = datasets.register(session, **TERMS, statistics_only=True)
-        seen = datasets.record_embedding(session, embedding(made))
-        assert datasets.delete(session, made.id).keys == (seen.key,)
+def test_all_that_is_stored_of_a_dataset_lies_in_its_folder() -> None:
+    sha256 = sha256_of("x")
+    stored = (
+        keys.originals(sha256), keys.packed(sha256, 32), keys.embedding(sha256, EMBEDDER, sha256)
+    )  # fmt: skip
+    assert all(each.startswith(f"{keys.dataset(sha256)}/") for each in stored)
 
 
 @pytest.mark.parametrize("how", ["of it", "with it"])
