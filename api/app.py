@@ -24,10 +24,12 @@ from api.routes import (
     s3_uploads,
     searches,
     statistics,
+    streams,
     supernets,
     uploads,
     versions,
 )
+from api.watching import Watcher
 from api.web import pages
 from api.web import routers as web
 from core.bootstrap import Container
@@ -47,6 +49,7 @@ RESOURCES = (
     supernets,
     searches,
     jobs,
+    streams,
     models,
     health,
 )
@@ -68,6 +71,7 @@ def create_app(container: Container) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.container = container
+    app.state.watcher = Watcher(container.sessions)
     for resource in RESOURCES:
         app.include_router(resource.router)
     app.include_router(web.router, include_in_schema=False)

@@ -43,6 +43,7 @@ CODES: Final[Mapping[str, Code]] = {
     # Jobs.
     "illegal_transition": Code(409, "The job has ended, or cannot move so from its state."),
     "cancel_requested": Code(409, "The job is being cancelled, so it cannot succeed."),
+    "bad_event_id": Code(422, "Last-Event-ID is no id that the job's stream has given."),
     "lease_lost": Code(409, "Another worker holds the job now."),
     "deleted_meanwhile": Code(409, "A dataset was deleted while it was read: ask again."),
     "diverged": Code(422, "The training's loss became infinite or undefined."),

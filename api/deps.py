@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Query, Request
 from sqlalchemy.orm import Session
 
+from api.watching import Watcher
 from core import crash_points
 from core.bootstrap import Container
 from core.domain.jobs import Job
@@ -26,9 +27,15 @@ class UnitOfWork:
         return job
 
 
-def container_of(request: Request) -> Container:
+# Not plain functions: each request would wait for a thread of the pool to call them.
+async def container_of(request: Request) -> Container:
     """The container that `create_app` was given."""
     return cast(Container, request.app.state.container)
+
+
+async def watcher_of(request: Request) -> Watcher:
+    """Who waits for news of jobs, for all requests."""
+    return cast(Watcher, request.app.state.watcher)
 
 
 @contextmanager
@@ -73,6 +80,7 @@ def page(
 # `scope="function"` ends the dependency before the response is sent: a caller never holds a 202
 # for a row that did not commit.
 ContainerDep = Annotated[Container, Depends(container_of)]
+WatcherDep = Annotated[Watcher, Depends(watcher_of)]
 WorkDep = Annotated[UnitOfWork, Depends(unit_of_work, scope="function")]
 SessionDep = Annotated[Session, Depends(read_session, scope="function")]
 PageDep = Annotated[Page, Depends(page)]

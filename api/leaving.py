@@ -1,14 +1,14 @@
-"""How the deployed service leaves: it says so first, and goes on answering until that was heard.
-
-A balancer sends requests for as long as it has not asked again whether the service is ready.
+"""How the service leaves: the deployed one says so first, and goes on answering until that was
+heard. A balancer sends requests for as long as it has not asked again whether it is ready.
 """
 
 import asyncio
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
@@ -39,29 +39,38 @@ class Farewell:
 
 
 @contextmanager
-def announced(leaving: threading.Event) -> Iterator[None]:
-    """While the loop runs, the server hears of the first SIGTERM `SECONDS` after `leaving` is set.
+def announced(
+    leaving: threading.Event, *, tell: Callable[[], None], seconds: float = SECONDS
+) -> Iterator[None]:
+    """While the loop runs, the server hears of the first SIGTERM `seconds` after `leaving` is set.
 
-    Where nobody has asked for the signal, or in another thread than the first, nothing changes.
+    `tell` is called at once, by SIGINT too: what would be answered only later is answered then.
+    Where nobody has asked for the signals, or in another thread than the first, nothing changes.
     """
-    ends = signal.getsignal(signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread() or not callable(ends):
+    ends = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not all(map(callable, ends.values())):
         yield
         return
     loop = asyncio.get_running_loop()
 
     def leave(number: int, frame: FrameType | None) -> None:
-        if leaving.is_set():
-            ends(number, frame)
-            return
+        at_once = leaving.is_set() or number == signal.SIGINT or seconds == 0
+        end: Any = ends[signal.Signals(number)]
         leaving.set()
-        loop.call_soon_threadsafe(loop.call_later, SECONDS, ends, number, None)
+        tell()
+        if at_once:
+            end(number, frame)
+        else:
+            loop.call_soon_threadsafe(loop.call_later, seconds, end, number, None)
 
-    signal.signal(signal.SIGTERM, leave)
+    for number in ends:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, ends)
+        for number, end in ends.items():
+            signal.signal(number, end)
 
 
 def _not_ready() -> JSONResponse:

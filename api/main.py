@@ -31,7 +31,7 @@ def create() -> FastAPI:
             seconds=collector.EVERY_SECONDS,
         )
         tidier.start()
-        with announced(leaving):
+        with announced(leaving, tell=app.state.watcher.leave):
             yield
         tidier.stop(patience=collector.STOP_SECONDS)
         container.close()

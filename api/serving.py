@@ -5,17 +5,20 @@ import ipaddress
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from threading import Event
 from types import FrameType
 from typing import NoReturn
 
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 
 from api import terminal
 from api.app import create_app
+from api.leaving import announced
 from api.remote import Refused
 from core import bootstrap
 from core.bootstrap import Container
@@ -76,8 +79,10 @@ def run(settings: Settings, *, host: str, port: int) -> None:
     with _container(settings) as container:
         shown = f"[{host}]" if ":" in host else host
         terminal.err.print(f"Headstart is at http://{shown}:{port}/", markup=False)
+        app = create_app(container)
+        app.router.lifespan_context = _letting_go
         uvicorn.run(
-            create_app(container),
+            app,
             host=host,
             port=port,
             log_config=None,
@@ -85,6 +90,14 @@ def run(settings: Settings, *, host: str, port: int) -> None:
             server_header=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
+
+
+@asynccontextmanager
+async def _letting_go(app: FastAPI) -> AsyncIterator[None]:
+    """Who waits for news is answered as soon as the service is to stop: open streams would hold
+    it for as long as they may. Nobody asks this one whether it is ready."""
+    with announced(Event(), tell=app.state.watcher.leave, seconds=0):
+        yield
 
 
 @contextmanager

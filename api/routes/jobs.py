@@ -1,20 +1,32 @@
 """Jobs: how the work is going, and stopping it."""
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.orm import Session
 
-from api import contract
-from api.deps import PageDep, SessionDep, WorkDep
+from api import conditional, contract, watching
+from api.deps import ContainerDep, PageDep, SessionDep, WatcherDep, WorkDep
 from api.views.jobs import EventView, JobView, RecordView
 from api.views.shapes import Listed, PageView
+from core.bootstrap import Container
 from core.domain.jobs import Children, Job, JobId, JobKind, JobState
-from core.services import fanout, jobs
+from core.services import fanout, jobs, news
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+CACHE = "no-cache"
+PREFER = contract.sends(
+    "Prefer",
+    f"`wait=N`: answer as soon as the job has changed, and after N seconds (at most "
+    f"{conditional.LONGEST_WAIT}) at the latest. Followed if the answer says "
+    "`Preference-Applied`; else it came at once.",
+)
 
 
 @router.get("", operation_id="jobs_list")
@@ -46,23 +58,41 @@ def index(
     operation_id="jobs_get",
     response_model=JobView,
     responses={
-        200: contract.headers("ETag", "Cache-Control"),
-        **contract.unchanged("Cache-Control"),
+        200: contract.headers("ETag", "Cache-Control", "Preference-Applied"),
+        **contract.unchanged("Cache-Control", "Preference-Applied"),
     },
-    openapi_extra=contract.takes(contract.IF_NONE_MATCH),
+    openapi_extra=contract.takes(contract.IF_NONE_MATCH, PREFER),
 )
-def show(
-    job_id: UUID, session: SessionDep, request: Request, response: Response
+async def show(
+    job_id: UUID,
+    request: Request,
+    response: Response,
+    container: ContainerDep,
+    watcher: WatcherDep,
 ) -> JobView | Response:
-    """One job; `poll_after_ms` says when asking again makes sense."""
-    job = jobs.get(session, JobId(job_id))
-    standing = fanout.children(session, [job])
-    etag = version(job, standing)
-    response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = "no-cache"
-    if request.headers.get("if-none-match") == etag:
-        return Response(status_code=304, headers={"ETag": etag, "Cache-Control": "no-cache"})
-    return JobView.of(job, standing)
+    """One job; `poll_after_ms` says when asking again makes sense. With `Prefer: wait=N` the
+    answer comes when the job has changed, in N seconds at the latest: since the answer that
+    `If-None-Match` names, or since the request."""
+    id_ = JobId(job_id)
+    look = partial(_seen, job_id=id_)
+    patience = conditional.wait_of(request)
+    if not patience or watcher.full:
+        seen = await run_in_threadpool(_read, container, look)
+    else:
+        response.headers["Preference-Applied"] = f"wait={patience}"
+        with watcher.place():
+            seen = await watcher.read(look)
+            known = "if-none-match" not in request.headers or seen.is_known_to(request)
+            if known and not seen.job.finished:
+                waiting = watcher.changed(id_, seen.version, patience=patience)
+                if await watching.while_heard(request, waiting):
+                    seen = await watcher.read(look)
+    if seen.is_known_to(request):
+        unchanged = conditional.unchanged(seen.tag(request), cache=CACHE)
+        unchanged.headers.update(response.headers)
+        return unchanged
+    response.headers["ETag"], response.headers["Cache-Control"] = seen.tag(request), CACHE
+    return JobView.of(seen.job, seen.standing)
 
 
 @router.get("/{job_id}/records", operation_id="jobs_records")
@@ -89,19 +119,46 @@ def events(job_id: UUID, session: SessionDep) -> Listed[EventView]:
     "/{job_id}:cancel",
     operation_id="jobs_cancel",
     status_code=202,
-    responses=contract.refusals("illegal_transition"),
+    responses={
+        200: {"model": JobView, "description": "It was cancelled before."},
+        **contract.refusals("illegal_transition"),
+    },
 )
-def cancel(job_id: UUID, work: WorkDep) -> JobView:
+def cancel(job_id: UUID, work: WorkDep, response: Response) -> JobView:
     """Ask the job to stop. A running one stops at its next report, a group when all its jobs
-    have stopped; 409 when it has ended."""
-    job = jobs.cancel(work.session, JobId(job_id))
+    have stopped; 200 when it was cancelled before, 409 when it has succeeded or failed."""
+    if jobs.get(work.session, job_id).state is JobState.CANCELLED:
+        response.status_code = 200
+    job = jobs.cancel(work.session, job_id)
     return JobView.of(job, fanout.children(work.session, [job]))
 
 
-def version(job: Job, standing: Mapping[JobId, Children]) -> str:
-    """An entity tag that changes with anything a watcher would notice."""
-    job = fanout.shown(job, standing)
-    counts = sorted(standing[job.id].counts.items()) if job.id in standing else ()
-    seen = (job.state, job.fence, job.stage, job.progress, job.eta_seconds, job.cancel_requested,
-            job.cost_seconds, job.error_code, job.resume_reason, counts)  # fmt: skip
-    return f'"{hashlib.sha256(repr(seen).encode()).hexdigest()[:24]}"'
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A job as it stood at one moment."""
+
+    job: Job
+    standing: Mapping[JobId, Children]
+
+    @property
+    def version(self) -> str:
+        """What changes with it."""
+        return news.version(self.job, self.standing)
+
+    def tag(self, request: Request) -> str:
+        """The entity tag of its view; another release may show the same job otherwise."""
+        return f'"{request.app.version}-{self.version}"'
+
+    def is_known_to(self, request: Request) -> bool:
+        """Whether the caller has this view of it."""
+        return conditional.matches(request, self.tag(request))
+
+
+def _seen(session: Session, *, job_id: JobId) -> Seen:
+    job = jobs.get(session, job_id)
+    return Seen(job, fanout.children(session, [job]))
+
+
+def _read(container: Container, look: Callable[[Session], Seen]) -> Seen:
+    with container.sessions.read() as session:
+        return look(session)

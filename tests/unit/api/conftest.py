@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from api import cli
 from api.app import create_app
+from api.watching import Watcher
 from core import bootstrap
 from core.bootstrap import Container
 from core.config import Settings, UploadLimits
@@ -88,6 +89,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def client(served: Served, container: Container) -> Iterator[httpx.Client]:
     """A well-behaved program on this machine."""
     served.app.state.container = container
+    served.app.state.watcher = Watcher(container.sessions)
     with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as opened:
         yield opened
 

@@ -1,0 +1,151 @@
+"""Waiting for news of jobs: however many wait, one thread looks for all of them."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from fastapi import Request
+from sqlalchemy.orm import Session
+
+from core.db.sessions import Sessions
+from core.domain.jobs import JobId
+from core.errors import AppError
+from core.services import news
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    job_id: JobId
+    version: str
+    changed: "asyncio.Future[bool]"
+
+
+class Watcher:
+    """Looks every `seconds` at the jobs that somebody waits for, in one statement or, with groups
+    among them, two; at nothing while nobody waits. At most `most` may wait.
+
+    One per process: it has a thread of its own, so none of those that answer requests is kept,
+    and uses one connection at a time. To be called from one event loop.
+    """
+
+    def __init__(self, sessions: Sessions, *, seconds: float = 0.5, most: int = 1_000) -> None:
+        self._sessions = sessions
+        self._seconds = seconds
+        self._most = most
+        self._admitted = 0
+        self._waiters: set[_Waiter] = set()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="watcher")
+        self._looking: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leaving = False
+
+    @property
+    def leaving(self) -> bool:
+        """Whether waiting is over for everybody."""
+        return self._leaving
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody else can be let in."""
+        return self._leaving or self._admitted >= self._most
+
+    @property
+    def admitted(self) -> int:
+        """How many have been let in and are not out yet."""
+        return self._admitted
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Held by each who waits, for as long as it may wait again."""
+        self._admitted += 1
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+
+    async def read(self, look: Callable[[Session], T]) -> T:
+        """What `look` finds, in the watcher's own thread: others wait for their turn."""
+
+        def reading() -> T:
+            with self._sessions.read() as session:
+                return look(session)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, reading)
+
+    async def changed(self, job_id: JobId, version: str, *, patience: float) -> bool:
+        """Wait until the job has another version than this, for `patience` seconds at most.
+
+        False when it has not, or `leave` was called. Raises Unavailable.
+        """
+        if self._leaving:
+            return False
+        self._loop = asyncio.get_running_loop()
+        waiter = _Waiter(job_id, version, self._loop.create_future())
+        self._waiters.add(waiter)
+        if self._looking is None or self._looking.done():
+            self._looking = self._loop.create_task(self._look())
+        try:
+            return await asyncio.wait_for(waiter.changed, patience)
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters.discard(waiter)
+
+    def leave(self) -> None:
+        """Let nobody wait any longer. From any thread, or a signal handler."""
+        self._leaving = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._release)
+
+    def _release(self) -> None:
+        for waiter in self._waiters:
+            _tell(waiter, False)
+
+    async def _look(self) -> None:
+        while self._waiters:
+            await asyncio.sleep(self._seconds)
+            waiting = tuple(self._waiters)
+            ids = {waiter.job_id for waiter in waiting}
+            try:
+                found = await self.read(partial(news.versions, ids=ids))
+            except AppError as error:
+                for waiter in waiting:
+                    if not waiter.changed.done():
+                        waiter.changed.set_exception(error)
+                continue
+            for waiter in waiting:
+                if found.get(waiter.job_id) != waiter.version:
+                    _tell(waiter, True)
+            if self._leaving:
+                self._release()
+
+
+def _tell(waiter: _Waiter, changed: bool) -> None:
+    if not waiter.changed.done():
+        waiter.changed.set_result(changed)
+
+
+async def while_heard(request: Request, waiting: Coroutine[Any, Any, bool]) -> bool:
+    """What comes of waiting; False as soon as the caller has gone away."""
+    waits = asyncio.ensure_future(waiting)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({waits, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():
+            gone.result()  # a body that is too large, say
+        return waits.done() and waits.result()
+    finally:
+        for task in (waits, gone):
+            task.cancel()
+        await asyncio.gather(waits, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
