@@ -41,7 +41,8 @@ def requests() -> Iterator[Request]:
     yield Request(37, "ids of every kind", "rest", partial(_ids, "rest"), 404, "not_found")
     yield Request(37, "ids of every kind", "tus", partial(_ids, "tus"), 404, "not_found")
     yield Request(42, "endpoints of every kind", "rest", _endpoints, 422, "url_not_allowed")
-    yield Request(51, "names shown in pages", "form", _names, 303, "accepted", makes=len(NAMES))
+    yield Request(51, "names shown in pages", "form", _names, 303, "accepted",
+                  cpu=5.0 * len(NAMES), makes=len(NAMES))  # fmt: skip
     yield Request(51, "names that cannot be", "rest", _bad_names, 422, "validation_error")
     yield Request(54, "lines in names", "tus", _log_lines, 200, "accepted")
     yield Request(58, "dataset in use deleted", "rest", _delete_in_use, 409, "dataset_in_use",
