@@ -1,6 +1,7 @@
 """The HTTP application over a container: routers, pages, static files, problems, guard."""
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -9,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from api import problems, security
+from api import contract, problems, security
 from api.problems import Problem
 from api.routes import (
     bundles,
@@ -60,9 +61,19 @@ download a small trained model. Errors are RFC 9457 problems with a stable `code
 """
 
 
-def create_app(container: Container) -> FastAPI:
-    """The application; it owns nothing, whoever made the container closes it."""
-    app = FastAPI(
+class Application(FastAPI):
+    """What FastAPI says of itself, completed."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document at `/openapi.json`."""
+        if self.openapi_schema is None:
+            self.openapi_schema = contract.document(super().openapi())
+        return self.openapi_schema
+
+
+def described() -> Application:
+    """The routes of the API alone, which nothing needs to be there for."""
+    app = Application(
         title="Headstart",
         version=_version(),
         description=DESCRIPTION,
@@ -70,10 +81,16 @@ def create_app(container: Container) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.container = container
-    app.state.watcher = Watcher(container.sessions)
     for resource in RESOURCES:
         app.include_router(resource.router)
+    return app
+
+
+def create_app(container: Container) -> FastAPI:
+    """The application; it owns nothing, whoever made the container closes it."""
+    app = described()
+    app.state.container = container
+    app.state.watcher = Watcher(container.sessions)
     app.include_router(web.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     _answer_problems(app)

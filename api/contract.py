@@ -1,22 +1,27 @@
 """The OpenAPI document: what FastAPI cannot know of our answers, added in one place.
 
 Routes name their problems (`refusals`), headers (`headers`, `sends`) and ids; `document` adds what
-holds for every operation. `docs/openapi.json` is the same, committed: `python -m api.contract`
-tells what has changed since, and `--write` renews it.
+holds for every operation. The committed document is the business of `api.openapi`.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from api import problems
 from api.codes import CODES
 from api.problems import MEDIA_TYPE
+from api.samples import SAMPLES
+from api.views.problems import ProblemView
 
 Answers = dict[int | str, dict[str, Any]]
 Json = dict[str, Any]
 
-# Of every operation; of those that change something; of those that read JSON.
-ALWAYS: Final = ("bad_request", "unknown_host", "internal", "unavailable")
-UNSAFE: Final = ("cross_site", "too_large", "unsupported_media_type")
+JSON: Final = "application/json"
+SCHEMAS: Final = "#/components/schemas/"
+# `PageView[JobView]`, as a name and as a title, is `JobPage` to generated clients.
+GENERIC: Final = re.compile(r"(Page|List)(?:View|ed)[_\[](\w+?)View[_\]]")
 HEADERS: Final[Mapping[str, tuple[Json, str]]] = {
     "Cache-Control": ({"type": "string"}, "How long the answer may be kept."),
     "Content-Digest": ({"type": "string"}, "`sha-256=:BASE64:`, the SHA-256 of the body."),
@@ -46,6 +51,11 @@ def headers(*names: str) -> Json:
     return {"headers": shown}
 
 
+def also(first: Json, second: Json) -> Json:
+    """The headers of both."""
+    return {"headers": first["headers"] | second["headers"]}
+
+
 def unchanged(*names: str) -> Answers:
     """The answer to an `If-None-Match` that still holds."""
     return {304: {"description": "Unchanged.", **headers("ETag", *names)}}
@@ -72,20 +82,83 @@ IF_NONE_MATCH: Final = sends("If-None-Match", "The `ETag` of the answer that is 
 
 def refusals(*codes: str) -> Answers:
     """The answers that tell of these problems, by status."""
-    by_status: dict[int | str, list[str]] = {}
+    return {status: _refusal(those) for status, those in _by_status(codes).items()}
+
+
+def document(raw: Json) -> Json:
+    """FastAPI's document with what holds for every operation, and examples."""
+    found: Json = json.loads(GENERIC.sub(r"\2\1", json.dumps(raw)))
+    schemas = found["components"]["schemas"]
+    for theirs in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(theirs, None)
+    problem = ProblemView.model_json_schema(ref_template=SCHEMAS + "{model}")
+    schemas |= {**problem.pop("$defs"), "ProblemView": problem}
+    for name, sample in SAMPLES.items():
+        schemas[name]["examples"] = [sample]
+    found["components"]["examples"] = {
+        code: {"summary": CODES[code].sentence, "value": _example(code)} for code in sorted(CODES)
+    }
+    for path in found["paths"].values():
+        for method, operation in path.items():
+            _complete(method, operation)
+    return found
+
+
+def _complete(method: str, operation: Json) -> None:
+    """Its summary in words, and the problems that any such request may meet."""
+    first = re.split(r"[.;:](?:\s|$)", operation["description"], maxsplit=1)[0]
+    operation["summary"] = " ".join(first.split())
+    answers = operation["responses"]
+    if MEDIA_TYPE not in answers.get("422", {}).get("content", {}):
+        answers.pop("422", None)  # the framework's own, which we never send
+    for status, those in _by_status(_usual(method, operation)).items():
+        known = answers.get(str(status), {}).get("content", {}).get(MEDIA_TYPE, {})
+        answer = _refusal([*known.get("examples", {}), *those])
+        if status == 503 and "503" in answers and not known:  # readiness has a word of its own
+            answers["503"]["content"] |= answer["content"]
+            answers["503"]["description"] += "\n" + answer["description"]
+        else:
+            answers[str(status)] = answer
+
+
+def _usual(method: str, operation: Json) -> Iterator[str]:
+    takes = operation.get("requestBody", {}).get("content", {})
+    asks = {each["in"] for each in operation.get("parameters", ())}
+    yield from ("bad_request", "unknown_host", "internal", "unavailable")
+    if method not in {"get", "head", "options"}:
+        yield from ("cross_site", "unsupported_media_type")
+        if set(takes) <= {JSON}:
+            yield "too_large"
+    if JSON in takes:
+        yield "malformed_json"
+    if JSON in takes or asks & {"path", "query"}:
+        yield from ("validation_error", "invalid_input")
+    if "path" in asks:
+        yield "not_found"
+
+
+def _by_status(codes: Iterable[str]) -> Mapping[int, list[str]]:
+    found: dict[int, list[str]] = {}
     for code in codes:
-        by_status.setdefault(CODES[code].status, []).append(code)
-    return {status: _refusal(those) for status, those in by_status.items()}
+        found.setdefault(CODES[code].status, []).append(code)
+    return found
 
 
 def _refusal(codes: Iterable[str]) -> Json:
     named = sorted(set(codes))
-    return {
+    answer = {
         "description": "\n".join(f"- `{each}`: {CODES[each].sentence}" for each in named),
         "content": {
             MEDIA_TYPE: {
-                "schema": {"$ref": "#/components/schemas/ProblemView"},
+                "schema": {"$ref": f"{SCHEMAS}ProblemView"},
                 "examples": {each: {"$ref": f"#/components/examples/{each}"} for each in named},
             }
         },
     }
+    passing = any(problems.passes(CODES[each].status, each) for each in named)
+    return answer | headers("Retry-After") if passing else answer
+
+
+def _example(code: str) -> Json:
+    status, sentence = CODES[code]
+    return problems.body_of(problems.Problem(status, code, sentence))

@@ -11,10 +11,12 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
+from api import contract
 from core.domain.searches import Artifact
 from core.errors import CorruptObject
 from core.ports import ObjectStore
 
+HEADERS = contract.headers("ETag", "Cache-Control", "Content-Digest", "Content-Disposition")
 CHUNK = 256 * 1024
 CHECKED_FIRST = 64 * 1024 * 1024
 

@@ -11,6 +11,7 @@ from fastapi import Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from api.codes import CODES
 from core import errors
 from core.errors import AppError, Detail, InvalidInput
 
@@ -30,21 +31,14 @@ STATUS_OF: Mapping[type[AppError], int] = {
     errors.CorruptObject: 500,
     errors.Unavailable: 503,
 }
-# Statuses that a code makes more precise than its class does.
-STATUS_OF_CODE: Mapping[str, int] = {
-    "incomplete_body": 400,
-    "malformed_multipart": 400,
-    "unsupported_media_type": 415,
-    "cross_site": 403,
-    "unknown_host": 400,
-    "storage_full": 507,
-    "unsupported_version": 412,
-    "upload_busy": 423,
-    "too_many_uploads": 429,
-    "checksum_mismatch": 460,
+# A code says it more precisely than its class does.
+STATUS_OF_CODE: Mapping[str, int] = {code: known.status for code, known in CODES.items()}
+# What versions of the standard library call differently, or not at all: tus 1.0 made one up.
+TITLE_OF_STATUS: Mapping[int, str] = {
+    413: "Content Too Large",
+    422: "Unprocessable Content",
+    460: "Checksum Mismatch",
 }
-# What the standard library has no phrase for: tus 1.0 made this one up.
-TITLE_OF_STATUS: Mapping[int, str] = {460: "Checksum Mismatch"}
 CODE_OF_STATUS: Mapping[int, str] = {
     400: "bad_request",
     404: "not_found",
@@ -80,10 +74,17 @@ class Problem:
     @property
     def title(self) -> str:
         """The status in words."""
+        if self.status in TITLE_OF_STATUS:
+            return TITLE_OF_STATUS[self.status]
         try:
             return HTTPStatus(self.status).phrase
         except ValueError:
-            return TITLE_OF_STATUS.get(self.status, "Refused" if self.status < 500 else "Failed")
+            return "Refused" if self.status < 500 else "Failed"
+
+
+def passes(status: int, code: str) -> bool:
+    """Whether asking again in a moment may help."""
+    return status == HTTPStatus.SERVICE_UNAVAILABLE or code in PASSING_CODES
 
 
 def of_error(error: AppError) -> Problem:
@@ -91,8 +92,7 @@ def of_error(error: AppError) -> Problem:
     status = STATUS_OF_CODE.get(error.stable_code) or next(
         STATUS_OF[cls] for cls in type(error).__mro__ if cls in STATUS_OF
     )
-    passing = status == HTTPStatus.SERVICE_UNAVAILABLE or error.stable_code in PASSING_CODES
-    retry = (("Retry-After", str(RETRY_SECONDS)),) if passing else ()
+    retry = (("Retry-After", str(RETRY_SECONDS)),) if passes(status, error.stable_code) else ()
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed: %s", error.stable_code, exc_info=error)
         return Problem(status, error.stable_code, BLANK)
@@ -124,9 +124,9 @@ def invalid(found: Sequence[Mapping[str, Any]], *, origin: str = "body") -> Inva
     return InvalidInput(message, code="validation_error", details=details)
 
 
-def as_json(problem: Problem) -> Response:
-    """The problem for programs."""
-    body = {
+def body_of(problem: Problem) -> dict[str, Any]:
+    """The problem for programs, as `api.views.problems` describes it."""
+    return {
         "type": f"urn:headstart:problem:{problem.code}",
         "title": problem.title,
         "status": problem.status,
@@ -137,8 +137,13 @@ def as_json(problem: Problem) -> Response:
             for each in problem.errors
         ],
     }
+
+
+def as_json(problem: Problem) -> Response:
+    """The problem for programs."""
     return Response(
-        json.dumps(body, ensure_ascii=True),  # a lone surrogate in an echoed name stays an escape
+        # A lone surrogate in an echoed name stays an escape.
+        json.dumps(body_of(problem), ensure_ascii=True),
         status_code=problem.status,
         headers=dict(problem.headers),
         media_type=MEDIA_TYPE,

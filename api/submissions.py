@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Header, Response
 from pydantic import AfterValidator
 
+from api import contract
 from api.deps import UnitOfWork, WorkDep
 from core.domain.jobs import Job
 from core.services import idempotency
@@ -20,16 +21,16 @@ DESCRIPTION = (
     "With another body it is refused (422 `idempotency_key_reused`); while the first request is "
     "still being worked on it may be (409 `idempotency_key_in_flight`)."
 )
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    202: {
-        "headers": {
-            REPLAYED: {
-                "description": "`true` when an earlier request under this key made the job.",
-                "schema": {"type": "string", "enum": ["true"]},
-            }
-        }
+ON_A_DATASET = ("dataset_deleted", "not_found", "source_deleted", "statistics_only",
+                "unknown_embedder")  # fmt: skip
+
+
+def answers(*codes: str) -> contract.Answers:
+    """Those of a route that queues a job, which may also be refused with these codes."""
+    return {
+        202: contract.headers("Location", "Retry-After", REPLAYED),
+        **contract.refusals("idempotency_key_in_flight", "idempotency_key_reused", *codes),
     }
-}
 
 
 def clean_key(text: str) -> str:

@@ -17,6 +17,7 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from api import contract
 from core.config import Settings
 from core.errors import InvalidInput, TooLarge, Unavailable
 from core.execution import scratch
@@ -34,6 +35,18 @@ MEDIA_TYPES = frozenset(
     }
 )
 BUFFER = 1024 * 1024
+CONTENT_DIGEST = contract.sends(
+    "Content-Digest",
+    "`sha-256=:BASE64:` (RFC 9530): a body with another SHA-256 was damaged and is refused.",
+)
+# Of whoever receives a file, beside its own.
+REFUSALS = (
+    "digest_mismatch",
+    "empty_body",
+    "incomplete_body",
+    "invalid_digest",
+    "storage_full",
+)
 
 
 @dataclass(frozen=True, slots=True)

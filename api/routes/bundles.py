@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api import downloads, uploads
+from api import contract, downloads, uploads
 from api.deps import ContainerDep
 from api.uploads import Expected, Received
 from api.views.results import SupernetView
@@ -26,11 +26,12 @@ BINARY = "application/octet-stream"
 EXPECTED = Expected("bundle", LARGEST_FILE, frozenset({BINARY}), BINARY)
 CONTENT: dict[str, Any] = {BINARY: {"schema": {"type": "string", "format": "binary"}}}
 BODY = {
+    **contract.takes(uploads.CONTENT_DIGEST),
     "requestBody": {
         "required": True,
         "description": "A supernet in a safetensors file, as `GET /v1/supernets/{id}/bundle` has.",
         "content": CONTENT,
-    }
+    },
 }
 
 
@@ -45,9 +46,18 @@ FileDep = Annotated[Received, Depends(bundle_file, scope="function")]
 
 @router.post(
     "/v1/supernets:import",
+    operation_id="supernets_import",
     status_code=201,
     openapi_extra=BODY,
-    responses={200: {"model": SupernetView, "description": "The file is registered already."}},
+    responses={
+        200: {
+            "model": SupernetView,
+            "description": "The file is registered already.",
+            **contract.headers("Location"),
+        },
+        201: contract.headers("Location"),
+        **contract.refusals("bad_bundle", "bundle_too_large", *uploads.REFUSALS),
+    },
 )
 def enter(file: FileDep, container: ContainerDep, response: Response) -> SupernetView:
     """Register the supernet in the body; the same file is the same supernet."""
@@ -59,8 +69,14 @@ def enter(file: FileDep, container: ContainerDep, response: Response) -> Superne
 
 @router.get(
     "/v1/supernets/{supernet_id}/bundle",
+    operation_id="supernets_bundle",
     response_class=StreamingResponse,
-    responses={200: {"content": CONTENT}},
+    openapi_extra=contract.takes(contract.IF_NONE_MATCH),
+    responses={
+        200: {"content": CONTENT, **downloads.HEADERS},
+        **contract.unchanged("Cache-Control"),
+        **contract.refusals("corrupt_object"),
+    },
 )
 def export(supernet_id: UUID, request: Request, container: ContainerDep) -> Response:
     """The supernet as a file that any Headstart can import: bfloat16, without its classifier."""

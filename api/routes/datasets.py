@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from api import examples, submissions
+from api import contract, examples, submissions
 from api.deps import ContainerDep, PageDep, SessionDep
 from api.schemas import DEFAULT_EMBEDDER, DEFAULT_RANK, EmbedderBody, RankBody
 from api.submissions import SubmissionDep
@@ -20,10 +20,23 @@ from core.services import datasets, searches
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
-PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
+DELETED = contract.refusals("dataset_deleted")
+PICTURE: dict[str, Any] = {
+    "response_class": Response,
+    "openapi_extra": contract.takes(contract.IF_NONE_MATCH),
+    "responses": {
+        200: {
+            "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+            **contract.headers("ETag", "Cache-Control"),
+        },
+        **contract.unchanged("Cache-Control"),
+        **contract.refusals("dataset_deleted", "statistics_only", "unknown_class",
+                            "unknown_image", "corrupt_object"),
+    },
+}  # fmt: skip
 
 
-@router.get("")
+@router.get("", operation_id="datasets_list")
 def index(session: SessionDep, page: PageDep) -> PageView[DatasetView]:
     """All datasets, newest first."""
     found, token = datasets.listing(session, limit=page.limit, after=page.after)
@@ -31,19 +44,23 @@ def index(session: SessionDep, page: PageDep) -> PageView[DatasetView]:
     return PageView(items=shown, next_page_token=token)
 
 
-@router.get("/{dataset_id}")
+@router.get("/{dataset_id}", operation_id="datasets_get", responses=DELETED)
 def show(dataset_id: UUID, session: SessionDep) -> FullDatasetView:
     """One dataset with its intake report."""
     return FullDatasetView.model_validate(datasets.get(session, DatasetId(dataset_id)))
 
 
-@router.get("/{dataset_id}/report")
+@router.get("/{dataset_id}/report", operation_id="datasets_report", responses=DELETED)
 def report(dataset_id: UUID, session: SessionDep) -> ReportView:
     """What intake saw in the archive."""
     return ReportView.model_validate(datasets.get(session, DatasetId(dataset_id)).report)
 
 
-@router.get("/{dataset_id}/examples/{class_index}.png", response_class=Response, responses=PICTURE)
+@router.get(
+    "/{dataset_id}/examples/{class_index}.png",
+    operation_id="datasets_class_examples",
+    **PICTURE,
+)
 def show_examples(
     dataset_id: UUID, class_index: int, request: Request, container: ContainerDep
 ) -> Response:
@@ -59,7 +76,7 @@ def show_examples(
     )
 
 
-@router.get("/{dataset_id}/images/{index}.png", response_class=Response, responses=PICTURE)
+@router.get("/{dataset_id}/images/{index}.png", operation_id="datasets_image", **PICTURE)
 def show_image(
     dataset_id: UUID, index: int, request: Request, container: ContainerDep
 ) -> Response:
@@ -82,7 +99,12 @@ def _drawn(request: Request, tag: str, draw: Callable[[], bytes]) -> Response:
     return Response(draw(), media_type="image/png", headers=headers)
 
 
-@router.post("/{dataset_id}:embed", status_code=202, responses=submissions.RESPONSES)
+@router.post(
+    "/{dataset_id}:embed",
+    operation_id="datasets_embed",
+    status_code=202,
+    responses=submissions.answers(*submissions.ON_A_DATASET),
+)
 def embed(
     dataset_id: UUID,
     request: SubmissionDep,
@@ -98,7 +120,12 @@ def embed(
     return JobView.of(job)
 
 
-@router.post("/{dataset_id}:rank", status_code=202, responses=submissions.RESPONSES)
+@router.post(
+    "/{dataset_id}:rank",
+    operation_id="datasets_rank",
+    status_code=202,
+    responses=submissions.answers(*submissions.ON_A_DATASET),
+)
 def rank(
     dataset_id: UUID,
     request: SubmissionDep,

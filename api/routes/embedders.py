@@ -10,7 +10,7 @@ from core.services import embedders
 router = APIRouter(prefix="/v1/embedders", tags=["embedders"])
 
 
-@router.get("")
+@router.get("", operation_id="embedders_list")
 def index(session: SessionDep, page: PageDep, container: ContainerDep) -> PageView[EmbedderView]:
     """Those built in, then the trunks of all registered supernets, newest first."""
     found, token = embedders.listing(

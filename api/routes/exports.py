@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
-from api import downloads
+from api import contract, downloads
 from api.deps import ContainerDep
 from core.bootstrap import Container
 from core.domain import keys
@@ -30,12 +30,21 @@ class Form(StrEnum):
 
 MEDIA = {Form.IMAGE_FOLDER: "application/zip", Form.PARQUET: "application/vnd.apache.parquet"}
 SUFFIX = {Form.IMAGE_FOLDER: "zip", Form.PARQUET: "parquet"}
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {each: {} for each in MEDIA.values()}}
+BINARY: Any = {"schema": {"type": "string", "format": "binary"}}
+RESPONSES: contract.Answers = {
+    200: {"content": dict.fromkeys(MEDIA.values(), BINARY), **downloads.HEADERS},
+    **contract.unchanged("Cache-Control"),
+    **contract.refusals("corrupt_object", "dataset_deleted", "statistics_only"),
 }
 
 
-@router.get("/{dataset_id}/export", response_class=StreamingResponse, responses=RESPONSES)
+@router.get(
+    "/{dataset_id}/export",
+    operation_id="datasets_export",
+    response_class=StreamingResponse,
+    openapi_extra=contract.takes(contract.IF_NONE_MATCH),
+    responses=RESPONSES,
+)
 def export(
     dataset_id: UUID,
     request: Request,

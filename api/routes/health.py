@@ -1,23 +1,46 @@
 """Liveness (this process answers) and readiness (what it stands on answers too)."""
 
 from collections.abc import Callable
+from typing import Literal
 
 from fastapi import APIRouter, Response
 
+from api import contract
 from api.deps import ContainerDep
+from api.views.shapes import View
 from core.errors import Unavailable
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz")
-def healthy() -> dict[str, str]:
+class HealthView(View):
+    """`ok`."""
+
+    status: Literal["ok"]
+
+
+class ReadinessView(View):
+    """How the process stands, and what it stands on: `ok`, or what is wrong with it."""
+
+    status: Literal["ok", "unavailable", "leaving"]
+    checks: dict[str, str]
+
+
+NOT_READY = {
+    "model": ReadinessView,
+    "description": "Something below does not answer, or the process is leaving.",
+    **contract.headers("Retry-After"),
+}
+
+
+@router.get("/healthz", operation_id="health_live")
+def healthy() -> HealthView:
     """The process runs."""
-    return {"status": "ok"}
+    return HealthView(status="ok")
 
 
-@router.get("/readyz", responses={503: {"description": "Something below does not answer."}})
-def ready(container: ContainerDep, response: Response) -> dict[str, object]:
+@router.get("/readyz", operation_id="health_ready", responses={503: NOT_READY})
+def ready(container: ContainerDep, response: Response) -> ReadinessView:
     """Database, store and queue answer; 503 names those that do not."""
     checks: dict[str, Callable[[], None]] = {
         "database": container.sessions.check,
@@ -29,7 +52,7 @@ def ready(container: ContainerDep, response: Response) -> dict[str, object]:
     if down:
         response.status_code = 503
         response.headers["Retry-After"] = "5"
-    return {"status": "unavailable" if down else "ok", "checks": states}
+    return ReadinessView(status="unavailable" if down else "ok", checks=states)
 
 
 def _state(check: Callable[[], None]) -> str:

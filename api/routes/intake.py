@@ -11,7 +11,8 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import contextmanager_in_threadpool
 from fastapi.responses import JSONResponse
 
-from api import deps, pieces, registration, submissions
+from api import contract, deps, pieces, registration, submissions, uploads
+from api.codes import ARCHIVE_CODES
 from api.deps import ContainerDep
 from api.registration import Origin
 from api.schemas import IngestBody, Name
@@ -30,6 +31,7 @@ from core.services.specs import MOST_ARCHIVES
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
 ARCHIVE_BODY = {
+    **contract.takes(uploads.CONTENT_DIGEST),
     "requestBody": {
         "required": True,
         "description": "A zip, tar, tar.gz or tar.zst of images, or one Parquet file.",
@@ -37,7 +39,7 @@ ARCHIVE_BODY = {
             media: {"schema": {"type": "string", "format": "binary"}}
             for media in sorted(MEDIA_TYPES)
         },
-    }
+    },
 }
 
 
@@ -87,10 +89,34 @@ def origin(
     return Origin(licence, source, None if parent_id is None else DatasetId(parent_id))
 
 
-ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": UploadView, "description": "The content is known already."},
-    201: {"model": UploadView},
-    202: {"model": JobView, "description": "With `Prefer: respond-async`: the job that reads it."},
+ANSWERS: contract.Answers = {
+    200: {
+        "model": UploadView,
+        "description": "The content is known already.",
+        **contract.headers("Location"),
+    },
+    201: {"model": UploadView, **contract.headers("Location")},
+    202: {
+        "model": JobView,
+        "description": "With `Prefer: respond-async`: the job that reads it.",
+        **contract.headers("Location", "Retry-After", "Preference-Applied"),
+    },
+    **contract.refusals(
+        "busy",
+        "corrupt_object",
+        "dataset_deleted",
+        "deleted_meanwhile",
+        "not_found",
+        "quota_exceeded",
+        "too_many_uploads",
+        "unknown_embedder",
+        "upload_busy",
+        "upload_expired",
+        "upload_incomplete",
+        "size_mismatch",
+        *uploads.REFUSALS,
+        *ARCHIVE_CODES,
+    ),
 }
 UploadIds = Annotated[
     tuple[UUID, ...],
@@ -146,8 +172,20 @@ OptionsDep = Annotated[IntakeOptions, Depends(intake_options)]
 OriginDep = Annotated[Origin, Depends(origin)]
 
 
-@router.put("", status_code=201, openapi_extra=ARCHIVE_BODY, responses=ANSWERS)
-@router.post("", status_code=201, openapi_extra=ARCHIVE_BODY, responses=ANSWERS)
+@router.put(
+    "",
+    operation_id="datasets_put",
+    status_code=201,
+    openapi_extra=ARCHIVE_BODY,
+    responses=ANSWERS,
+)
+@router.post(
+    "",
+    operation_id="datasets_upload",
+    status_code=201,
+    openapi_extra=ARCHIVE_BODY,
+    responses=ANSWERS,
+)
 def upload(
     name: NameDep,
     options: OptionsDep,
@@ -181,7 +219,20 @@ def upload(
     return UploadView.of(registered.dataset, registered.embed_job)
 
 
-@router.post(":ingest", status_code=202, responses=submissions.RESPONSES)
+@router.post(
+    ":ingest",
+    operation_id="datasets_ingest",
+    status_code=202,
+    responses=submissions.answers(
+        "bad_options",
+        "dataset_deleted",
+        "not_found",
+        "unknown_embedder",
+        "upload_busy",
+        "upload_expired",
+        "upload_incomplete",
+    ),
+)
 def ingest(body: IngestBody, request: SubmissionDep, container: ContainerDep) -> JobView:
     """Make a dataset of uploads (`/v1/uploads`), in a job: poll it at `Location`.
 

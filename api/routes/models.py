@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api import downloads
+from api import contract, downloads
 from api.deps import ContainerDep, PageDep, SessionDep
 from api.views.results import ModelView
 from api.views.shapes import PageView
@@ -16,8 +16,16 @@ from core.services import models
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
+FILE = {"schema": {"type": "string", "format": "binary"}}
+MEDIA = {
+    "application/json": {"schema": {"type": "object"}},
+    "application/octet-stream": FILE,
+    "text/html": FILE,
+    "text/markdown": FILE,
+}
 
-@router.get("")
+
+@router.get("", operation_id="models_list")
 def index(
     session: SessionDep, page: PageDep, dataset_id: UUID | None = None
 ) -> PageView[ModelView]:
@@ -31,13 +39,26 @@ def index(
     return PageView(items=[ModelView.of(each) for each in found], next_page_token=token)
 
 
-@router.get("/{model_id}")
+@router.get("/{model_id}", operation_id="models_get")
 def show(model_id: UUID, session: SessionDep) -> ModelView:
     """One model: genotype, metrics, files."""
     return ModelView.of(models.get(session, ModelId(model_id)))
 
 
-@router.get("/{model_id}/artifacts/{name}", response_class=StreamingResponse)
+@router.get(
+    "/{model_id}/artifacts/{name}",
+    operation_id="models_download",
+    response_class=StreamingResponse,
+    openapi_extra=contract.takes(contract.IF_NONE_MATCH),
+    responses={
+        200: {
+            "content": MEDIA,
+            **contract.headers("ETag", "Cache-Control", "Content-Disposition"),
+        },
+        **contract.unchanged("Cache-Control", "Content-Disposition"),
+        **contract.refusals("corrupt_object"),
+    },
+)
 def download(model_id: UUID, name: str, request: Request, container: ContainerDep) -> Response:
     """One file of a model; its bytes are checked against their checksum on the way."""
     with container.sessions.read() as session:

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
+from api import contract
 from api.deps import SessionDep
 from api.schemas import MOST_NEIGHBOURS
 from api.views.neighbours import MapView, RankingView, WholeNeighbourView
@@ -19,7 +20,11 @@ Wanted = Annotated[int, Query(ge=1, le=MOST_NEIGHBOURS, description="How many ne
 SupernetsOnly = Annotated[bool, Query(description="Only those that a search can start from.")]
 
 
-@router.get("/neighbours")
+@router.get(
+    "/neighbours",
+    operation_id="datasets_neighbours",
+    responses=contract.refusals("dataset_deleted", "not_ranked"),
+)
 def index(
     dataset_id: UUID, session: SessionDep, k: Wanted = 10, supernets_only: SupernetsOnly = False
 ) -> RankingView:
@@ -27,7 +32,11 @@ def index(
     return RankingView.of(_ranking(session, dataset_id), k=k, supernets_only=supernets_only)
 
 
-@router.get("/neighbours/{source_dataset_id}")
+@router.get(
+    "/neighbours/{source_dataset_id}",
+    operation_id="datasets_neighbour",
+    responses=contract.refusals("dataset_deleted", "not_a_neighbour", "not_ranked"),
+)
 def show(dataset_id: UUID, source_dataset_id: UUID, session: SessionDep) -> WholeNeighbourView:
     """One neighbour with its whole coupling; 404 `not_a_neighbour` when it is not ranked. Of one
     that was deleted since, how far it was and no more."""
@@ -45,7 +54,11 @@ def show(dataset_id: UUID, source_dataset_id: UUID, session: SessionDep) -> Whol
     )
 
 
-@router.get("/map")
+@router.get(
+    "/map",
+    operation_id="datasets_map",
+    responses=contract.refusals("dataset_deleted", "no_map", "not_ranked"),
+)
 def show_map(dataset_id: UUID, session: SessionDep) -> MapView:
     """The dataset among its neighbours, in the plane; 404 `no_map` when none was drawn."""
     ranking = _ranking(session, dataset_id)

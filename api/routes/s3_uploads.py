@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, Field, SecretStr
 
-from api import fetching
+from api import contract, fetching
 from api.deps import ContainerDep, WorkDep
 from api.schemas import Body, Whole
 from api.views.uploads import PresignedView, UploadInPiecesView
@@ -74,7 +74,31 @@ class PresignBody(Body):
     sha256: str | None = None
 
 
-@router.post(":s3", status_code=201)
+@router.post(
+    ":s3",
+    operation_id="uploads_from_s3",
+    status_code=201,
+    responses={
+        201: contract.headers("Location"),
+        **contract.refusals(
+            "archive_too_large",
+            "busy",
+            "digest_mismatch",
+            "empty_object",
+            "fetch_failed",
+            "incomplete_body",
+            "invalid_s3_uri",
+            "quota_exceeded",
+            "s3_access_denied",
+            "s3_bad_answer",
+            "s3_not_found",
+            "s3_object_changed",
+            "s3_refused",
+            "too_many_uploads",
+            "url_not_allowed",
+        ),
+    },
+)
 async def fetch(
     body: S3Body, request: Request, container: ContainerDep, response: Response
 ) -> UploadInPiecesView:
@@ -91,7 +115,17 @@ async def fetch(
     return UploadInPiecesView.model_validate(upload)
 
 
-@router.post(":presign", status_code=201)
+@router.post(
+    ":presign",
+    operation_id="uploads_presign",
+    status_code=201,
+    responses={
+        201: contract.headers("Location", "Cache-Control"),
+        **contract.refusals(
+            "archive_too_large", "not_supported", "quota_exceeded", "too_many_uploads"
+        ),
+    },
+)
 def presign(
     body: PresignBody, work: WorkDep, container: ContainerDep, response: Response
 ) -> PresignedView:
@@ -107,7 +141,20 @@ def presign(
     )
 
 
-@router.post("/{upload_id}:complete")
+@router.post(
+    "/{upload_id}:complete",
+    operation_id="uploads_complete",
+    responses=contract.refusals(
+        "busy",
+        "digest_mismatch",
+        "fetch_failed",
+        "not_supported",
+        "size_mismatch",
+        "upload_busy",
+        "upload_expired",
+        "upload_incomplete",
+    ),
+)
 async def complete(upload_id: UUID, container: ContainerDep) -> UploadInPiecesView:
     """Read what was sent to the bucket, compare it with its length and SHA-256, and keep it."""
     return UploadInPiecesView.model_validate(await fetching.completed(container, upload_id))

@@ -19,7 +19,12 @@ from core.services import searches
 router = APIRouter(prefix="/v1/searches", tags=["searches"])
 
 
-@router.post("", status_code=202, responses=submissions.RESPONSES)
+@router.post(
+    "",
+    operation_id="searches_create",
+    status_code=202,
+    responses=submissions.answers(*submissions.ON_A_DATASET),
+)
 def submit(
     body: SearchBody, request: SubmissionDep, container: ContainerDep
 ) -> SubmittedSearchView:
@@ -33,7 +38,7 @@ def submit(
     return SubmittedSearchView(**shown, job=JobView.of(job))
 
 
-@router.get("")
+@router.get("", operation_id="searches_list")
 def index(
     session: SessionDep, page: PageDep, dataset_id: UUID | None = None
 ) -> PageView[SearchView]:
@@ -48,7 +53,7 @@ def index(
     return PageView(items=shown, next_page_token=token)
 
 
-@router.get("/{search_id}")
+@router.get("/{search_id}", operation_id="searches_get")
 def show(search_id: UUID, session: SessionDep) -> SearchView:
     """One search: its ranking, where it started, and its model when there is one."""
     return SearchView.model_validate(searches.get(session, SearchId(search_id)))

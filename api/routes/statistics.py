@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from api import registration, uploads
+from api import contract, registration, uploads
 from api.deps import ContainerDep
 from api.schemas import Name
 from api.uploads import Expected, Received
@@ -17,11 +17,12 @@ router = APIRouter(tags=["datasets"])
 BINARY = "application/octet-stream"
 EXPECTED = Expected("statistics file", LARGEST_FILE, frozenset({BINARY}), BINARY)
 BODY = {
+    **contract.takes(uploads.CONTENT_DIGEST),
     "requestBody": {
         "required": True,
         "description": "Class statistics in a safetensors file, as `headstart statistics` makes.",
         "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}},
-    }
+    },
 }
 
 
@@ -42,9 +43,24 @@ FileDep = Annotated[Received, Depends(statistics_file, scope="function")]
 
 @router.post(
     "/v1/datasets:statistics",
+    operation_id="datasets_register_statistics",
     status_code=201,
     openapi_extra=BODY,
-    responses={200: {"model": FullDatasetView, "description": "The content is known already."}},
+    responses={
+        200: {
+            "model": FullDatasetView,
+            "description": "The content is known already.",
+            **contract.headers("Location"),
+        },
+        201: contract.headers("Location"),
+        **contract.refusals(
+            "bad_statistics",
+            "statistics_file_too_large",
+            "unknown_embedder",
+            "wrong_dimension",
+            *uploads.REFUSALS,
+        ),
+    },
 )
 def register(
     name: NameDep, file: FileDep, container: ContainerDep, response: Response

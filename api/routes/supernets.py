@@ -18,7 +18,12 @@ from core.services import fanout, searches, supernets
 router = APIRouter(tags=["supernets"])
 
 
-@router.post("/v1/supernets", status_code=202, responses=submissions.RESPONSES)
+@router.post(
+    "/v1/supernets",
+    operation_id="supernets_create",
+    status_code=202,
+    responses=submissions.answers(*submissions.ON_A_DATASET),
+)
 def pretrain(body: PretrainBody, request: SubmissionDep, container: ContainerDep) -> JobView:
     """Train a supernet on a dataset and register it; poll the job at `Location`."""
     spec = body.to_spec(container.settings.embedder)
@@ -29,7 +34,12 @@ def pretrain(body: PretrainBody, request: SubmissionDep, container: ContainerDep
     return JobView.of(job)
 
 
-@router.post("/v1/supernets:pretrain", status_code=202, responses=submissions.RESPONSES)
+@router.post(
+    "/v1/supernets:pretrain",
+    operation_id="supernets_pretrain",
+    status_code=202,
+    responses=submissions.answers(*submissions.ON_A_DATASET),
+)
 def pretrain_each(
     body: PretrainEachBody, request: SubmissionDep, container: ContainerDep
 ) -> JobView:
@@ -48,7 +58,7 @@ def pretrain_each(
     return JobView.of(job, fanout.children(session, [job]))
 
 
-@router.get("/v1/supernets")
+@router.get("/v1/supernets", operation_id="supernets_list")
 def index(session: SessionDep, page: PageDep) -> PageView[SupernetView]:
     """All supernets, newest first."""
     found, token = supernets.listing(session, limit=page.limit, after=page.after)
@@ -56,7 +66,7 @@ def index(session: SessionDep, page: PageDep) -> PageView[SupernetView]:
     return PageView(items=shown, next_page_token=token)
 
 
-@router.get("/v1/supernets/{supernet_id}")
+@router.get("/v1/supernets/{supernet_id}", operation_id="supernets_get")
 def show(supernet_id: UUID, session: SessionDep) -> SupernetView:
     """One supernet with its lineage and training record."""
     return SupernetView.model_validate(supernets.get(session, SupernetId(supernet_id)))

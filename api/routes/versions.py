@@ -1,11 +1,11 @@
 """Versions of datasets, what changed between them, and their end."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from api import comparing
+from api import comparing, contract
 from api.deps import ContainerDep, SessionDep
 from api.views.versions import DifferenceView, VersionView
 from core.domain.datasets import DatasetId
@@ -14,13 +14,17 @@ from core.services import datasets
 
 router = APIRouter(prefix="/v1/datasets/{dataset_id}", tags=["datasets"])
 
-RESPONSES: dict[int | str, dict[str, Any]] = {
+RESPONSES: contract.Answers = {
     202: {"description": "Deleted; the store did not answer, and its files go later."},
-    409: {"description": "`dataset_in_use`: jobs that name it have not ended."},
+    **contract.refusals("dataset_deleted", "dataset_in_use"),
 }
 
 
-@router.get("/versions")
+@router.get(
+    "/versions",
+    operation_id="datasets_versions",
+    responses=contract.refusals("dataset_deleted"),
+)
 def versions(dataset_id: UUID, session: SessionDep) -> list[VersionView]:
     """The dataset and all that were registered as later or earlier versions of it (`parent_id`),
     the first version first; deleted ones keep their place."""
@@ -28,7 +32,11 @@ def versions(dataset_id: UUID, session: SessionDep) -> list[VersionView]:
     return [VersionView.model_validate(each) for each in found]
 
 
-@router.get("/diff")
+@router.get(
+    "/diff",
+    operation_id="datasets_diff",
+    responses=contract.refusals("busy", "corrupt_object", "dataset_deleted", "statistics_only"),
+)
 def diff(
     dataset_id: UUID,
     container: ContainerDep,
@@ -43,7 +51,7 @@ def diff(
     return DifferenceView.of(found, dataset_id=after.id, against=before.id)
 
 
-@router.delete("", status_code=204, responses=RESPONSES)
+@router.delete("", operation_id="datasets_delete", status_code=204, responses=RESPONSES)
 def delete(dataset_id: UUID, container: ContainerDep) -> Response:
     """Delete the dataset's images, everything computed from them, and their copies in caches.
 

@@ -12,7 +12,7 @@ from core.domain.datasets import Dataset
 from core.domain.jobs import Job
 
 
-class ProblemView(View):
+class FindingView(View):
     """One thing intake found in an archive."""
 
     severity: str
@@ -41,7 +41,7 @@ class OptionsView(View):
 class ReportView(View):
     """What intake saw."""
 
-    problems: list[ProblemView]
+    problems: list[FindingView]
     images_seen: int
     images_kept: int
     exact_duplicates: int

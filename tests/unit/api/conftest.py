@@ -23,6 +23,7 @@ from core.domain.jobs import JobId, QueueName
 from core.errors import Unavailable
 from core.execution.supervisor import Supervisor
 from tests.fixtures.databases import migrated_sqlite
+from tests.unit.api.recording import Recorder
 
 __all__ = ["migrated_sqlite"]
 
@@ -63,16 +64,18 @@ def container(migrated_sqlite: Path, tmp_path: Path, bell: Bell) -> Iterator[Con
 class Served:
     """One application on a port of its own; each test gives it a container."""
 
-    def __init__(self, app: FastAPI, url: str) -> None:
+    def __init__(self, app: FastAPI, url: str, recorder: Recorder) -> None:
         self.app = app
         self.url = url
+        self.recorder = recorder
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("served")
     app = create_app(bootstrap.build(Settings(home=home)))
-    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="off")
+    recorder = Recorder(app, app)
+    config = uvicorn.Config(recorder, log_config=None, access_log=False, ws="none", lifespan="off")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -80,9 +83,19 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         while not server.started:
             assert thread.is_alive(), "the server did not start"
             time.sleep(0.01)
-        yield Served(app, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        yield Served(app, f"http://127.0.0.1:{listener.getsockname()[1]}", recorder)
         server.should_exit = True
         thread.join(timeout=10)
+
+
+@pytest.fixture(autouse=True)
+def nothing_undocumented(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever the service answers in a test, its OpenAPI document names."""
+    yield
+    if "served" in request.fixturenames:
+        recorder = request.getfixturevalue("served").recorder
+        found, recorder.found = recorder.found, []
+        assert not found
 
 
 @pytest.fixture
