@@ -1,6 +1,6 @@
 """What core needs from outside and has more than one real adapter for."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,11 +31,21 @@ class Unfinished:
     began: datetime
 
 
+Heard = Callable[[int], None]
+
+
+def unheard(_: int) -> None:
+    """For who need not know that bytes go."""
+
+
 class ObjectStore(Protocol):
     """Immutable blobs by key. Keys are spelled by `core.domain.keys` alone."""
 
-    def put(self, key: str, source: Path) -> None:
-        """Store the file; durable on return. A second `put` of a key is a no-op."""
+    def put(self, key: str, source: Path, *, heard: Heard = unheard) -> None:
+        """Store the file; durable on return. A second `put` of a key is a no-op.
+
+        `heard` is told of the bytes as they go, from any thread.
+        """
         ...
 
     def open(self, key: str) -> BinaryIO:

@@ -15,7 +15,7 @@ from core.data.sandbox import OnProgress
 from core.domain import keys
 from core.domain.datasets import AS_USUAL, IntakeOptions
 from core.pipelines import objects
-from core.ports import ObjectStore
+from core.ports import Heard, ObjectStore, unheard
 
 REFUSAL = "refusal"  # the stage of the records that say what was wrong with a refused upload
 
@@ -28,14 +28,21 @@ def ingest(
     limits: UploadLimits,
     options: IntakeOptions = AS_USUAL,
     on_progress: OnProgress | None = None,
+    heard: Heard = unheard,
 ) -> Prepared:
-    """Validate, prepare in `folder`, and store. Raises as `core.data.intake.prepare` does."""
+    """Validate, prepare in `folder`, and store; `heard` is told of the bytes that are stored.
+
+    Raises as `core.data.intake.prepare` does.
+    """
     prepared = intake.prepare(archives, folder, limits, options, on_progress=on_progress)
     originals = keys.originals(prepared.sha256)
     known = store.exists(originals)
-    store.put(originals, prepared.originals)
-    store.put(keys.packed(prepared.sha256, prepared.resolution), prepared.packed)
+    store.put(originals, prepared.originals, heard=heard)
+    packed = keys.packed(prepared.sha256, prepared.resolution)
+    store.put(packed, prepared.packed, heard=heard)
     if not known:
         return prepared
     # The same images from another archive are another file: the checksum is of the one that stays.
-    return replace(prepared, originals_sha256=objects.stored_checksum(store, originals))
+    return replace(
+        prepared, originals_sha256=objects.stored_checksum(store, originals, heard=heard)
+    )

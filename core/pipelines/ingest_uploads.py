@@ -68,6 +68,7 @@ def _ingested(inputs: IngestInputs, context: Context, course: "_Course") -> Prep
         limits=context.upload_limits,
         options=inputs.spec.options,
         on_progress=on_progress,
+        heard=lambda _: context.alive(),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.domain.searches import Artifact
 from core.errors import CorruptObject
-from core.ports import ObjectStore
+from core.ports import Heard, ObjectStore, unheard
 
 _CHUNK = 1 << 20
 
@@ -26,12 +26,13 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def stored_checksum(store: ObjectStore, key: str) -> str:
+def stored_checksum(store: ObjectStore, key: str, *, heard: Heard = unheard) -> str:
     """SHA-256 of an object, in hexadecimal. Raises NotFound."""
     digest = hashlib.sha256()
     with store.open(key) as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
+            heard(len(chunk))
     return digest.hexdigest()
 
 

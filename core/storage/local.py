@@ -4,14 +4,13 @@ import contextlib
 import errno
 import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import InvalidInput, NotFound, Unavailable
-from core.ports import Stored, Unfinished
+from core.ports import Heard, Stored, Unfinished, unheard
 from core.storage.keys import PARTIAL, checked
 
 COPY_BYTES = 1024 * 1024
@@ -30,7 +29,7 @@ class LocalStore:
         except OSError as error:
             raise Unavailable(f"The object folder cannot be made: {error.strerror}.") from error
 
-    def put(self, key: str, source: Path) -> None:
+    def put(self, key: str, source: Path, *, heard: Heard = unheard) -> None:
         """Store the file; durable on return. A second `put` of a key is a no-op."""
         target = self._path(key)
         with source.open("rb") as stream, _unavailable("The object cannot be stored"):
@@ -38,7 +37,7 @@ class LocalStore:
                 return
             partial = target.with_name(f"{PARTIAL}{secrets.token_hex(8)}")
             try:
-                _write_durably(stream, partial)
+                _write_durably(stream, partial, heard)
                 _publish(partial, target)
             finally:
                 partial.unlink(missing_ok=True)
@@ -141,9 +140,11 @@ def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _write_durably(stream: BinaryIO, partial: Path) -> None:
+def _write_durably(stream: BinaryIO, partial: Path, heard: Heard) -> None:
     with os.fdopen(_create(partial), "wb") as file:
-        shutil.copyfileobj(stream, file, COPY_BYTES)
+        while chunk := stream.read(COPY_BYTES):
+            file.write(chunk)
+            heard(len(chunk))
         file.flush()
         os.fsync(file.fileno())
 

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from core.config import S3Storage
 from core.errors import CorruptObject, NotFound, Unavailable
-from core.ports import Presigned, Stored, Unfinished
+from core.ports import Heard, Presigned, Stored, Unfinished, unheard
 from core.storage import presign
 from core.storage.keys import checked
 
@@ -49,7 +49,7 @@ class S3Store:
         self._public_url = settings.public_url
         self._client = _client(settings)
 
-    def put(self, key: str, source: Path) -> None:
+    def put(self, key: str, source: Path, *, heard: Heard = unheard) -> None:
         """Store the file; durable on return. A second `put` of a key is a no-op."""
         if self.exists(key):
             return
@@ -62,6 +62,7 @@ class S3Store:
                     Bucket=self._bucket,
                     Key=key,
                     ExtraArgs={"Metadata": {DIGEST: digest}},
+                    Callback=heard,
                     Config=TRANSFER,
                 )
         except Unavailable:

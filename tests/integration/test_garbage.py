@@ -30,7 +30,7 @@ from core.domain.searches import Artifact, SearchSpec
 from core.errors import IllegalTransition, LeaseLost
 from core.execution import collector
 from core.execution.collector import Finding, Kind
-from core.ports import ObjectStore, Stored, Unfinished
+from core.ports import Heard, ObjectStore, Stored, Unfinished, unheard
 from core.services import jobs, models, moves, searches, supernets
 from core.storage.local import LocalStore
 from core.storage.s3 import S3Store
@@ -52,8 +52,8 @@ class AgedStore:
     old: set[str] = field(default_factory=set)
     before_delete: Callable[[], None] = lambda: None
 
-    def put(self, key: str, source: Path) -> None:
-        self.inner.put(key, source)
+    def put(self, key: str, source: Path, *, heard: Heard = unheard) -> None:
+        self.inner.put(key, source, heard=heard)
         self.present.add(key)
 
     def open(self, key: str) -> BinaryIO:

@@ -100,6 +100,15 @@ def test_a_large_object_comes_back_whole_in_chunks(store: ObjectStore, write: Wr
     assert digest.digest() == hashlib.sha256(data).digest()
 
 
+def test_a_put_tells_of_its_bytes(store: ObjectStore, write: Write) -> None:
+    data = bytes(20 * 1024**2)
+    told: list[int] = []
+    for _ in range(2):  # the second stores nothing
+        store.put("told", write(data), heard=told.append)
+        assert sum(told) == len(data)
+    assert len(told) > 2
+
+
 def test_a_stream_can_be_read_from_anywhere(store: ObjectStore, write: Write) -> None:
     data = bytes(range(256)) * 8192
     store.put("seekable", write(data))

@@ -11,6 +11,7 @@ from core.config import UploadLimits
 from core.domain import keys
 from core.errors import BadArchive
 from core.pipelines.ingest_dataset import ingest
+from core.ports import Heard, unheard
 from tests.unit.data.builders import dataset, write, zip_bytes
 
 
@@ -20,8 +21,9 @@ class Shelf:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
 
-    def put(self, key: str, source: Path) -> None:
+    def put(self, key: str, source: Path, *, heard: Heard = unheard) -> None:
         self.objects.setdefault(key, source.read_bytes())
+        heard(source.stat().st_size)
 
     def open(self, key: str) -> BinaryIO:
         return io.BytesIO(self.objects[key])
@@ -36,7 +38,11 @@ class Shelf:
 def test_originals_and_packed_are_stored_by_content(tmp_path: Path, limits: UploadLimits) -> None:
     shelf = Shelf()
     archive = write(tmp_path / "upload", zip_bytes(dataset(5)))
-    prepared = ingest(archive, folder=tmp_path / "out", store=shelf, limits=limits)
+    told: list[int] = []
+    prepared = ingest(
+        archive, folder=tmp_path / "out", store=shelf, limits=limits, heard=told.append
+    )
+    assert sum(told) == prepared.size_bytes
     assert shelf.objects == {
         keys.originals(prepared.sha256): prepared.originals.read_bytes(),
         keys.packed(prepared.sha256, 32): prepared.packed.read_bytes(),

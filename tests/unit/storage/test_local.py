@@ -1,6 +1,7 @@
 """Local files: whole or absent, whatever the file system does."""
 
 import errno
+import io
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,12 +33,27 @@ def full_disk(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("step", ["shutil.copyfileobj", "os.fsync", "os.link"])
+class Full(io.FileIO):
+    """A file that takes nothing."""
+
+    def write(self, data: object) -> int:
+        full_disk(data)
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("step", "fails"), [("os.fdopen", Full), ("os.fsync", full_disk), ("os.link", full_disk)]
+)
 def test_a_full_disk_leaves_nothing_behind(
-    store: LocalStore, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    store: LocalStore,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    fails: object,
 ) -> None:
     store.put("a/other", source)
-    monkeypatch.setattr(step, full_disk)
+    monkeypatch.setattr(step, fails)
     with pytest.raises(Unavailable, match="No space left on device") as caught:
         store.put("a/b", source)
     assert str(tmp_path) not in caught.value.message
