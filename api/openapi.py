@@ -1,6 +1,7 @@
-"""The committed OpenAPI document, `docs/openapi.json`: `python -m api.openapi --write` renews it.
+"""What is committed of the contract: `docs/openapi.json`, and all codes in `docs/problems.md`.
 
-That refuses what would break clients until `docs/openapi-changes.md` says so.
+`python -m api.openapi --write` renews both, and refuses what would break clients until
+`docs/openapi-changes.md` says so.
 """
 
 import json
@@ -10,9 +11,21 @@ from typing import Any, Final
 
 from api import breaking
 from api.app import described
+from api.codes import CODES, JOB_CODES
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 COMMITTED, CHANGES = DOCS / "openapi.json", DOCS / "openapi-changes.md"
+TABLE = DOCS / "problems.md"
+HEAD: Final = """\
+# Problem codes
+
+Made from `api/codes.py` by `python -m api.openapi --write`. A code keeps its meaning and its
+status; new ones may come. A job that fails has one of these as its `error_code`: one without a
+status, or what an answer would have said.
+
+| code | status | meaning |
+|---|---|---|
+"""
 Json = dict[str, Any]
 
 
@@ -22,6 +35,14 @@ def written(found: Json) -> str:
     return json.dumps(shown, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def tabled() -> str:
+    """The catalogue of codes, by status."""
+    found = sorted((known.status, code, known.sentence) for code, known in CODES.items())
+    rows = [(code, str(status), sentence) for status, code, sentence in found]
+    rows += [(code, "", sentence) for code, sentence in JOB_CODES.items()]
+    return HEAD + "".join(f"| `{code}` | {status} | {words} |\n" for code, status, words in rows)
+
+
 def unannounced(old: Json, new: Json, changes: str) -> list[str]:
     """What would break clients, and is no line of the list of changes."""
     listed = {line.removeprefix("- ").strip() for line in changes.splitlines()}
@@ -29,7 +50,7 @@ def unannounced(old: Json, new: Json, changes: str) -> list[str]:
 
 
 def main(arguments: list[str]) -> str | None:
-    """Renew the committed document; the reason why not."""
+    """Renew what is committed; the reason why not."""
     if arguments != ["--write"]:
         return "usage: python -m api.openapi --write"
     new = described().openapi()
@@ -39,6 +60,7 @@ def main(arguments: list[str]) -> str | None:
         if left:
             return "\n".join([f"These break clients; list them in {CHANGES}:", *left])
     COMMITTED.write_text(written(new), "utf-8")
+    TABLE.write_text(tabled(), "utf-8")
     return None
 
 

@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import Field
+
+from api.codes import JOB_CODES
 from api.views.shapes import FreeForm, View
+from api.views.stored import Result
 from core.domain.jobs import Children, Job, JobId, JobKind, JobState, QueueName
 from core.services import fanout
 
 RUNNING_POLL_MS, QUEUED_POLL_MS = 1_000, 2_000
+ENDS = f"A code of problems (an archive's, say), or one of {', '.join(JOB_CODES)}."
 NONE: Mapping[JobId, Children] = {}
 
 
@@ -27,8 +33,8 @@ class JobView(View):
     fence: int
     cancel_requested: bool
     spec: FreeForm
-    result: FreeForm | None
-    error_code: str | None
+    result: Result | None
+    error_code: Annotated[str | None, Field(description=ENDS)]
     error_message: str | None
     resume_reason: str | None
     cost_seconds: float

@@ -6,6 +6,7 @@ from uuid import UUID
 from api.views.jobs import JobView
 from api.views.neighbours import StoredRanking
 from api.views.shapes import FreeForm, View, finite
+from api.views.stored import Genotype, Lineage, Space
 from core.domain.searches import Artifact, Model
 
 
@@ -16,12 +17,12 @@ class SupernetView(View):
     name: str
     dataset_id: UUID | None
     job_id: UUID | None
-    space: FreeForm
+    space: Space
     resolution: int
     sha256: str
     metrics: FreeForm
     seconds: float
-    lineage: FreeForm
+    lineage: Lineage
     created_at: datetime
 
 
@@ -72,7 +73,7 @@ class ModelView(View):
     id: UUID
     search_id: UUID
     dataset_id: UUID
-    genotype: FreeForm
+    genotype: Genotype
     metrics: FreeForm
     artifacts: list[ArtifactView]
     manifest_sha256: str

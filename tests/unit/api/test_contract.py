@@ -59,6 +59,10 @@ def test_the_committed_document_is_the_applications(document: Json) -> None:
     assert committed == openapi.written(document), "run python -m api.openapi --write"
 
 
+def test_the_committed_table_has_the_catalogue() -> None:
+    assert openapi.TABLE.read_text("utf-8") == openapi.tabled()
+
+
 def test_every_operation_has_an_id_of_its_own(application: Application, document: Json) -> None:
     ids = [operation["operationId"] for _, operation in operations(document)]
     assert len(set(ids)) == len(ids)
@@ -303,6 +307,7 @@ def test_the_command_refuses_what_is_not_announced(
     committed, changes = tmp_path / "openapi.json", tmp_path / "changes.md"
     monkeypatch.setattr(openapi, "COMMITTED", committed)
     monkeypatch.setattr(openapi, "CHANGES", changes)
+    monkeypatch.setattr(openapi, "TABLE", tmp_path / "problems.md")
     committed.write_text(json.dumps(old))
     changes.write_text("# Changes\n")
     refused = openapi.main(["--write"])
