@@ -1,15 +1,14 @@
 """What changed between two stored datasets, for the API and the pages."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from api.turns import turn
 from core.bootstrap import Container
 from core.domain import keys
 from core.domain.datasets import Dataset, DatasetId
-from core.errors import CorruptObject, Unavailable
+from core.errors import CorruptObject
 from core.services import datasets
 
 if TYPE_CHECKING:  # pyarrow, for those who ask
@@ -35,7 +34,7 @@ def changes(container: Container, before: Dataset, after: Dataset) -> "Differenc
     from core.data import versions
 
     with (
-        _turn(),
+        turn(_turns, "Other datasets are being compared", patience=PATIENCE_SECONDS),
         container.store.open(keys.originals(before.sha256)) as old,
         container.store.open(keys.originals(after.sha256)) as new,
     ):
@@ -44,14 +43,3 @@ def changes(container: Container, before: Dataset, after: Dataset) -> "Differenc
         except (pa.ArrowException, OSError, KeyError) as error:
             words = f"the originals of {before.sha256} or {after.sha256} cannot be read"
             raise CorruptObject(words) from error
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    if not _turns.acquire(timeout=PATIENCE_SECONDS):
-        words = "Other datasets are being compared just now; ask again in a moment."
-        raise Unavailable(words, code="busy")
-    try:
-        yield
-    finally:
-        _turns.release()

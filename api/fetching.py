@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api import pieces
+from api.turns import turn
 from core.bootstrap import Container
 from core.domain import keys
 from core.domain.uploads import Upload
@@ -45,7 +46,7 @@ async def fetched(
     from core.storage import s3_import  # what signs its requests takes a while
 
     called = name or source.key.rsplit("/", 1)[-1][-uploads.NAME_LENGTH :]
-    with _turn(container):
+    with turn(container.fetches, "Other files are being fetched"):
         async with s3_import.opened(source) as found:
             begun = await run_in_threadpool(_begun, container, called, found.length, sha256)
             chunks = _wanted(found.chunks(container.settings.uploads.part_bytes), gone)
@@ -83,22 +84,11 @@ async def completed(container: Container, upload_id: UUID) -> Upload:
     upload = await run_in_threadpool(_known, container, upload_id)
     if upload.received == upload.length:
         return upload
-    with _turn(container):
+    with turn(container.fetches, "Other files are being fetched"):
         async with contextmanager_in_threadpool(_sent(container, upload)) as stream:
             await run_in_threadpool(_rewind, container, upload_id)
             async with aclosing(_judged(_read(stream), upload)) as judged:
                 return await pieces.receive(judged, container, upload_id, 0)
-
-
-@contextmanager
-def _turn(container: Container) -> Iterator[None]:
-    if not container.fetches.acquire(blocking=False):
-        words = "Other files are being fetched just now; ask for this one again in a moment."
-        raise Unavailable(words, code="busy")
-    try:
-        yield
-    finally:
-        container.fetches.release()
 
 
 def _begun(container: Container, name: str, length: int, sha256: str | None) -> Upload:

@@ -1,18 +1,19 @@
 """From an archive on disk to a registered dataset with its embed job; REST and form share it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import UUID
 
-from api import deps
+from api import deps, pieces
+from api.turns import turn
 from core.bootstrap import Container
 from core.data import class_statistics
 from core.domain import keys
 from core.domain.datasets import AS_USUAL, Dataset, DatasetId, IntakeOptions
 from core.domain.jobs import Job
 from core.domain.searches import EmbedSpec
-from core.errors import Unavailable
 from core.execution import deletion, scratch
 from core.pipelines import ingest_dataset, objects
 from core.services import datasets, searches, statistics_only, uploads
@@ -38,29 +39,30 @@ class Origin:
 
 def register(
     container: Container,
-    archives: Path | Sequence[Path],
+    given: Path | Sequence[UUID],
     *,
     name: str,
     options: IntakeOptions = AS_USUAL,
     origin: Origin = Origin(),
-    counted: bool = False,
 ) -> Registered:
-    """Check, store and register an archive, or several as one dataset.
+    """Check, store and register an archive, or complete uploads as one dataset.
 
-    The slow part runs outside any transaction. `counted` says that the archives are uploads in
-    pieces, whose bytes count towards the quota already.
-
-    Raises Unavailable (`busy`) while as many as may be read at once are being read, TooLarge
-    (`quota_exceeded`) when there is no room for what was sent: originals are kept as they are, and
-    DeletedMeanwhile.
+    The slow part runs outside any transaction. Raises Unavailable (`busy`) while as many as may be
+    read at once are being read, TooLarge (`quota_exceeded`) when there is no room for an archive
+    (originals are kept as they are; uploads are counted already), DeletedMeanwhile, and as
+    `core.pipelines.assembling.assemble` does.
     """
     settings = container.settings
-    paths = [archives] if isinstance(archives, Path) else archives
-    if not counted:
+    if isinstance(given, Path):
         with container.sessions.read() as session:
-            size = sum(path.stat().st_size for path in paths)
-            uploads.check_room(session, size, settings.uploads)
-    with _turn(container), scratch.folder(settings.home, "intake-") as folder:
+            uploads.check_room(session, given.stat().st_size, settings.uploads)
+    with (
+        turn(container.intakes, "Other archives are being read"),  # before they fill the disk
+        nullcontext([given])
+        if isinstance(given, Path)
+        else pieces.assembled(container, given) as paths,
+        scratch.folder(settings.home, "intake-") as folder,
+    ):
         prepared = ingest_dataset.ingest(
             paths,
             folder=folder,
@@ -89,18 +91,6 @@ def register(
         if embed is not None and new:
             work.announce(embed)
         return Registered(dataset, created, embed)
-
-
-@contextmanager
-def _turn(container: Container) -> Iterator[None]:
-    """Be one of the few whose archives are read; the others are to come again."""
-    if not container.intakes.acquire(blocking=False):
-        words = "Other archives are being read just now; send this one again in a moment."
-        raise Unavailable(words, code="busy")
-    try:
-        yield
-    finally:
-        container.intakes.release()
 
 
 def register_statistics(container: Container, file: Path, *, name: str) -> tuple[Dataset, bool]:

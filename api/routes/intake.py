@@ -2,13 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.concurrency import contextmanager_in_threadpool
 from fastapi.responses import JSONResponse
 
 from api import contract, deps, pieces, registration, submissions, uploads
@@ -24,7 +22,7 @@ from core.domain.datasets import AS_USUAL, DatasetId, IntakeOptions
 from core.domain.jobs import JobKind
 from core.domain.searches import IngestSpec
 from core.domain.uploads import UploadId
-from core.errors import Conflict, NotFound
+from core.errors import AppError, Conflict, NotFound
 from core.services import datasets, searches
 from core.services.specs import MOST_ARCHIVES
 
@@ -141,32 +139,18 @@ def later(
 LaterDep = Annotated[bool, Depends(later)]
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What is to become a dataset: files, of which `body` is the one that came with the request.
-
-    None for uploads that a job is going to read.
-    """
-
-    paths: tuple[Path, ...] = ()
-    body: Received | None = None
-
-
 async def sent(
-    request: Request, container: ContainerDep, later: LaterDep, upload_ids: UploadIds = ()
-) -> AsyncIterator[Sent]:
-    """The body, or uploads that have come in pieces, as files."""
-    if upload_ids and later:
-        yield Sent()
-    elif upload_ids:
-        async with contextmanager_in_threadpool(pieces.assembled(container, upload_ids)) as paths:
-            yield Sent(paths)
+    request: Request, container: ContainerDep, upload_ids: UploadIds = ()
+) -> AsyncIterator[Received | None]:
+    """The archive that came as the body; none where uploads are named."""
+    if upload_ids:
+        yield None
     else:
         async with received(request, container.settings, archive_of(container.settings)) as found:
-            yield Sent((found.path,), found)
+            yield found
 
 
-SentDep = Annotated[Sent, Depends(sent, scope="function")]
+SentDep = Annotated[Received | None, Depends(sent, scope="function")]
 NameDep = Annotated[str, Depends(upload_name)]
 OptionsDep = Annotated[IntakeOptions, Depends(intake_options)]
 OriginDep = Annotated[Origin, Depends(origin)]
@@ -205,11 +189,10 @@ def upload(
         return _queued(container, name, options, origin, sent, upload_ids)
     registered = registration.register(
         container,
-        sent.paths,
+        upload_ids if sent is None else sent.path,
         name=name,
         options=options,
         origin=origin,
-        counted=bool(upload_ids),
     )
     for upload_id in upload_ids:
         with suppress(NotFound, Conflict):  # somebody was quicker, or has other plans
@@ -253,16 +236,21 @@ def _queued(
     name: str,
     options: IntakeOptions,
     origin: Origin,
-    sent: Sent,
+    sent: Received | None,
     upload_ids: tuple[UUID, ...],
 ) -> Response:
     """The same as a job. Asked twice it is two jobs, and one dataset."""
-    if sent.body is not None:
-        upload_ids = (pieces.adopted(container, sent.body, name=name).id,)
+    if sent is not None:
+        upload_ids = (pieces.adopted(container, sent, name=name).id,)
     ids = tuple(UploadId(each) for each in upload_ids)
     spec = IngestSpec(ids, name, container.settings.embedder, options, **asdict(origin))
-    with deps.working(container) as work:
-        job = work.announce(searches.submit_ingest(work.session, spec))
+    try:
+        with deps.working(container) as work:
+            job = work.announce(searches.submit_ingest(work.session, spec))
+    except AppError:
+        if sent is not None:
+            pieces.abandon(container, upload_ids[0])
+        raise
     headers = {
         "Location": f"/v1/jobs/{job.id}",
         "Retry-After": "1",

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from core.bootstrap import Container
+from core.domain import keys
 from core.domain.datasets import IntakeOptions
 from core.domain.jobs import JobKind, JobRecord, JobState, QueueName
 from core.domain.searches import IngestSpec
@@ -145,6 +146,29 @@ def test_nothing_stays_of_a_body_that_could_not_be_kept(
     with container.sessions.read() as session:
         assert uploads.used_bytes(session) == 0
     assert list(container.store.listing("uploads")) == []
+
+
+def test_nothing_is_put_on_the_disk_before_it_is_its_turn(
+    client: httpx.Client, container: Container
+) -> None:
+    upload_id = sent(client)
+    with container.intakes, container.intakes:
+        answer = client.post(f"/v1/datasets?name=x&upload={upload_id}")
+        assert (answer.status_code, answer.json()["code"]) == (503, "busy")
+        scratch = container.settings.home / "scratch"
+        assert [path for path in scratch.rglob("*") if path.is_file()] == []
+    assert client.post(f"/v1/datasets?name=x&upload={upload_id}").status_code == 201
+
+
+def test_a_body_that_no_job_can_take_leaves_no_upload(
+    client: httpx.Client, container: Container
+) -> None:
+    data = archives.zipped(archives.class_folders())
+    url = f"/v1/datasets?name=x&parent_id={uuid4()}"
+    assert client.post(url, content=data, headers={**ZIP, **LATER}).status_code == 404
+    assert list(container.store.listing(keys.UPLOADS)) == []
+    with container.sessions.read() as session:
+        assert uploads.used_bytes(session) == 0
 
 
 def test_uploads_may_be_read_later_too(client: httpx.Client) -> None:

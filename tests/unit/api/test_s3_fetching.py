@@ -336,7 +336,7 @@ def test_few_are_fetched_at_once(
 ) -> None:
     with ExitStack() as stack:
         for _ in range(listed.settings.uploads.at_once):
-            stack.enter_context(fetching._turn(listed))
+            stack.enter_context(listed.fetches)
         busy = fetch()
         assert code(busy) == (503, "busy")
         assert (busy.headers["retry-after"], endpoint.heard) == ("5", [])

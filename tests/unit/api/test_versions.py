@@ -94,7 +94,7 @@ def test_who_asks_for_too_many_differences_at_once_is_told_so(
 ) -> None:
     made = uploaded(client)
     monkeypatch.setattr(comparing, "PATIENCE_SECONDS", 0.01)
-    with comparing._turn(), comparing._turn():
+    with comparing._turns, comparing._turns:
         answer = client.get(f"/v1/datasets/{made['id']}/diff", params={"against": made["id"]})
     assert problem(answer) == (503, "busy")
     assert "retry-after" in answer.headers
