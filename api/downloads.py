@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
-from api import contract
+from api import conditional, contract
 from core.domain.searches import Artifact
 from core.errors import CorruptObject
 from core.ports import ObjectStore
@@ -47,20 +47,21 @@ def made(
     request: Request, make: Callable[[], IO[bytes]], *, tag: str, name: str, media_type: str
 ) -> Response:
     """A file that never changes, made only for those who do not have it yet."""
-    headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=31536000, immutable"}
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    file = make()
-    digest = hashlib.sha256()
-    while chunk := file.read(CHUNK):
-        digest.update(chunk)
-    encoded = base64.b64encode(digest.digest()).decode()
-    headers |= {
-        "Content-Digest": f"sha-256=:{encoded}:",
-        "Content-Disposition": f'attachment; filename="{file_name(name)}"',
-        "Content-Length": str(file.tell()),
-    }
-    return StreamingResponse(whole(file), media_type=media_type, headers=headers)
+
+    def sent() -> Response:
+        file = make()
+        digest = hashlib.sha256()
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+        encoded = base64.b64encode(digest.digest()).decode()
+        headers = {
+            "Content-Digest": f"sha-256=:{encoded}:",
+            "Content-Disposition": f'attachment; filename="{file_name(name)}"',
+            "Content-Length": str(file.tell()),
+        }
+        return StreamingResponse(whole(file), media_type=media_type, headers=headers)
+
+    return conditional.answered(request, f'"{tag}"', sent)
 
 
 def file_name(name: str) -> str:

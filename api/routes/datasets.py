@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from api import contract, examples, submissions
+from api import conditional, contract, examples, submissions
 from api.deps import ContainerDep, PageDep, SessionDep
 from api.schemas import DEFAULT_EMBEDDER, DEFAULT_RANK, EmbedderBody, RankBody
 from api.submissions import SubmissionDep
@@ -93,10 +93,9 @@ def show_image(
 
 def _drawn(request: Request, tag: str, draw: Callable[[], bytes]) -> Response:
     """A picture that never changes, drawn only for those who do not have it yet."""
-    headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=31536000, immutable"}
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    return Response(draw(), media_type="image/png", headers=headers)
+    return conditional.answered(
+        request, f'"{tag}"', lambda: Response(draw(), media_type="image/png")
+    )
 
 
 @router.post(

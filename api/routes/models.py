@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api import contract, downloads
+from api import conditional, contract, downloads
 from api.deps import ContainerDep, PageDep, SessionDep
 from api.views.results import ModelView
 from api.views.shapes import PageView
@@ -67,14 +67,13 @@ def download(model_id: UUID, name: str, request: Request, container: ContainerDe
     if artifact is None:
         listed = ", ".join(each.name for each in model.artifacts)
         raise NotFound(f"This model has no file of that name; it has: {listed}.")
-    headers = {
-        "ETag": f'"{artifact.sha256}"',
-        "Content-Disposition": f'attachment; filename="{downloads.file_name(artifact.name)}"',
-        "Content-Length": str(artifact.size),
-        "Cache-Control": "private, max-age=31536000, immutable",
-    }
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        del headers["Content-Length"]
-        return Response(status_code=304, headers=headers)
-    content = downloads.verified(container.store, artifact)
-    return StreamingResponse(content, media_type=artifact.media_type, headers=headers)
+
+    def sent() -> Response:
+        content = downloads.verified(container.store, artifact)
+        length = {"Content-Length": str(artifact.size)}
+        return StreamingResponse(content, media_type=artifact.media_type, headers=length)
+
+    answer = conditional.answered(request, f'"{artifact.sha256}"', sent)
+    saved_as = downloads.file_name(artifact.name)
+    answer.headers["Content-Disposition"] = f'attachment; filename="{saved_as}"'
+    return answer

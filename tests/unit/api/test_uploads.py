@@ -58,7 +58,7 @@ def test_a_zip_becomes_a_dataset_with_an_embed_job(
     assert strip.status_code == 200
     assert strip.headers["content-type"] == "image/png"
     assert strip.content.startswith(b"\x89PNG")
-    etag = {"If-None-Match": strip.headers["etag"]}
+    etag = {"If-None-Match": f"W/{strip.headers['etag']}"}
     same = client.get(f"/v1/datasets/{made['id']}/examples/1.png", headers=etag)
     assert same.status_code == 304
     missing = client.get(f"/v1/datasets/{made['id']}/examples/2.png")
