@@ -16,6 +16,7 @@ import httpx
 DEFAULT_URL = "http://127.0.0.1:8765"
 CHUNK = 1024 * 1024
 PAGE = 100
+WAIT = 20  # seconds that the server may take to answer when there is no news; less than a timeout
 PAUSES = (0.5, 2.0, 5.0)  # seconds before a request whose answer was lost is made again
 PASSING = frozenset({"unavailable", "idempotency_key_in_flight"})
 
@@ -48,6 +49,15 @@ class Remote:
         """A resource."""
         given = {name: value for name, value in query.items() if value is not None}
         return _json(self.ask("GET", path, params=given))
+
+    def news(self, path: str, known: Json, tag: str | None) -> tuple[Json, str | None]:
+        """A resource as soon as it is another than that of this tag, or after `WAIT` seconds as
+        it is known; and its tag. Without one, as it is now."""
+        headers = {} if tag is None else {"Prefer": f"wait={WAIT}", "If-None-Match": tag}
+        answer = self.ask("GET", path, headers=headers)
+        if answer.status_code == httpx.codes.NOT_MODIFIED:
+            return known, tag
+        return _json(answer), answer.headers.get("etag")
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
         """Ask for work, of which `body` says what: for the same work again when the answer is

@@ -24,6 +24,7 @@ from api import sending
 from api.remote import Json, Refused, Remote, path_of
 from api.web import words
 
+PAUSE = 1.0  # seconds from one look at a job to the next, at least
 WIDE = 200  # piped into a file or another program: never cut an id in two
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
@@ -112,13 +113,17 @@ def watch(remote: Remote, job: Json) -> Json:
     )
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(words.stage(job["stage"]), total=1.0, left="")
+        tag: str | None = None
         while job["poll_after_ms"] is not None:
             eta = job["eta_seconds"]
             left = "" if eta is None else f"{words.left(eta)} left"
             said = words.stage(job["stage"])
             bar.update(task, completed=job["progress"], description=said, left=left)
-            time.sleep(job["poll_after_ms"] / 1000)
-            job = remote.get(f"/v1/jobs/{job['id']}")
+            first, asked = tag is None, time.monotonic()
+            job, tag = remote.news(f"/v1/jobs/{job['id']}", job, tag)
+            if job["poll_after_ms"] is not None and not (first and tag):
+                # Of a job that goes on all the time there is always news.
+                time.sleep(max(0.0, PAUSE - (time.monotonic() - asked)))
     if job["state"] == "failed":
         sentence = job["error_message"] or "The job failed; the service's log says more."
         raise Refused(sentence, code=job["error_code"] or "failed", details=_found(remote, job))

@@ -2,8 +2,10 @@
 
 import random
 import socket
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -176,6 +178,26 @@ def test_watching_a_job_that_fails(remote: Remote, container: Container) -> None
     with pytest.raises(Refused, match=r"The loss diverged\.") as refused:
         terminal.watch(remote, remote.get(f"/v1/jobs/{job.id}"))
     assert refused.value.code == "diverged"
+
+
+def test_watching_asks_once_until_there_is_news(
+    client: httpx.Client, remote: Remote, container: Container
+) -> None:
+    job = scenes.running(container, scenes.dataset(container))
+    asked: list[str] = []
+    client.event_hooks["request"].append(lambda request: asked.append(request.url.path))
+    given, result = remote.get(f"/v1/jobs/{job.id}"), {"model_id": str(uuid4())}
+
+    def finish() -> None:
+        with container.sessions.begin() as session:
+            jobs.finish(session, job.id, job.fence, result)
+
+    timer = threading.Timer(1.2, finish)
+    timer.start()
+    done = terminal.watch(remote, given)
+    timer.join()
+    assert done["result"] == result
+    assert len(asked) == 3  # of which the last has waited
 
 
 def test_no_server_is_one_clear_sentence() -> None:
