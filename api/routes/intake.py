@@ -31,8 +31,9 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 ARCHIVE_BODY = {
     **contract.takes(uploads.CONTENT_DIGEST),
     "requestBody": {
-        "required": True,
-        "description": "A zip, tar, tar.gz or tar.zst of images, or one Parquet file.",
+        "required": False,
+        "description": "A zip, tar, tar.gz or tar.zst of images, or one Parquet file; nothing "
+        "where `upload` names what has come already.",
         "content": {
             media: {"schema": {"type": "string", "format": "binary"}}
             for media in sorted(MEDIA_TYPES)

@@ -1,6 +1,5 @@
 """Uploads that survive a broken connection (tus 1.0); `POST /v1/datasets?upload=ID` reads one."""
 
-from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -25,6 +24,12 @@ CHECKSUM = contract.sends(
     "`sha256 BASE64` or `sha1 BASE64`, of this body: all of it counts, or nothing (460).",
     examples=["sha256 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="],
 )
+LENGTH = contract.sends(
+    "Upload-Length", "Bytes of the whole upload.", required=True, type="integer", minimum=1
+)
+OFFSET = contract.sends(
+    "Upload-Offset", "Where the bytes belong.", required=True, type="integer", minimum=0
+)
 PIECE = {
     "requestBody": {
         "required": True,
@@ -40,11 +45,6 @@ ABILITIES = contract.headers(
 )
 
 
-def whole(name: str, description: str) -> dict[str, Any]:
-    """A header that holds a number of bytes."""
-    return contract.sends(name, description, required=True, type="integer", minimum=0)
-
-
 @router.options("", operation_id="uploads_options", status_code=204, responses={204: ABILITIES})
 def abilities(container: ContainerDep) -> Response:
     """What this server can: version, extensions, the largest upload."""
@@ -56,9 +56,7 @@ def abilities(container: ContainerDep) -> Response:
     operation_id="uploads_create",
     status_code=201,
     response_class=Response,
-    openapi_extra=contract.takes(
-        SPEAKS, METADATA, whole("Upload-Length", "Bytes of the whole upload.")
-    ),
+    openapi_extra=contract.takes(SPEAKS, METADATA, LENGTH),
     responses={
         201: contract.also(STATE, contract.headers("Location")),
         **contract.refusals(
@@ -116,7 +114,7 @@ def show(upload_id: UUID, session: SessionDep) -> UploadInPiecesView:
     operation_id="uploads_append",
     status_code=204,
     openapi_extra={
-        **contract.takes(SPEAKS, whole("Upload-Offset", "Where the bytes belong."), CHECKSUM),
+        **contract.takes(SPEAKS, OFFSET, CHECKSUM),
         **PIECE,
     },
     responses={

@@ -32,7 +32,7 @@ class JobView(View):
     max_attempts: int
     fence: int
     cancel_requested: bool
-    spec: FreeForm
+    spec: Annotated[FreeForm, Field(description="What was asked, with all that it left out.")]
     result: Result | None
     error_code: Annotated[str | None, Field(description=ENDS)]
     error_message: str | None

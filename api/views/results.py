@@ -1,7 +1,10 @@
 """Supernets, searches and models as the API shows them."""
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
+
+from pydantic import Field
 
 from api.views.jobs import JobView
 from api.views.neighbours import StoredRanking
@@ -32,7 +35,7 @@ class SearchView(View):
     id: UUID
     dataset_id: UUID
     job_id: UUID
-    spec: FreeForm
+    spec: Annotated[FreeForm, Field(description="What was asked, with all that it left out.")]
     ranking: StoredRanking | None
     start: FreeForm | None
     model_id: UUID | None

@@ -17,7 +17,7 @@ from api.views.problems import ProblemView
 
 # Of every answer, so that no operation has to name them.
 USUAL = {"content-length", "content-type", "connection", "date", "server", "transfer-encoding"}
-USUAL |= {name.lower() for name in security.HEADERS}
+USUAL |= {"x-request-id"} | {name.lower() for name in security.HEADERS}
 Json = dict[str, Any]
 
 
@@ -84,7 +84,7 @@ def contradictions(operation: Json, status: int, headers: Headers, body: bytes) 
 def _of_problem(
     status: int, body: Json, content: Json, answer: Json, headers: Headers
 ) -> Iterator[str]:
-    if ProblemView.model_validate(body).model_dump() != body:
+    if ProblemView.model_validate(body).model_dump(exclude_unset=True) != body:
         yield f"is no problem as documented: {body}"
     code = body["code"]
     if code not in CODES or CODES[code].status != status:

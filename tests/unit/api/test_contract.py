@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
+from starlette.datastructures import Headers
 
 import core.errors
 from api import breaking, codes, contract, openapi, problems, schemas
@@ -26,6 +28,8 @@ from core.domain.uploads import UploadState
 from core.execution import failures
 from core.services import moves
 from core.storage import s3_answers
+from tests.unit.api.conftest import Served
+from tests.unit.api.recording import contradictions
 
 ROOT = Path(contract.__file__).parents[1]
 Json = dict[str, Any]
@@ -207,6 +211,46 @@ def test_every_end_of_a_job_is_catalogued() -> None:
     ends = {*failures.FAILURES, moves.WORKER_LOST, moves.CHILDREN_FAILED}
     assert ends <= codes.CODES.keys() | codes.JOB_CODES.keys()
     assert not codes.CODES.keys() & codes.JOB_CODES.keys()
+
+
+JSON_ANSWER = {"content-type": "application/json"}
+PROBLEM = {"content-type": problems.MEDIA_TYPE}
+
+
+def told(code: str, status: int = 404) -> bytes:
+    return json.dumps(problems.body_of(problems.Problem(status, code, "Words."))).encode()
+
+
+CONTRADICTIONS: Mapping[str, tuple[int, dict[str, str], bytes]] = {
+    "is no answer": (418, {}, b""),
+    "comes as text/html": (200, {"content-type": "text/html; charset=utf-8"}, b""),
+    "has location": (200, JSON_ANSWER | {"location": "/"}, b"{}"),
+    "has the code no_map": (404, PROBLEM, told("no_map")),
+    "catalogue does not have": (404, PROBLEM, told("nowhere")),
+    "no problem as documented": (404, PROBLEM, told("not_found")[:-1] + b', "more": 1}'),
+    "has Retry-After": (404, PROBLEM | {"retry-after": "5"}, told("not_found")),
+}
+
+
+@pytest.mark.parametrize("words", CONTRADICTIONS)
+def test_the_recorder_sees_what_is_not_documented(words: str, document: Json) -> None:
+    operation = document["paths"]["/v1/jobs/{job_id}/events"]["get"]
+    status, sent, body = CONTRADICTIONS[words]
+    found = list(contradictions(operation, status, Headers(sent), body))
+    assert any(words in each for each in found)
+
+
+def test_the_recorder_is_silent_of_what_is(document: Json) -> None:
+    operation = document["paths"]["/v1/jobs/{job_id}/events"]["get"]
+    assert not list(contradictions(operation, 200, Headers(JSON_ANSWER), b"{}"))
+    assert not list(contradictions(operation, 404, Headers(PROBLEM), told("not_found")))
+
+
+def test_the_recorder_listens(client: httpx.Client, served: Served) -> None:
+    before = served.recorder.answers
+    assert client.get("/v1/jobs").status_code == 200
+    assert client.get("/v1/jobs/x").status_code in {404, 422}
+    assert served.recorder.answers >= before + 1
 
 
 def drop(*path: str) -> Callable[[Json], None]:
