@@ -55,6 +55,12 @@ def read(session: Session, *, job_id: JobId, place: Place, limit: int = news.AT_
     return Batch(job, fanout.children(session, [job]), found)
 
 
+async def after(watcher: Watcher, job_id: JobId, place: Place) -> Batch:
+    """As `read`, in the watcher's thread."""
+    look = partial(read, job_id=job_id, place=place)
+    return await watcher.read(look, name=(job_id, repr(place)))
+
+
 async def follow(watcher: Watcher, job_id: JobId, batch: Batch) -> AsyncIterator[bytes]:
     """Frames from this batch on to the job's end, or until the service leaves or its database is
     lost: then the caller comes again."""
@@ -72,8 +78,7 @@ async def follow(watcher: Watcher, job_id: JobId, batch: Batch) -> AsyncIterator
                     if watcher.leaving:
                         return
                     yield KEEPALIVE_COMMENT
-                place = batch.news.place
-                batch = await watcher.read(partial(read, job_id=job_id, place=place))
+                batch = await after(watcher, job_id, batch.news.place)
             except AppError:
                 return
 

@@ -1,7 +1,7 @@
 """Waiting for news of jobs: however many wait, one thread looks for all of them."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +40,8 @@ class Watcher:
         self._most = most
         self._admitted = 0
         self._waiters: set[_Waiter] = set()
+        self._queued: dict[Hashable, asyncio.Task[Any]] = {}
+        self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="watcher")
         self._looking: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -69,14 +71,25 @@ class Watcher:
         finally:
             self._admitted -= 1
 
-    async def read(self, look: Callable[[Session], T]) -> T:
-        """What `look` finds, in the watcher's own thread: others wait for their turn."""
+    async def read(self, look: Callable[[Session], T], *, name: Hashable) -> T:
+        """What `look` finds, in the watcher's own thread, one after the other.
 
+        Who wants to look for the same, by name, while that waits for its turn, shares it: what
+        hundreds wait for is read once or twice, and by all after it happened.
+        """
+        if name not in self._queued:
+            self._queued[name] = asyncio.ensure_future(self._read(look, name))
+        found: T = await asyncio.shield(self._queued[name])
+        return found
+
+    async def _read(self, look: Callable[[Session], T], name: Hashable) -> T:
         def reading() -> T:
             with self._sessions.read() as session:
                 return look(session)
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, reading)
+        async with self._turn:
+            del self._queued[name]  # whoever comes from here on may know of something later
+            return await asyncio.get_running_loop().run_in_executor(self._thread, reading)
 
     async def changed(self, job_id: JobId, version: str, *, patience: float) -> bool:
         """Wait until the job has another version than this, for `patience` seconds at most.
@@ -113,7 +126,7 @@ class Watcher:
             waiting = tuple(self._waiters)
             ids = {waiter.job_id for waiter in waiting}
             try:
-                found = await self.read(partial(news.versions, ids=ids))
+                found = await self.read(partial(news.versions, ids=ids), name=self)
             except AppError as error:
                 for waiter in waiting:
                     if not waiter.changed.done():

@@ -81,12 +81,12 @@ async def show(
     else:
         response.headers["Preference-Applied"] = f"wait={patience}"
         with watcher.place():
-            seen = await watcher.read(look)
+            seen = await watcher.read(look, name=id_)
             known = "if-none-match" not in request.headers or seen.is_known_to(request)
             if known and not seen.job.finished:
                 waiting = watcher.changed(id_, seen.version, patience=patience)
                 if await watching.while_heard(request, waiting):
-                    seen = await watcher.read(look)
+                    seen = await watcher.read(look, name=id_)
     if seen.is_known_to(request):
         unchanged = conditional.unchanged(seen.tag(request), cache=CACHE)
         unchanged.headers.update(response.headers)

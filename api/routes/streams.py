@@ -1,6 +1,5 @@
 """Jobs as streams of events, for those who would rather hear than ask."""
 
-from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -69,7 +68,7 @@ async def stream(
         message = "As many as this service lets watch are watching, or it stops: try again."
         raise Unavailable(message, code="busy")
     id_ = JobId(job_id)
-    batch = await watcher.read(partial(streaming.read, job_id=id_, place=place))
+    batch = await streaming.after(watcher, id_, place)
     if batch.last and not batch.adds_to(place):
         return Response(status_code=204)
     return EventStream(streaming.follow(watcher, id_, batch), headers=HEADERS)

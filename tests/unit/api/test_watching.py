@@ -19,7 +19,8 @@ from api.app import create_app
 from api.watching import Watcher
 from core.bootstrap import Container
 from core.domain.jobs import Job, JobRecord
-from core.services import jobs
+from core.errors import Unavailable
+from core.services import jobs, news
 from tests.unit.api import scenes
 from tests.unit.api.conftest import Served
 from tests.unit.execution.bench import eventually
@@ -342,3 +343,41 @@ def test_leaving_releases_everybody_and_lets_nobody_in(container: Container, job
         assert not await watcher.changed(job.id, "another", patience=60)
 
     asyncio.run(inside())
+
+
+def test_who_wants_to_read_the_same_shares_what_has_not_begun(container: Container) -> None:
+    begun: list[int] = []
+    go_on = threading.Event()
+
+    def look(_: object) -> int:
+        begun.append(len(begun))
+        assert go_on.wait(30)
+        return begun[-1]
+
+    async def inside() -> None:
+        watcher = Watcher(container.sessions)
+        first = asyncio.ensure_future(watcher.read(look, name="a"))
+        while not begun:
+            await asyncio.sleep(0.01)
+        later = [asyncio.ensure_future(watcher.read(look, name="a")) for _ in range(5)]
+        other = asyncio.ensure_future(watcher.read(look, name="b"))
+        await asyncio.sleep(0)
+        later.pop().cancel()  # takes nothing from those it shared with
+        go_on.set()
+        assert [await first, *[await each for each in later], await other] == [0, 1, 1, 1, 1, 2]
+
+    asyncio.run(inside())
+
+
+def test_a_lost_database_is_said_and_the_stream_ends(
+    client: httpx.Client, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise Unavailable("The database does not answer; try again in a moment.")
+
+    monkeypatch.setattr(news, "versions", lost)
+    polled = client.get(f"/v1/jobs/{job.id}", headers=WAITS)
+    assert (polled.status_code, polled.json()["code"]) == (503, "unavailable")
+    with client.stream("GET", f"/v1/jobs/{job.id}/stream") as answer:
+        told = list(frames(answer.iter_lines()))
+    assert [each.event for each in told] == ["move", "move", "job"]
