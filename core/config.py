@@ -166,6 +166,8 @@ class Settings(BaseSettings):
     zoo: bool = True  # register the supernets that come with the package
     allow_unauthenticated_network: bool = False
     log_format: Literal["console", "json"] = "console"
+    # Where a worker tells Prometheus its counters; each of a fleet at its place after this one.
+    metrics_port: int | None = Field(default=None, ge=1, le=65_000)
 
     @field_validator("s3_endpoints")
     @classmethod

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from celery import bootsteps, signals
@@ -12,7 +12,7 @@ from celery.exceptions import ImproperlyConfigured
 from core import bootstrap
 from core.config import Settings
 from core.domain.jobs import QueueName
-from core.execution import caches, collector
+from core.execution import caches, collector, metrics
 from core.execution.supervisor import Supervisor
 from core.execution.sweeper import Sweeper
 from core.queue.in_process import InProcessQueue
@@ -36,6 +36,7 @@ class Lifecycle:
         """Look for work in these queues, `slots` jobs at a time."""
         self._queues = tuple(queue for queue in QueueName if queue in queues)
         self._container = bootstrap.build(self._settings)
+        self._silence = self._tell()
         self._supervisor = Supervisor(
             self._container.sessions,
             self._settings,
@@ -69,7 +70,17 @@ class Lifecycle:
         self._slots.stop()
         for each in (self._pruner, self._tidier):
             each.stop(patience=collector.STOP_SECONDS)
+        self._silence()
         self._container.close()
+
+    def _tell(self) -> Callable[[], None]:
+        self._container.sessions.follow(metrics.count)
+        port = self._settings.metrics_port
+        if port is None:
+            return lambda: None
+        # As the API: nobody is asked who they are, so strangers reach it only if that is said.
+        host = "0.0.0.0" if self._settings.allow_unauthenticated_network else "127.0.0.1"
+        return metrics.serve(port + (self._settings.worker_place or 0), host=host)
 
     def _run_next(self, queue: QueueName) -> bool:
         return queue in self._queues and self._supervisor.run_next(queue)

@@ -1,6 +1,6 @@
 """Engines and sessions. Dialects: here, in `clock`, `locks`, `postgresql`, `types`, `upserts`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from core.errors import Unavailable
 BUSY_SECONDS = 30.0
 READING = "headstart_reading"
 
+Hearer = Callable[[MutableMapping[Any, Any]], None]
+
 
 class Sessions:
     """Short transactions on one database; each ends with its `with` block."""
@@ -27,12 +29,23 @@ class Sessions:
         if self._engine.dialect.name == "postgresql":
             options["postgresql_readonly"] = True
         self._reader = self._engine.execution_options(**options)
+        self._hearers: tuple[Hearer, ...] = ()
+
+    def follow(self, hear: Hearer) -> None:
+        """Have `hear` called with what each session kept in its `info`, once it is committed.
+
+        Never of a commit whose answer was lost. Said twice, it is still called once.
+        """
+        if hear not in self._hearers:
+            self._hearers = (*self._hearers, hear)
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
         """A write transaction: committed at the end of the block, rolled back if it raises."""
         with _translated(), Session(self._engine) as session, session.begin():
             yield session
+        for hear in self._hearers:
+            hear(session.info)
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -22,7 +22,7 @@ from core.domain.jobs import Job, JobKind, JobRecord
 from core.domain.searches import IngestSpec
 from core.domain.work import IngestOutcome
 from core.errors import CancelRequested, LeaseLost, Unavailable
-from core.execution import failures, host_memory, intakes, protocol, scratch
+from core.execution import failures, host_memory, intakes, metrics, protocol, scratch
 from core.execution.failures import Retry
 from core.execution.lease import Lease
 from core.execution.process import ChildProcess, environment
@@ -95,6 +95,7 @@ class Attempt:
             return self._settle(self._compute())
         except LeaseLost:
             log.warning("lease_lost")
+            metrics.LEASE_LOST.inc()
         except Unavailable:
             # The lease runs out by the database's own clock and the job is taken up again.
             log.warning("database_lost", exc_info=True)

@@ -15,7 +15,7 @@ from core.db.clock import now
 from core.db.job_tables import IdempotencyKeyRow
 from core.domain.jobs import Job
 from core.errors import Conflict, InvalidInput
-from core.services import jobs, wire
+from core.services import jobs, moves, wire
 
 KEPT_SECONDS = 24 * 3600.0  # the least that a client may count on
 PATIENCE_SECONDS = 5.0  # for a request under the same key that has not been answered yet
@@ -35,11 +35,13 @@ def once(
     asked_sha256 = _sha256(asked)
     if (known := _known(session, key, asked_sha256)) is not None:
         return known, True
+    before = len(moves.made(session))
     with session.begin_nested() as attempt:
         job = make()
         if _taken(session, key, asked_sha256, job):
             return job, False
         attempt.rollback()  # who asked at the same moment was sooner
+        del moves.made(session)[before:]
     known = _known(session, key, asked_sha256)
     if known is None:  # forgotten meanwhile
         raise _in_flight()

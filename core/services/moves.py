@@ -6,7 +6,8 @@ Whoever locks both locks children first, then their group; of several groups the
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, insert, select, update
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from core.db.clock import now
 from core.db.job_tables import JobEventRow, JobRow, in_state
-from core.domain.jobs import REACHABLE_FROM, TERMINAL, JobState
+from core.domain.jobs import REACHABLE_FROM, TERMINAL, JobKind, JobState, QueueName
 from core.errors import IllegalTransition, LeaseLost, NotFound
 
 SWEEPER = "sweeper"
@@ -23,6 +24,26 @@ CHILDREN_FAILED = "children_failed"
 NAMED = 5  # children that a group's failure lists
 JITTER = 0.25  # the most that is added to a delay, as a share of it
 LATEST = {"populate_existing": True}  # what the database says, not what this session saw before
+MADE = "headstart_moves"  # in a session's `info`
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One move, for whoever counts moves: what it was, and what it shows of the job."""
+
+    kind: JobKind
+    queue: QueueName
+    origin: JobState | None
+    to: JobState
+    reason: str
+    error_code: str | None = None
+    cost_seconds: float = 0.0
+    waited_seconds: float | None = None  # of a claim: since it might have been
+
+
+def made(session: Session) -> list[Moved]:
+    """The moves that this session has made so far, to be believed once it is committed."""
+    return cast(list[Moved], session.info.setdefault(MADE, []))
 
 
 def lease_lost() -> LeaseLost:
@@ -125,6 +146,7 @@ def note(
     session.execute(
         insert(JobEventRow).values(job_id=row.id, seq=count + 1, at=now(), **event, **words)
     )
+    made(session).append(_moved(row, origin, reason))
 
 
 def give_back(
@@ -173,3 +195,13 @@ def spread(delay_seconds: float, job_id: UUID, fence: int) -> float:
 
 def _first(session: Session, statement: Select[JobRow]) -> JobRow | None:
     return session.scalars(statement.with_for_update(), execution_options=LATEST).first()
+
+
+def _moved(row: JobRow, origin: JobState | None, reason: str) -> Moved:
+    words = (row.kind, row.queue, origin, row.state, reason)
+    if origin is None:  # the database has not been asked for the rest
+        return Moved(*words)
+    waited = None
+    if row.state is JobState.RUNNING and row.heartbeat_at is not None:
+        waited = (row.heartbeat_at - row.not_before).total_seconds()
+    return Moved(*words, row.error_code, row.cost_seconds, waited)
