@@ -9,9 +9,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import ASGIApp
 
-from api import contract, problems, security
+from api import contract, metrics, problems, security
 from api.problems import Problem
+from api.requests import Requests
 from api.routes import (
     bundles,
     datasets,
@@ -35,6 +37,7 @@ from api.web import pages
 from api.web import routers as web
 from core.bootstrap import Container
 from core.errors import AppError
+from core.execution.metrics import Everything, count
 
 RESOURCES = (
     intake,
@@ -57,12 +60,19 @@ RESOURCES = (
 DESCRIPTION = """\
 Upload a labelled image dataset, let Headstart find the pretrained supernet nearest to it by
 optimal-transport dataset distance, continue a differentiable architecture search from there, and
-download a small trained model. Errors are RFC 9457 problems with a stable `code`.
+download a small trained model. Errors are RFC 9457 problems with a stable `code`. Every answer
+has an `X-Request-Id`, the request's own if it has a safe one: tell it when you ask for help.
 """
 
 
 class Application(FastAPI):
-    """What FastAPI says of itself, completed."""
+    """What FastAPI says of itself, completed, and every request seen."""
+
+    request_lines = False  # whether each is logged
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Before what answers for bugs stands what sees every answer."""
+        return Requests(super().build_middleware_stack(), lines=self.request_lines)
 
     def openapi(self) -> dict[str, Any]:
         """The document at `/openapi.json`."""
@@ -91,6 +101,10 @@ def create_app(container: Container) -> FastAPI:
     app = described()
     app.state.container = container
     app.state.watcher = Watcher(container.sessions)
+    app.state.metrics = Everything(container.sessions)
+    container.sessions.follow(count)
+    app.request_lines = container.settings.log_format == "json"  # people would see nothing else
+    app.include_router(metrics.router)
     app.include_router(web.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     _answer_problems(app)
@@ -145,7 +159,7 @@ def _answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def _bug(request: Request, _: Exception) -> Response:
-        # Answered outside the guard, so it takes the headers along; the server logs the rest.
+        # Answered outside the guard, so it takes the headers along; `Requests` logs the rest.
         response = respond(request, Problem(500, "internal", problems.BLANK))
         response.headers.update(security.HEADERS)
         return response

@@ -7,6 +7,7 @@ from threading import Event
 
 from fastapi import FastAPI
 
+from api import requests
 from api.app import create_app
 from api.leaving import Farewell, announced
 from core import bootstrap
@@ -19,6 +20,8 @@ def create() -> FastAPI:
     """The application on what the environment says; the database is migrated beforehand."""
     settings = Settings()
     bootstrap.configure_logging(settings.log_format)
+    if settings.log_format == "json":
+        requests.take_over_logs()
     container = bootstrap.build(settings)
     app = create_app(container)
     leaving = Event()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from fastapi import Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -136,6 +137,7 @@ def body_of(problem: Problem) -> dict[str, Any]:
             {"place": each.place, "code": each.code, "message": each.message}
             for each in problem.errors
         ],
+        **_instance(),
     }
 
 
@@ -148,6 +150,12 @@ def as_json(problem: Problem) -> Response:
         headers=dict(problem.headers),
         media_type=MEDIA_TYPE,
     )
+
+
+def _instance() -> dict[str, str]:
+    """Which request it was, for whoever looks for it in the log."""
+    found = structlog.contextvars.get_contextvars().get("request_id")
+    return {} if found is None else {"instance": f"urn:headstart:request:{found}"}
 
 
 def _sentence(error: HTTPException) -> str:

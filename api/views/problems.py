@@ -25,3 +25,6 @@ class ProblemView(View):
     detail: str
     code: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
     errors: list[ProblemDetailView]
+    instance: Annotated[
+        str | None, Field(description="`urn:headstart:request:` and the request's `X-Request-Id`.")
+    ] = None

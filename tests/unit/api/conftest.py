@@ -21,6 +21,7 @@ from core.bootstrap import Container
 from core.config import Settings, UploadLimits
 from core.domain.jobs import JobId, QueueName
 from core.errors import Unavailable
+from core.execution.metrics import Everything
 from core.execution.supervisor import Supervisor
 from tests.fixtures.databases import migrated_sqlite
 from tests.unit.api.recording import Recorder
@@ -103,6 +104,7 @@ def client(served: Served, container: Container) -> Iterator[httpx.Client]:
     """A well-behaved program on this machine."""
     served.app.state.container = container
     served.app.state.watcher = Watcher(container.sessions)
+    served.app.state.metrics = Everything(container.sessions)
     with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as opened:
         yield opened
 
