@@ -143,6 +143,7 @@ def test_the_frameworks_refusals_are_problems_too(
     problem = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
-    assert set(problem) == {"type", "title", "status", "detail", "code", "errors"}
+    fields = {"type", "title", "status", "detail", "code", "errors", "instance"}
+    assert set(problem) == fields
     if status == 405:
         assert "GET" in answer.headers["allow"]
