@@ -339,6 +339,7 @@ SAMPLES: Final[Mapping[str, Json]] = {
     "SubmittedSearchView": SEARCH | {"job": JOB | {"state": "queued", "started_at": None}},
     "SupernetPage": _page(SUPERNET),
     "SupernetView": SUPERNET,
+    "UploadInPiecesPage": _page(UPLOAD),
     "UploadInPiecesView": UPLOAD,
     "UploadView": DATASET | {"report": REPORT, "embed_job": EMBEDDING},
     "VersionView": VERSION,

@@ -5,7 +5,8 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from api import contract, pieces, tus
-from api.deps import ContainerDep, SessionDep, WorkDep
+from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
+from api.views.shapes import PageView
 from api.views.uploads import UploadInPiecesView
 from core.errors import InvalidInput
 from core.services import uploads
@@ -49,6 +50,14 @@ ABILITIES = contract.headers(
 def abilities(container: ContainerDep) -> Response:
     """What this server can: version, extensions, the largest upload."""
     return Response(status_code=204, headers=tus.abilities(container.settings.uploads))
+
+
+@router.get("", operation_id="uploads_list", responses={200: contract.headers("Tus-Resumable")})
+def index(session: SessionDep, page: PageDep) -> PageView[UploadInPiecesView]:
+    """What is under way or waits to be used, newest first."""
+    found, token = uploads.listing(session, limit=page.limit, after=page.after)
+    shown = [UploadInPiecesView.model_validate(each) for each in found]
+    return PageView(items=shown, next_page_token=token)
 
 
 @router.post(

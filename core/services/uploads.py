@@ -21,7 +21,7 @@ from core.db.upload_tables import STATE, UploadPartRow, UploadRow
 from core.domain import keys
 from core.domain.uploads import Part, Upload, UploadState
 from core.errors import Conflict, Detail, Gone, InvalidInput, NotFound, TooLarge
-from core.services import jobs
+from core.services import jobs, paging
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME_LENGTH = 255
@@ -85,6 +85,17 @@ def get(session: Session, upload_id: UUID) -> Upload:
     if expired:
         raise _expired(row)
     return row.to_domain()
+
+
+def listing(
+    session: Session, *, limit: int, after: str | None = None
+) -> tuple[tuple[Upload, ...], str | None]:
+    """A page of uploads, those whose time is over left out, newest first, and the token of the
+    next. Raises InvalidInput."""
+    statement = select(UploadRow).where(UploadRow.expires_at > now())
+    by = (UploadRow.created_at, UploadRow.id)
+    rows, token = paging.page(session, statement, by=by, limit=limit, after=after)
+    return tuple(row[0].to_domain() for row in rows), token
 
 
 def contents(session: Session, upload_id: UUID) -> tuple[Upload, tuple[Part, ...]]:

@@ -125,6 +125,7 @@ MODELS: Mapping[str, Any] = {
         if issubclass(found, BaseModel)
     },
     "DatasetPage": PageView[datasets.DatasetView],
+    "UploadInPiecesPage": PageView[uploads.UploadInPiecesView],
     "EmbedderPage": PageView[embedder_views.EmbedderView],
     "EventList": Listed[jobs.EventView],
     "JobPage": PageView[jobs.JobView],

@@ -380,3 +380,14 @@ def test_a_whole_that_is_not_what_was_promised_is_refused(
     send(client, address, 0, DATA)
     answer = client.post(f"/v1/datasets?name=x&upload={address.rsplit('/', 1)[1]}")
     assert (answer.status_code, answer.json()["code"]) == (422, "digest_mismatch")
+
+
+def test_uploads_are_listed_until_their_time_is_over(
+    client: httpx.Client, container: Container, create: Create
+) -> None:
+    addresses = [create(filename=f"{number}.zip") for number in range(3)]
+    expire(container, addresses[1])
+    first = client.get("/v1/uploads", params={"page_size": 1}).json()
+    rest = client.get("/v1/uploads", params={"page_token": first["next_page_token"]}).json()
+    assert [each["name"] for each in (*first["items"], *rest["items"])] == ["2.zip", "0.zip"]
+    assert rest["next_page_token"] is None
