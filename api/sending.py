@@ -52,10 +52,19 @@ def _begun(remote: Remote, path: Path) -> str:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     told = {"filename": path.name, "sha256": sha256}
-    pairs = (f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in told.items())
+    # A name may hold bytes that are no text.
+    encoded = {
+        key: base64.b64encode(value.encode(errors="replace")) for key, value in told.items()
+    }
+    pairs = (f"{key} {value.decode()}" for key, value in encoded.items())
     length = str(path.stat().st_size)
     headers = {**SPOKEN, "Upload-Length": length, "Upload-Metadata": ",".join(pairs)}
     return remote.ask("POST", "/v1/uploads", headers=headers).headers["location"]
+
+
+def _encoded(value: str) -> str:
+    """As tus wants it; a file's name may hold bytes that are no text."""
+    return base64.b64encode(value.encode(errors="replace")).decode()
 
 
 class _Sending:

@@ -43,8 +43,9 @@ def live(job_id: UUID, session: SessionDep) -> Response:
     """The moving part of the job's page alone."""
     seen = _seen(session, job_id)
     page = pages.render("job_live.html", **seen)
-    if seen["job"].kind is JobKind.INGEST and seen["dataset"]:
-        page.headers["HX-Redirect"] = f"/datasets/{seen['dataset'].id}"
+    made = seen["dataset"] if seen["job"].kind is JobKind.INGEST else None
+    if made is not None and made.deleted_at is None:
+        page.headers["HX-Redirect"] = f"/datasets/{made.id}"
     elif seen["job"].finished:
         page.headers["HX-Refresh"] = "true"  # once more, whole: history and result link too
     return page

@@ -1,5 +1,6 @@
 """The command line against the served application, in this process."""
 
+import os
 import random
 import socket
 import threading
@@ -306,3 +307,13 @@ def test_all_that_is_wrong_with_an_upload_is_printed(
     assert told.startswith("1\n")
     assert "120 of 132 images cannot be read" in told
     assert all(f"{name}: The file is not" in told for name in bad)
+
+
+@pytest.mark.usefixtures("here", "worker")
+def test_a_file_may_be_called_what_is_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / os.fsdecode(b"caf\xe9.zip")
+    archive.write_bytes(archives.zipped(archives.class_folders()))
+    told = said(monkeypatch, capsys, "upload", str(archive), "--name", "cafe")
+    assert "2 classes" in told

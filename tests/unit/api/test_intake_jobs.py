@@ -290,3 +290,7 @@ def test_who_watches_an_intake_is_led_to_its_dataset(
     assert f'href="/datasets/{made}">See Tiere' in browser.get(f"/jobs/{job_id}").text
     for page in ("/jobs", "/"):
         assert "Intake" in browser.get(page).text
+    embed_id = client.get(f"/v1/jobs/{job_id}").json()["result"]["embed_job_id"]
+    client.post(f"/v1/jobs/{embed_id}:cancel")
+    assert client.delete(f"/v1/datasets/{made}").status_code == 204
+    assert "hx-redirect" not in browser.get(f"/jobs/{job_id}/live").headers
