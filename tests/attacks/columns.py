@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.config import UploadLimits
 from tests.unit.data.builders import (
     Entry,
     dataset,
@@ -19,6 +20,7 @@ from tests.unit.data.builders import (
 from tests.unit.data.tables import CLASSED, csv_of, flat, jsonl_of, rows, samples, with_csv
 
 IMAGES = list(dataset(3).values())
+MANY = UploadLimits().entries + 1
 CLASSES = ["cat"] * 3 + ["dog"] * 3
 
 
@@ -71,7 +73,7 @@ HOSTILE = {
         parquet_of(pa.table({f"c{n}": [n] for n in range(1_001)})), "archive_too_large"
     ),
     "too many rows": (
-        parquet_of(pa.table({"image": [b""] * 50_001, "label": ["x"] * 50_001})), "too_many_files"
+        parquet_of(pa.table({"image": [b""] * MANY, "label": ["x"] * MANY})), "too_many_files"
     ),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from core.config import UploadLimits
 from tests.attacks.pictures import animated_gif
 from tests.unit.data.builders import (
     Entry,
@@ -26,7 +27,7 @@ from tests.unit.data.builders import (
 )
 
 MIB = 2**20
-MANY = 49_900
+MANY = UploadLimits().entries - 100
 HONEST = dataset(10)
 IMAGE = encode(noise(7))
 
