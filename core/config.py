@@ -68,8 +68,8 @@ class UploadLimits(BaseModel):
     model_config = ConfigDict(frozen=True)
     archive_bytes: int = Field(default=2 * 1024**3, gt=0)
     expanded_bytes: int = Field(default=10 * 1024**3, gt=0)
-    # Room for 50,000 images and their folders.
-    entries: int = Field(default=60_000, gt=0)
+    # Room for 50,000 images and the folders of 1,000 classes in two splits.
+    entries: int = Field(default=52_000, gt=0)
     entry_bytes: int = Field(default=64 * 1024**2, gt=0)
     ratio: int = Field(default=200, gt=1)
     name_bytes: int = Field(default=255, gt=0)
