@@ -71,19 +71,8 @@ def register(
             options=options,
         )
     with deps.working(container) as work:
-        dataset, created = datasets.register(
-            work.session,
-            sha256=prepared.sha256,
-            name=name,
-            classes=prepared.classes,
-            train_counts=prepared.train_counts,
-            test_counts=prepared.test_counts,
-            channels=prepared.channels,
-            report=prepared.report,
-            originals_sha256=prepared.originals_sha256,
-            size_bytes=prepared.size_bytes,
-            **asdict(origin),
-        )
+        made = ingest_dataset.outcome_of(prepared)
+        dataset, created = datasets.take_in(work.session, made, name=name, **asdict(origin))
         deletion.check_stored(container.store, *deletion.of_images(dataset.sha256))
         embed, new = searches.embed_unless_done(
             work.session, EmbedSpec(dataset.id, settings.embedder)

@@ -14,6 +14,7 @@ from core.data.prepared import Prepared
 from core.data.sandbox import OnProgress
 from core.domain import keys
 from core.domain.datasets import AS_USUAL, IntakeOptions
+from core.domain.work import IngestOutcome
 from core.pipelines import objects
 from core.ports import Heard, ObjectStore, unheard
 
@@ -45,4 +46,18 @@ def ingest(
     # The same images from another archive are another file: the checksum is of the one that stays.
     return replace(
         prepared, originals_sha256=objects.stored_checksum(store, originals, heard=heard)
+    )
+
+
+def outcome_of(prepared: Prepared) -> IngestOutcome:
+    """What is to be registered of it."""
+    return IngestOutcome(
+        sha256=prepared.sha256,
+        classes=prepared.classes,
+        train_counts=prepared.train_counts,
+        test_counts=prepared.test_counts,
+        channels=prepared.channels,
+        report=prepared.report,
+        originals_sha256=prepared.originals_sha256,
+        size_bytes=prepared.size_bytes,
     )

@@ -9,7 +9,7 @@ from core.domain.work import IngestInputs, IngestOutcome
 from core.errors import AppError
 from core.pipelines import assembling
 from core.pipelines.context import Context
-from core.pipelines.ingest_dataset import REFUSAL, ingest
+from core.pipelines.ingest_dataset import REFUSAL, ingest, outcome_of
 
 AT_ONCE = 100  # findings of a record
 # Shares of the whole: what was uploaded is gathered, then checked and prepared, then stored.
@@ -27,16 +27,7 @@ def run(inputs: IngestInputs, context: Context) -> IngestOutcome:
             found = [asdict(each) for each in error.details[start : start + AT_ONCE]]
             course.report(REFUSAL, JobRecord(REFUSAL, number, {"findings": found}))
         raise
-    return IngestOutcome(
-        sha256=prepared.sha256,
-        classes=prepared.classes,
-        train_counts=prepared.train_counts,
-        test_counts=prepared.test_counts,
-        channels=prepared.channels,
-        report=prepared.report,
-        originals_sha256=prepared.originals_sha256,
-        size_bytes=prepared.size_bytes,
-    )
+    return outcome_of(prepared)
 
 
 def _ingested(inputs: IngestInputs, context: Context, course: "_Course") -> Prepared:

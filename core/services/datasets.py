@@ -15,6 +15,7 @@ from core.db.clock import now
 from core.db.dataset_tables import DatasetRow, EmbeddingRow, RankingRow
 from core.db.upserts import insert_or_keep
 from core.domain.datasets import Dataset, DatasetReport, Embedding, Ranking
+from core.domain.work import IngestOutcome
 from core.errors import Conflict, Detail, Gone, InvalidInput, NotFound
 from core.services import families, jobs, paging, tombstones
 
@@ -81,6 +82,33 @@ def register(
     if parent_id is not None:
         get(session, parent_id, report=False)
     return _registered(session, values, parent_id)
+
+
+def take_in(
+    session: Session,
+    made: IngestOutcome,
+    *,
+    name: str,
+    licence: str | None = None,
+    source: str | None = None,
+    parent_id: UUID | None = None,
+) -> tuple[Dataset, bool]:
+    """Register what intake has made and stored. Raises as `register` does."""
+    return register(
+        session,
+        sha256=made.sha256,
+        name=name,
+        classes=made.classes,
+        train_counts=made.train_counts,
+        test_counts=made.test_counts,
+        channels=made.channels,
+        report=made.report,
+        licence=licence,
+        source=source,
+        parent_id=parent_id,
+        originals_sha256=made.originals_sha256,
+        size_bytes=made.size_bytes,
+    )
 
 
 def find(session: Session, sha256: str) -> Dataset | None:

@@ -136,20 +136,13 @@ def _written(session: Session, job: Job, outcome: Outcome) -> Result:
 def _ingested(session: Session, job: Job, outcome: IngestOutcome) -> Result:
     """The dataset, and its embed job, which needs no announcing: workers look for themselves."""
     spec: IngestSpec = wire.load(IngestSpec, job.spec)
-    dataset, created = datasets.register(
+    dataset, created = datasets.take_in(
         session,
-        sha256=outcome.sha256,
+        outcome,
         name=spec.name,
-        classes=outcome.classes,
-        train_counts=outcome.train_counts,
-        test_counts=outcome.test_counts,
-        channels=outcome.channels,
-        report=outcome.report,
         licence=spec.licence,
         source=spec.source,
         parent_id=spec.parent_id,
-        originals_sha256=outcome.originals_sha256,
-        size_bytes=outcome.size_bytes,
     )
     for upload_id in sorted(spec.uploads):
         # Deleted meanwhile, or another job is yet to read it. Its objects go after the commit.

@@ -301,7 +301,7 @@ def clustered(
 
 def register_images(container: bootstrap.Container, folder: Path) -> DatasetId:
     """A real dataset, of two kinds of stripes, in the store and the database."""
-    from core.pipelines.ingest_dataset import ingest
+    from core.pipelines.ingest_dataset import ingest, outcome_of
 
     archive = folder / "stripes.zip"
     archive.write_bytes(striped_archive(classes=2, seed=0, train=12, test=4))
@@ -309,14 +309,5 @@ def register_images(container: bootstrap.Container, folder: Path) -> DatasetId:
     intake.mkdir()
     found = ingest(archive, folder=intake, store=container.store, limits=UploadLimits())
     with container.sessions.begin() as session:
-        dataset, _ = datasets.register(
-            session,
-            sha256=found.sha256,
-            name="stripes",
-            classes=found.classes,
-            train_counts=found.train_counts,
-            test_counts=found.test_counts,
-            channels=found.channels,
-            report=found.report,
-        )
+        dataset, _ = datasets.take_in(session, outcome_of(found), name="stripes")
     return dataset.id

@@ -22,7 +22,7 @@ from core.domain.searches import EmbedSpec
 from core.domain.work import EmbedInputs
 from core.errors import Conflict, DeletedMeanwhile, Gone
 from core.execution import collector, deletion
-from core.pipelines.ingest_dataset import ingest
+from core.pipelines.ingest_dataset import ingest, outcome_of
 from core.ports import ObjectStore
 from core.services import datasets, jobs, searches, work
 from core.storage.local import LocalStore
@@ -62,16 +62,7 @@ def put(store: ObjectStore, prepared: Prepared) -> None:
 def register(sessions: Sessions, store: ObjectStore, prepared: Prepared) -> tuple[Dataset, bool]:
     """As the API and a job's end do it."""
     with sessions.begin() as session:
-        made = datasets.register(
-            session,
-            sha256=prepared.sha256,
-            name="x",
-            classes=prepared.classes,
-            train_counts=prepared.train_counts,
-            test_counts=prepared.test_counts,
-            channels=prepared.channels,
-            report=prepared.report,
-        )
+        made = datasets.take_in(session, outcome_of(prepared), name="x")
         deletion.check_stored(store, *deletion.of_images(prepared.sha256))
         return made
 

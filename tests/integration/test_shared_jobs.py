@@ -23,7 +23,7 @@ from core.domain.searches import (
     Training,
 )
 from core.execution.supervisor import Supervisor
-from core.pipelines.ingest_dataset import ingest
+from core.pipelines.ingest_dataset import ingest, outcome_of
 from core.services import datasets, jobs, models, searches, supernets
 from core.storage.local import LocalStore
 from tests.unit.execution.bench import QUICK, alive, eventually, settings_for
@@ -55,16 +55,7 @@ class Place:
         store = LocalStore(settings.home / "objects")
         found = ingest(archive, folder=folder / "intake", store=store, limits=UploadLimits())
         with sessions.begin() as session:
-            dataset, _ = datasets.register(
-                session,
-                sha256=found.sha256,
-                name="stripes",
-                classes=found.classes,
-                train_counts=found.train_counts,
-                test_counts=found.test_counts,
-                channels=found.channels,
-                report=found.report,
-            )
+            dataset, _ = datasets.take_in(session, outcome_of(found), name="stripes")
         return cls(folder, settings, sessions, dataset.id)
 
     def submit(self) -> JobId:
