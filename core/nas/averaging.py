@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from core.nas.network import Network
+from core.nas.classifier import ImageClassifier
+
+Trained = TypeVar("Trained", bound=ImageClassifier)
 
 
-class WeightAverage:
+class WeightAverage(Generic[Trained]):
     """``a = d a + (1 - d) w`` after every step, from the weights it begins with.
 
     The decay of step t is ``min(decay, (1 + t) / (10 + t))``, t from 0, so that a short training
@@ -21,7 +24,7 @@ class WeightAverage:
             to be re-estimated.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Trained) -> None:
         self.network = copy.deepcopy(network)
         self.steps = torch.zeros((), dtype=torch.int64)
 

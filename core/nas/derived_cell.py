@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nas.genotype import Genotype
+from core.nas.kinds import CONVOLUTIONS, FULL_CONVOLUTIONS
 from core.nas.layout import aligned
 from core.nas.operations import (
-    CONVOLUTIONS,
-    FULL_CONVOLUTIONS,
     Convolutions,
     FactorizedReduce,
     FullConvolution,

@@ -10,12 +10,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from core.nas.depthwise import branches
+from core.nas.kinds import CONVOLUTIONS, FULL_CONVOLUTIONS, POOLS
 from core.nas.layout import aligned
 from core.nas.normalisation import ScaledBatchNorm, statistics_resting
 from core.nas.operations import (
-    CONVOLUTIONS,
-    FULL_CONVOLUTIONS,
-    POOLS,
     Convolutions,
     FactorizedReduce,
     FullConvolution,

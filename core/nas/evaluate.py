@@ -21,12 +21,16 @@ class Evaluation:
         loss: Mean cross-entropy in nats.
         confusion: ``[K, K]`` int64 on the CPU: rows are true classes, columns answers.
         per_class: Accuracy of each class; None for a class without images.
+        answers: ``[N]`` int64 on the CPU, the class that each image was taken for.
+        certainties: ``[N]`` on the CPU, the probabilities of the answers.
     """
 
     accuracy: float
     loss: float
     confusion: Tensor
     per_class: tuple[float | None, ...]
+    answers: Tensor
+    certainties: Tensor
 
 
 @torch.no_grad()
@@ -49,7 +53,8 @@ def evaluate(model: ImageClassifier, images: LabelledImages, batch_size: int) ->
     model.eval()
     logits = torch.cat([model(batch).double() for batch, _ in images.batches(batch_size)])
     model.train(training)
-    pairs = images.labels * model.classes + logits.argmax(dim=1)
+    certainties, answers = logits.softmax(dim=1).max(dim=1)
+    pairs = images.labels * model.classes + answers
     confusion = torch.bincount(pairs, minlength=model.classes**2).reshape(model.classes, -1).cpu()
     hits, totals = confusion.diagonal().tolist(), confusion.sum(dim=1).tolist()
     return Evaluation(
@@ -57,4 +62,6 @@ def evaluate(model: ImageClassifier, images: LabelledImages, batch_size: int) ->
         loss=F.cross_entropy(logits, images.labels).item(),
         confusion=confusion,
         per_class=tuple(h / t if t else None for h, t in zip(hits, totals, strict=True)),
+        answers=answers.cpu(),
+        certainties=certainties.cpu(),
     )

@@ -1,4 +1,4 @@
-"""A derived network as a standalone ONNX file, and the proof that it computes the same."""
+"""A network as a standalone ONNX file, and the proof that it computes the same."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from core.nas.classifier import ImageClassifier
 from core.nas.images import LabelledImages
-from core.nas.network import Network, unfold
+from core.nas.network import unfold
 
 _PARITY_BATCH = 256
 
@@ -25,7 +26,7 @@ class _Deployed(nn.Module):
     scale: Tensor
     offset: Tensor
 
-    def __init__(self, network: Network, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, network: ImageClassifier, mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("scale", (1 / std).reshape(-1, 1, 1))
@@ -36,7 +37,7 @@ class _Deployed(nn.Module):
         return logits, logits.softmax(dim=-1)
 
 
-def onnx_bytes(network: Network, mean: Tensor, std: Tensor, resolution: int) -> bytes:
+def onnx_bytes(network: ImageClassifier, mean: Tensor, std: Tensor, resolution: int) -> bytes:
     """The network as one self-contained ONNX model.
 
     Input ``images``: float32 ``[N, C, H, W]`` in 0..1, any N. Outputs ``logits`` and
@@ -52,7 +53,7 @@ def onnx_bytes(network: Network, mean: Tensor, std: Tensor, resolution: int) -> 
         A serialised ``ModelProto`` without external data.
     """
     deployed = _Deployed(unfold(network).cpu().float(), mean.cpu(), std.cpu()).eval()
-    images = torch.zeros(2, network.space.input_channels, resolution, resolution)
+    images = torch.zeros(2, len(mean), resolution, resolution)
     # The exporter deprecates its own internals and reports its progress on standard output.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -74,7 +75,7 @@ def onnx_bytes(network: Network, mean: Tensor, std: Tensor, resolution: int) -> 
 
 
 @torch.no_grad()
-def parity(exported: bytes, network: Network, images: LabelledImages) -> float:
+def parity(exported: bytes, network: ImageClassifier, images: LabelledImages) -> float:
     """Largest difference between what the file and the network answer.
 
     Args:

@@ -84,9 +84,13 @@ class Genotype:
             ValueError: what is wrong, and where.
         """
         try:
-            cells = json.loads(text)
+            return cls.from_dict(json.loads(text))
         except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"genotype: not JSON: {error}") from error
+
+    @classmethod
+    def from_dict(cls, cells: Any) -> Genotype:
+        """Read the same as a value, the way models tell it. Raises ValueError likewise."""
         if not isinstance(cells, dict) or set(cells) - {"cells"} != {"normal", "reduction"}:
             raise ValueError("genotype: expected an object with exactly 'normal' and 'reduction'")
         name = cells.get("cells", "darts")

@@ -16,6 +16,7 @@ from core.nas.augmentation import Augmentation, Augmenter
 from core.nas.classifier import ImageClassifier
 from core.nas.head import collect_features, install, solve_head
 from core.nas.images import LabelledImages, epoch_generator
+from core.nas.limits import check_limits
 from core.nas.normalisation import reestimate
 from core.nas.optimisers import Momentum, Optimiser
 from core.nas.precision import Precision, autocast, deterministic, require, widened
@@ -111,24 +112,6 @@ class TrainingConfig:
             return high * (epoch + 1) / (warmup + 1)
         passed = (epoch - warmup) / max(1, end - warmup)
         return low + (high - low) * (1 + math.cos(math.pi * passed)) / 2
-
-
-def check_limits(config: object, limits: dict[str, tuple[float, float]]) -> None:
-    """Refuse values of the wrong type, not finite or out of range.
-
-    Raises:
-        ValueError: names the field.
-    """
-    for name, (low, high) in limits.items():
-        value = getattr(config, name)
-        integral = isinstance(low, int) and isinstance(high, int)
-        kind = int if integral else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kind):
-            raise ValueError(
-                f"{name}: {value!r} is not {'an integer' if integral else 'a number'}"
-            )
-        if not math.isfinite(value) or not low <= value <= high:
-            raise ValueError(f"{name}: {value} is not in {low}..{high}")
 
 
 class TrainingState:

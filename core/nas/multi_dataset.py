@@ -16,11 +16,11 @@ from core.nas.classifier import uniform
 from core.nas.genotype import Genotype
 from core.nas.head import fit_head, remove_temperature
 from core.nas.images import LabelledImages, epoch_generator
+from core.nas.limits import check_limits
 from core.nas.loop import (
     STATISTICS,
     TrainingConfig,
     TrainingState,
-    check_limits,
     gradients,
 )
 from core.nas.normalisation import reestimate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Set
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from core.nas.cell_network import CellNetwork, ResidualReduction
 from core.nas.derived_cell import DerivedCell, derived_cell
 from core.nas.genotype import Edge, Genotype
-from core.nas.operations import POOLS, Convolutions, PackedConvolution
+from core.nas.kinds import POOLS
+from core.nas.operations import Convolutions, PackedConvolution
 from core.nas.space import Space
 from core.nas.supernet import Supernet
+
+Given = TypeVar("Given", bound=nn.Module)
 
 
 class Network(CellNetwork):
@@ -191,7 +194,7 @@ def flops(network: Network, resolution: int) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def unfold(network: Network) -> Network:
+def unfold(network: Given) -> Given:
     """A copy in evaluation mode with separate depthwise and pointwise convolutions."""
     clone = copy.deepcopy(network)
     for module in clone.modules():

@@ -49,7 +49,7 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
         if isinstance(layer, ScaledBatchNorm | nn.BatchNorm2d)
         for buffer in layer.buffers()
     ]
-    kept = torch._foreach_clone(buffers)
+    kept = [buffer.clone() for buffer in buffers]
     try:
         yield
     finally:

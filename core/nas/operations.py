@@ -16,22 +16,11 @@ from torch import Tensor, nn
 
 from core.nas.classifier import uniform
 from core.nas.depthwise import branches, depthwise, fast
+from core.nas.kinds import CONVOLUTIONS, FULL_CONVOLUTIONS
 from core.nas.normalisation import ScaledBatchNorm
 
 Convolutions = Literal["auto", "dense", "depthwise"]
 Norm = Callable[[int], nn.Module]
-
-# Operation: kernel size, dilation, number of (depthwise, pointwise) stages.
-CONVOLUTIONS = {
-    "sep_conv_3x3": (3, 1, 2),
-    "sep_conv_5x5": (5, 1, 2),
-    "dil_conv_3x3": (3, 2, 1),
-    "dil_conv_5x5": (5, 2, 1),
-}
-
-# Operation: kernel size of an ordinary convolution.
-FULL_CONVOLUTIONS = {"conv_1x1": 1, "conv_3x3": 3}
-POOLS = ("max_pool_3x3", "avg_pool_3x3")
 
 # Folding is many times the arithmetic in half the calls. On a CPU it pays up to this width, and up
 # to the next one while maps are this small (numbers per edge; tests/benchmarks/bench_search.py).

@@ -143,15 +143,15 @@ def nsga2(
         raise ValueError(f"nsga2: {len(genomes)} genomes for a population of {population}")
     generator = epoch_generator(seed, 0, _NSGA)
     evaluated = {genome: evaluate(genome) for genome in genomes}
-    members, index = _survivors(genomes, evaluated, population), 0
+    members, index = survivors(genomes, evaluated, population), 0
     yield Generation(index, tuple(members), dict(evaluated))
     while len(evaluated) < evaluations:
         room = min(population, evaluations - len(evaluated))
-        children = _children(members, evaluated, vary, room, generator)
+        children = breed(members, evaluated, vary, room, generator)
         if not children:
             return
         evaluated |= {child: evaluate(child) for child in children}
-        members, index = _survivors([*members, *children], evaluated, population), index + 1
+        members, index = survivors([*members, *children], evaluated, population), index + 1
         yield Generation(index, tuple(members), dict(evaluated))
 
 
@@ -177,7 +177,7 @@ def vary_genotypes(first: Genotype, second: Genotype, generator: torch.Generator
     return mutate(cross(first, second, generator), generator)
 
 
-def _survivors(genomes: list[G], evaluated: Mapping[G, Objectives], count: int) -> list[G]:
+def survivors(genomes: list[G], evaluated: Mapping[G, Objectives], count: int) -> list[G]:
     """The first `count`, by front and within it by falling crowding distance."""
     points = [evaluated[genome] for genome in genomes]
     order: list[int] = []
@@ -187,7 +187,7 @@ def _survivors(genomes: list[G], evaluated: Mapping[G, Objectives], count: int) 
     return [genomes[i] for i in order[:count]]
 
 
-def _children(
+def breed(
     members: Sequence[G],
     evaluated: Mapping[G, Objectives],
     vary: Callable[[G, G, torch.Generator], G],

@@ -1,20 +1,22 @@
-"""Training a derived network, from scratch or from inherited weights."""
+"""Training a network, derived or given, from scratch or from inherited weights."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nas.auxiliary import AuxiliaryHead, auxiliary_head, tapped
-from core.nas.averaging import WeightAverage
+from core.nas.averaging import Trained, WeightAverage
 from core.nas.classifier import ImageClassifier
 from core.nas.images import LabelledImages, epoch_generator
-from core.nas.loop import PATHS, Step, TrainingConfig, TrainingState, check_limits, run_epochs
+from core.nas.limits import check_limits
+from core.nas.loop import PATHS, Step, TrainingConfig, TrainingState, run_epochs
 from core.nas.losses import distillation
 from core.nas.network import Network
 from core.nas.precision import Precision, widened
@@ -69,11 +71,11 @@ class RetrainConfig(TrainingConfig):
         check_limits(self, limits)
 
 
-class RetrainState(TrainingState):
-    """A derived network, its optimiser, the completed epochs, and what the settings add to them.
+class RetrainState(TrainingState, Generic[Trained]):
+    """A network, its optimiser, the completed epochs, and what the settings add to them.
 
     Args:
-        network: Trained in place.
+        network: Trained in place; only a derived one has paths to drop or an auxiliary head.
         config: Settings; the same for a resumed run.
         side: H = W of the images; needed where there is an auxiliary head.
 
@@ -83,17 +85,19 @@ class RetrainState(TrainingState):
         planned: Epochs that fit the budget, ``[]`` int64; 0 as long as there is no plan.
 
     Raises:
-        ValueError: an auxiliary head without `side`.
+        ValueError: an auxiliary head without `side`, or for a network that is not derived.
     """
 
     def __init__(
-        self, network: Network, config: RetrainConfig | None = None, *, side: int | None = None
+        self, network: Trained, config: RetrainConfig | None = None, *, side: int | None = None
     ) -> None:
         self.network = network
         self.average = WeightAverage(network) if config is not None and config.ema else None
         self.auxiliary: AuxiliaryHead | None = None
-        parameters = list(network.parameters())
+        parameters = [each for each in network.parameters() if each.requires_grad]
         if config is not None and config.auxiliary:
+            if not isinstance(network, Network):
+                raise ValueError("auxiliary: only for a derived network")
             if side is None:
                 raise ValueError("side: an auxiliary head needs the side of the images")
             shape = (network.space.input_channels, side, side)
@@ -112,7 +116,7 @@ class RetrainState(TrainingState):
             modules["auxiliary"] = self.auxiliary
         return modules
 
-    def result(self) -> Network:
+    def result(self) -> Trained:
         """The network to keep: the averaged one, where there is an average."""
         return self.network if self.average is None else self.average.network
 
@@ -125,6 +129,8 @@ class RetrainState(TrainingState):
         for name, has in (("ema", self.average), ("auxiliary", self.auxiliary)):
             if (has is not None) != bool(getattr(config, name)):
                 raise ValueError(f"{name}: the state was built for other settings")
+        if config.drop_path and not isinstance(self.network, Network):
+            raise ValueError("drop_path: only for a derived network")
 
     def _live(self) -> dict[str, Tensor]:
         live = super()._live() | {"planned": self.planned}
@@ -159,7 +165,7 @@ class RetrainRecord:
 
 
 def retrain(
-    state: RetrainState,
+    state: RetrainState[Trained],
     train: LabelledImages,
     valid: LabelledImages,
     config: RetrainConfig,
@@ -169,7 +175,7 @@ def retrain(
     ranks: Ranks = ALONE,
     measured: bool = False,
 ) -> Iterator[RetrainRecord]:
-    """Train a derived network; what the last epoch leaves in `state.result()` is the result.
+    """Train a network; what the last epoch leaves in `state.result()` is the result.
 
     The last, not the best: the cosine ends at zero, and choosing by validation accuracy would
     make the held-out figure an optimistic one.
@@ -198,13 +204,14 @@ def retrain(
     _check_teacher(teacher, state.network, config)
 
     def prepare(epoch: int) -> Step:
-        last = max(1, state.last_epoch(config) - 1)
-        state.network.drop_path = config.drop_path * epoch / last
-        state.network.path_generator = epoch_generator(config.seed, epoch, PATHS)
-        average = state.average
+        network, average = state.network, state.average
+        if isinstance(network, Network):
+            last = max(1, state.last_epoch(config) - 1)
+            network.drop_path = config.drop_path * epoch / last
+            network.path_generator = epoch_generator(config.seed, epoch, PATHS)
         return Step(
             loss=lambda images, labels: _loss(state, images, labels, config, teacher),
-            after=None if average is None else lambda: average.update(state.network, config.ema),
+            after=None if average is None else lambda: average.update(network, config.ema),
         )
 
     spent = 0.0
@@ -253,7 +260,7 @@ def planned_epochs(left: float, epoch_seconds: float, epochs: int) -> int:
 
 
 def _loss(
-    state: RetrainState,
+    state: RetrainState[Trained],
     images: Tensor,
     labels: Tensor,
     config: RetrainConfig,
@@ -266,6 +273,7 @@ def _loss(
         logits = widened(state.network(images))
         second = None
     else:
+        assert isinstance(state.network, Network)
         logits, maps = tapped(state.network, images)
         logits, second = widened(logits), widened(state.auxiliary(maps))
     loss = hard(logits)
@@ -280,7 +288,7 @@ def _loss(
 
 
 def _check_teacher(
-    teacher: ImageClassifier | None, network: Network, config: RetrainConfig
+    teacher: ImageClassifier | None, network: ImageClassifier, config: RetrainConfig
 ) -> None:
     if (teacher is not None) != bool(config.distillation):
         raise ValueError(

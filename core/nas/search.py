@@ -10,17 +10,12 @@ import torch
 from torch import Tensor
 
 from core.nas.derive import derive, mean_entropy
-from core.nas.guard import Guard, GuardConfig
+from core.nas.genotype import Genotype
+from core.nas.guard import Guard
+from core.nas.guard_config import GuardConfig
 from core.nas.images import LabelledImages, epoch_generator
-from core.nas.loop import (
-    VALID,
-    Epoch,
-    Step,
-    TrainingConfig,
-    TrainingState,
-    check_limits,
-    run_epochs,
-)
+from core.nas.limits import check_limits
+from core.nas.loop import VALID, Epoch, Step, TrainingConfig, TrainingState, run_epochs
 from core.nas.methods.base import Method
 from core.nas.optimisers import Adam, Optimiser
 from core.nas.paths import sandwich_loss
@@ -134,6 +129,7 @@ class EpochRecord:
         alphas_normal: The weights that a genotype is derived by (DARTS: softmaxed alphas),
             ``[edges][operations]``, rounded to 4 digits.
         alphas_reduction: Likewise; empty where no reduction cell is searched.
+        genotype: What they prefer at this moment, by the rule of `core.nas.derive.derive`.
         seconds: Wall clock of the whole epoch, evaluation included.
         steps: Weight steps (as many architecture steps where the alphas move).
         eigenvalue: What the guard saw, see `core.nas.guard.Sight`; None without a guard.
@@ -152,6 +148,7 @@ class EpochRecord:
     skip_count: int
     alphas_normal: Alphas
     alphas_reduction: Alphas
+    genotype: Genotype
     seconds: float
     steps: int
     eigenvalue: float | None = None
@@ -248,7 +245,7 @@ def _step(
 ) -> Step:
     supernet, method = state.supernet, state.method
     method.begin(epoch, config)
-    batches = _endless(valid, config, epoch)
+    batches = endless(valid, config, epoch)
 
     def before(images: Tensor, labels: Tensor) -> None:
         if method.searching:
@@ -283,9 +280,10 @@ def _step(
     return Step(before=before, loss=loss, after=after)
 
 
-def _endless(
-    images: LabelledImages, config: SearchConfig, epoch: int
+def endless(
+    images: LabelledImages, config: TrainingConfig, epoch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    """Shuffled, augmented batches of a validation half, over and over, for one epoch."""
     # One generator for all passes of the epoch: a second pass shuffles differently.
     generator = epoch_generator(config.seed, epoch, VALID)
     for _ in count():
@@ -299,6 +297,7 @@ def _record(epoch: Epoch, state: SearchState) -> EpochRecord:
         for kind, alphas in state.supernet.alphas().items()
     }
     reduction = weights.get("reduction")
+    genotype = derive(state.supernet, method.preference)
     return EpochRecord(
         epoch=epoch.index,
         train_loss=epoch.train.loss,
@@ -308,9 +307,10 @@ def _record(epoch: Epoch, state: SearchState) -> EpochRecord:
         learning_rate=epoch.learning_rate,
         entropy_normal=mean_entropy(weights["normal"].log()),
         entropy_reduction=None if reduction is None else mean_entropy(reduction.log()),
-        skip_count=derive(state.supernet, method.preference).skip_count,
+        skip_count=genotype.skip_count,
         alphas_normal=_rounded(weights["normal"]),
         alphas_reduction=() if reduction is None else _rounded(reduction),
+        genotype=genotype,
         seconds=epoch.seconds,
         steps=epoch.steps,
     )

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-with warnings.catch_warnings():
-    # POT's docstrings hold escapes that Python warns about each time it compiles them.
-    warnings.simplefilter("ignore")
-    import ot as pot
 
 
 class _Quiet:
@@ -45,6 +42,19 @@ class _Quiet:
 
 
 _quiet = _Quiet()
+
+
+def _network_simplex() -> Callable[..., Any]:
+    """POT's. It loads half of SciPy, and a search that ranks nothing needs none of it.
+
+    Under `_quiet`: its docstrings hold escapes that Python warns about each time it compiles them.
+    """
+    import ot
+
+    emd: Callable[..., Any] = ot.emd
+    return emd
+
+
 # The network simplex needs far fewer steps on 1000 x 1000; POT's own default gives up at 500.
 _MAX_STEPS = 2_000_000
 
@@ -101,7 +111,7 @@ def solve_exactly(
     scale = float(scaled.max())
     scaled = scaled / scale if scale > 0 else scaled
     with _quiet:  # reported as a value, below
-        plan, log = pot.emd(
+        plan, log = _network_simplex()(
             first.numpy(), second.numpy(), scaled.numpy(), numItermax=max_steps, log=True
         )
     plan = torch.from_numpy(plan)
@@ -129,7 +139,7 @@ def exact_plan(
         ``[N, M]`` optimal plan.
     """
     with _quiet:  # degenerate marginals: the plan is the best found
-        plan: NDArray[np.float64] = pot.emd(
+        plan: NDArray[np.float64] = _network_simplex()(
             first, second, costs, numItermax=_MAX_STEPS, check_marginals=False, center_dual=False
         )
     return plan

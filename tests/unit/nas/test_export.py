@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import closing
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
 
+from core.config import InferenceSettings
+from core.domain.searches import Artifact
+from core.inference.batching import Inference
 from core.nas.export import onnx_bytes, parity
 from core.nas.genotype import Genotype
 from core.nas.images import LabelledImages
 from core.nas.network import Network
 from core.nas.normalisation import reestimate
 from core.nas.space import Space
+from tests.fixtures.onnx_models import answered, same
 
 Exported = tuple[bytes, Network]
 
@@ -55,6 +62,22 @@ def test_any_batch_and_probabilities(
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     assert [i.name for i in session.get_inputs()] == ["images"]
     assert [o.name for o in session.get_outputs()] == ["logits", "probabilities"]
+
+
+def test_served_in_batches_it_answers_the_same_to_the_bit(
+    exported: Exported, digits: LabelledImages
+) -> None:
+    model = exported[0]
+    file = Artifact("model.onnx", "", hashlib.sha256(model).hexdigest(), len(model), "")
+    images = digits.images[:20].float().numpy() / np.float32(255)
+    expected = answered(model, images)
+    with closing(Inference(InferenceSettings())) as inference:
+        asked = [inference.submit(file, lambda: model, image[None]) for image in images]
+        asked.append(inference.submit(file, lambda: model, images))
+        *single, whole = [each.result(timeout=60)[1] for each in asked]
+    assert all(map(same, whole, expected))
+    for place, wanted in enumerate(expected):
+        assert same(np.concatenate([each[place] for each in single]), wanted)
 
 
 def test_the_file_stands_alone_and_tells_nothing_of_its_maker(exported: Exported) -> None:

@@ -11,7 +11,8 @@ from safetensors.torch import load, save
 
 from core.nas import methods
 from core.nas.derive import derive
-from core.nas.guard import LAG, WINDOW, Guard, GuardConfig, decided_skips
+from core.nas.guard import Guard, decided_skips
+from core.nas.guard_config import LAG, WINDOW, GuardConfig
 from core.nas.images import LabelledImages
 from core.nas.loop import TrainingConfig
 from core.nas.methods.base import Method

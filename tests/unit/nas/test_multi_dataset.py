@@ -30,6 +30,11 @@ def parts(digits: LabelledImages) -> list[Part]:
     return [Part(*each.split(0.75, 0)) for each in (few, turned)]
 
 
+@pytest.fixture(scope="module")
+def space() -> Space:
+    return Space(channels=2, layers=3, nodes=2, input_channels=1)
+
+
 def begun(space: Space) -> MultiDatasetState:
     supernet = Supernet(space, 1, torch.Generator().manual_seed(0))
     return MultiDatasetState(supernet, [10, 5], seed=0)
@@ -91,6 +96,7 @@ def test_larger_datasets_are_drawn_more_often(space: Space, parts: list[Part]) -
     assert record.steps_of[0] > record.steps_of[1] > 0
 
 
+@pytest.mark.slow
 def test_every_dataset_is_learned(space: Space, parts: list[Part]) -> None:
     config = MultiDatasetConfig(
         epochs=2, steps=45, batch_size=32, learning_rate=0.1, paths=1, measured_images=64

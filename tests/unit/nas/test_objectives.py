@@ -190,6 +190,7 @@ def test_quartiles_of_a_known_clock() -> None:
         measure(call, runs=0)
 
 
+@pytest.mark.slow
 def test_the_exported_model_is_timed() -> None:
     network = built(Space(channels=2, layers=3, nodes=1, cells="s2"), 0)
     exported = onnx_bytes(network, torch.full((3,), 0.5), torch.full((3,), 0.2), 8)

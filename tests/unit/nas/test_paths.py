@@ -79,6 +79,7 @@ def test_paths_learn_the_mixtures_answers_and_do_not_move_them(
     torch.testing.assert_close(alphas, plain)
 
 
+@pytest.mark.slow
 def test_paths_come_nearer_to_the_mixture(space: Space, genotype: Genotype) -> None:
     """Descending the sandwich brings a path's answers to the mixture's."""
     generator = torch.Generator().manual_seed(6)

@@ -22,6 +22,12 @@ Halves = tuple[LabelledImages, LabelledImages]
 STILL = SearchConfig(epochs=9, batch_size=60, learning_rate=1e-6, patience=3)
 
 
+@pytest.fixture(scope="module")
+def space() -> Space:
+    """When a search ends does not depend on how large its cells are."""
+    return Space(channels=2, layers=3, nodes=1, input_channels=1)
+
+
 def fresh(space: Space) -> SearchState:
     return SearchState(Supernet(space, 10, torch.Generator().manual_seed(0)))
 

@@ -157,6 +157,8 @@ def test_evaluation_counts(halves: Halves, space: Space) -> None:
     assert result.per_class[3] == 1.0
     assert result.per_class[4] == 0.0
     assert result.per_class[7] is None
+    assert result.answers.tolist() == [3] * len(some)
+    assert result.certainties.tolist() == pytest.approx([math.e / (math.e + 9)] * len(some))
     with pytest.raises(ValueError, match="images"):
         evaluate(supernet, valid.take(torch.tensor([], dtype=torch.int64)), 5)
 
