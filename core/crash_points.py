@@ -39,6 +39,8 @@ OF_CHILD = (
     "before_last_word",
 )
 OF_API = ("before_announce",)
+# Of webhooks and of runs for MLflow, which are no jobs: their own tests go there.
+OF_SENDER = ("before_note", "before_run_files", "before_run_note")
 POINTS = (*OF_SUPERVISOR, *OF_CHILD, *OF_API)
 
 _reached: Counter[str] = Counter()

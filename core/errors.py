@@ -1,6 +1,9 @@
 """The one exception tree. No HTTP here: `api/problems.py` maps classes to statuses.
 
 AppError                     internal
+├── Unauthenticated          unauthenticated (or, to who knew the secret, key_revoked, key_expired)
+├── Forbidden                forbidden
+├── LimitReached             rate_limited (or: too_many_jobs, gpu_seconds_spent, queue_full)
 ├── NotFound                 not_found
 ├── Gone                     gone
 ├── InvalidInput             invalid_input
@@ -11,6 +14,7 @@ AppError                     internal
 │   ├── IllegalTransition    illegal_transition
 │   │   └── CancelRequested  cancel_requested
 │   └── LeaseLost            lease_lost
+├── DeadlinePassed           deadline_passed
 ├── Diverged                 diverged
 ├── CorruptObject            corrupt_object
 └── Unavailable              unavailable
@@ -44,10 +48,38 @@ class AppError(Exception):
         self.details = tuple(details)
 
 
+class Unauthenticated(AppError):
+    """Nobody whom this service knows asks."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(AppError):
+    """Who asks is known, and may not do this."""
+
+    code = "forbidden"
+
+
+class LimitReached(AppError):
+    """The caller's share is used up for now; `retry_after` says for how many seconds."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after: float = 5.0) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
+
+
 class NotFound(AppError):
     """The named thing does not exist (or is not the caller's)."""
 
     code = "not_found"
+
+
+class DeadlinePassed(AppError):
+    """It was to be over by now."""
+
+    code = "deadline_passed"
 
 
 class Gone(AppError):

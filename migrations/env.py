@@ -5,7 +5,14 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from core.config import Settings
-from core.db import result_tables, schema, upload_tables, vectors  # noqa: F401 - every table
+from core.db import (  # noqa: F401 - every table
+    identity_tables,
+    result_tables,
+    schema,
+    upload_tables,
+    vectors,
+    webhook_tables,
+)
 from core.db.base import Base
 from core.db.sessions import Sessions
 from core.errors import Unavailable

@@ -4,11 +4,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, String
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db.base import Base
 from core.db.clock import now
+from core.db.scope import Private, Shared
 from core.db.types import Document, Instant, PlainText, Vector
 from core.domain.datasets import (
     Dataset,
@@ -20,19 +29,21 @@ from core.domain.datasets import (
     Ranking,
     Verdict,
 )
+from core.domain.identity import ProjectId
 
 
-class DatasetRow(Base):
+class DatasetRow(Shared, Base):
     """An immutable, content-addressed dataset; of a deleted one the tombstone."""
 
     __tablename__ = "datasets"
     __table_args__ = (
         CheckConstraint("channels IN (1, 3)", name="channels"),
+        UniqueConstraint("project_id", "sha256"),
         Index(None, "created_at", "id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    sha256: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(PlainText())
     classes: Mapped[tuple[str, ...]] = mapped_column(Document(tuple[str, ...]))
     train_counts: Mapped[tuple[int, ...]] = mapped_column(Document(tuple[int, ...]))
@@ -54,6 +65,7 @@ class DatasetRow(Base):
         """The row as a value, with its report or without."""
         return Dataset(
             id=DatasetId(self.id),
+            project_id=ProjectId(self.project_id),
             sha256=self.sha256,
             name=self.name,
             classes=self.classes,
@@ -73,7 +85,7 @@ class DatasetRow(Base):
         )
 
 
-class EmbeddingRow(Base):
+class EmbeddingRow(Shared, Base):
     """One dataset seen by one embedder version."""
 
     __tablename__ = "embeddings"
@@ -102,7 +114,7 @@ class EmbeddingRow(Base):
         )
 
 
-class RankingRow(Base):
+class RankingRow(Private, Base):
     """One ranking of a dataset's sources. Rows are added, never changed: the newest counts."""
 
     __tablename__ = "rankings"

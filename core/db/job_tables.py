@@ -16,10 +16,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from core import tracing
 from core.db.base import Base
 from core.db.clock import now
 from core.db.dataset_tables import DatasetRow
+from core.db.scope import Private, unnamed
 from core.db.types import Document, Instant, PlainText, words
+from core.domain.identity import ProjectId
 from core.domain.jobs import (
     Checkpoint,
     Job,
@@ -28,6 +31,8 @@ from core.domain.jobs import (
     JobKind,
     JobRecord,
     JobState,
+    LogLevel,
+    LogLine,
     QueueName,
 )
 
@@ -36,7 +41,7 @@ QUEUED = text("state = 'queued'")
 RUNNING = text("state = 'running'")
 
 
-class JobRow(Base):
+class JobRow(Private, Base):
     """The unit of work and of truth. A terminal row can never change again (trigger)."""
 
     __tablename__ = "jobs"
@@ -51,7 +56,7 @@ class JobRow(Base):
             sqlite_where=QUEUED,
         ),
         Index("ix_jobs_running", "lease_until", postgresql_where=RUNNING, sqlite_where=RUNNING),
-        Index(None, "created_at", "id"),
+        Index(None, "project_id", "created_at", "id"),
         Index(None, "dataset_id", "created_at"),
     )
 
@@ -83,11 +88,13 @@ class JobRow(Base):
     lease_until: Mapped[datetime | None] = mapped_column(Instant())
     dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey(DatasetRow.id))
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id"), index=True)
+    trace: Mapped[str | None] = mapped_column(String(55), default=tracing.traceparent)
 
     def to_domain(self) -> Job:
         """The row as a value."""
         return Job(
             id=JobId(self.id),
+            project_id=ProjectId(self.project_id),
             kind=self.kind,
             queue=self.queue,
             state=self.state,
@@ -111,6 +118,8 @@ class JobRow(Base):
             lease_until=self.lease_until,
             dataset_id=self.dataset_id,
             parent_id=None if self.parent_id is None else JobId(self.parent_id),
+            priority=self.priority,
+            trace=self.trace,
         )
 
 
@@ -119,7 +128,7 @@ def in_state(state: JobState) -> ColumnElement[bool]:
     return JobRow.state == bindparam(None, state, type_=STATE, literal_execute=True)
 
 
-class JobEventRow(Base):
+class JobEventRow(Private, Base):
     """One move, written in the move's own transaction; never changed or deleted (trigger)."""
 
     __tablename__ = "job_events"
@@ -146,7 +155,7 @@ class JobEventRow(Base):
         )
 
 
-class JobRecordRow(Base):
+class JobRecordRow(Private, Base):
     """One line of a job's history; a resumed attempt overwrites the lines it repeats."""
 
     __tablename__ = "job_records"
@@ -163,7 +172,24 @@ class JobRecordRow(Base):
         return JobRecord(stage=self.stage, step=self.step, values=self.values)
 
 
-class CheckpointRow(Base):
+class JobLogRow(Private, Base):
+    """One line of a job's log; of each attempt the last ones are kept."""
+
+    __tablename__ = "job_logs"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey(JobRow.id), primary_key=True)
+    fence: Mapped[int] = mapped_column(BigInteger(), primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(Instant())
+    level: Mapped[LogLevel] = mapped_column(words(LogLevel))
+    message: Mapped[str] = mapped_column(PlainText())
+
+    def to_domain(self) -> LogLine:
+        """The row as a value."""
+        return LogLine(self.fence, self.number, self.at, self.level, self.message)
+
+
+class CheckpointRow(Private, Base):
     """A state to resume from."""
 
     __tablename__ = "checkpoints"
@@ -183,11 +209,12 @@ class CheckpointRow(Base):
         )
 
 
-class IdempotencyKeyRow(Base):
+class IdempotencyKeyRow(Private, Base):
     """The job that a client's request made; committed with the job, so never without it."""
 
     __tablename__ = "idempotency_keys"
 
+    project_id: Mapped[UUID] = mapped_column(primary_key=True, default=unnamed)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[UUID] = mapped_column(ForeignKey(JobRow.id))

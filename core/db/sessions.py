@@ -2,16 +2,25 @@
 
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from core.db import scope
+from core.domain.identity import ProjectId
 from core.errors import Unavailable
 
 BUSY_SECONDS = 30.0
@@ -21,7 +30,10 @@ Hearer = Callable[[MutableMapping[Any, Any]], None]
 
 
 class Sessions:
-    """Short transactions on one database; each ends with its `with` block."""
+    """Short transactions on one database; each ends with its `with` block.
+
+    They see all rows, as the system must; those of a view by `within` see what is its project's.
+    """
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(_normal(url))
@@ -29,7 +41,21 @@ class Sessions:
         if self._engine.dialect.name == "postgresql":
             options["postgresql_readonly"] = True
         self._reader = self._engine.execution_options(**options)
-        self._hearers: tuple[Hearer, ...] = ()
+        self._hearers: list[Hearer] = []
+        self._project: ProjectId | None = None
+
+    @property
+    def project(self) -> ProjectId:
+        """The project whose rows they see. Raises LookupError for the system's, which see all."""
+        if self._project is None:
+            raise LookupError("these sessions are of no project")
+        return self._project
+
+    def within(self, project: ProjectId) -> "Sessions":
+        """The same database, as far as it is this project's (`core.db.scope`)."""
+        view = copy(self)
+        view._project = project
+        return view
 
     def follow(self, hear: Hearer) -> None:
         """Have `hear` called with what each session kept in its `info`, once it is committed.
@@ -37,12 +63,12 @@ class Sessions:
         Never of a commit whose answer was lost. Said twice, it is still called once.
         """
         if hear not in self._hearers:
-            self._hearers = (*self._hearers, hear)
+            self._hearers.append(hear)
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
         """A write transaction: committed at the end of the block, rolled back if it raises."""
-        with _translated(), Session(self._engine) as session, session.begin():
+        with _translated(), self._session(self._engine) as session, session.begin():
             yield session
         for hear in self._hearers:
             hear(session.info)
@@ -50,18 +76,30 @@ class Sessions:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that the database itself keeps from writing."""
-        with _translated(), Session(self._reader) as session, session.begin():
+        with _translated(), self._session(self._reader) as session, session.begin():
             yield session
+
+    def _session(self, engine: Engine) -> Session:
+        return scope.ScopedSession(engine, info={scope.PROJECT: self._project})
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """A bare connection in one write transaction that may take its time (migrations)."""
-        with _translated(), self._engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                from core.db import postgresql
+        """A bare connection in one write transaction that may take its time (migrations).
 
-                postgresql.wait_for_ever(connection)
-            yield connection
+        On SQLite references are checked at its end, so that a table may be made anew meanwhile.
+        """
+        with _translated(), self._engine.connect() as connection:
+            sqlite = connection.dialect.name == "sqlite"
+            if sqlite:
+                _check_references_later(connection)
+            with connection.begin():
+                if not sqlite:
+                    from core.db import postgresql
+
+                    postgresql.wait_for_ever(connection)
+                yield connection
+                if sqlite:
+                    _check_references(connection)
 
     def check(self) -> None:
         """Raise Unavailable, saying why, when the database does not answer or lacks its tables."""
@@ -118,6 +156,17 @@ def _prepare_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
     # Not WAL: SQLite before 3.51.3 can corrupt one that several connections write to.
     for pragma in ("journal_mode=TRUNCATE", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _check_references_later(connection: Connection) -> None:
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("PRAGMA foreign_keys=OFF")  # heeded outside of transactions alone
+    connection.detach()  # no later one must go unchecked
+
+
+def _check_references(connection: Connection) -> None:
+    if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+        raise IntegrityError(f"a row of {broken[0]} points at nothing", None, ValueError(broken))
 
 
 def _begin_sqlite(connection: Connection) -> None:

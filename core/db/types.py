@@ -4,7 +4,7 @@ import struct
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Enum, LargeBinary, String, Text
+from sqlalchemy import JSON, ColumnElement, Enum, LargeBinary, String, Text, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -70,6 +70,15 @@ class Document(TypeDecorator[Any]):
     def process_result_value(self, value: Any, _dialect: Dialect) -> Any:
         """The domain value."""
         return None if value is None else documents.load(self.kind, value)
+
+
+def word(document: Any, *path: str) -> ColumnElement[Any]:
+    """The text at that path of a JSON column; null where there is none."""
+    found: Any = type_coerce(document, JSON_COLUMN)
+    for step in path:
+        found = found[step]
+    text: ColumnElement[Any] = found.as_string()
+    return text
 
 
 class Vector(TypeDecorator[tuple[float, ...]]):

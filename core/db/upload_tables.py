@@ -8,13 +8,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db.base import Base
 from core.db.clock import now
+from core.db.scope import Private
 from core.db.types import Instant, PlainText, words
+from core.domain.identity import ProjectId
 from core.domain.uploads import Part, Upload, UploadId, UploadState
 
 STATE = words(UploadState)
 
 
-class UploadRow(Base):
+class UploadRow(Private, Base):
     """A file on its way. Whoever's token is `busy_token` may add to it, until `busy_until`."""
 
     __tablename__ = "uploads"
@@ -38,6 +40,7 @@ class UploadRow(Base):
         """The row as a value."""
         return Upload(
             id=UploadId(self.id),
+            project_id=ProjectId(self.project_id),
             name=self.name,
             length=self.length,
             received=self.received,
@@ -48,7 +51,7 @@ class UploadRow(Base):
         )
 
 
-class UploadPartRow(Base):
+class UploadPartRow(Private, Base):
     """Some bytes of an upload, as one object; there are no gaps between parts."""
 
     __tablename__ = "upload_parts"

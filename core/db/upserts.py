@@ -13,7 +13,8 @@ def insert_or_update(
     """Insert the rows; one whose primary key exists replaces what was there."""
     statement = _insert(session, table)
     keys = [column.name for column in table.__table__.primary_key]
-    fresh = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    kept = {*keys, "project_id"}  # whose it is never changes
+    fresh = {name: statement.excluded[name] for name in rows[0] if name not in kept}
     session.execute(statement.on_conflict_do_update(index_elements=keys, set_=fresh), rows)
 
 

@@ -7,12 +7,14 @@ from enum import StrEnum
 from typing import Any, NewType
 from uuid import UUID
 
+from core.domain.identity import ProjectId
 from core.errors import InvalidInput
 
 DatasetId = NewType("DatasetId", UUID)
 
 GROUP_PREFIX = "prefix:"
 LONGEST_COLUMN = 1_000  # characters of its name
+MOST_LEFT_OUT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class IntakeOptions:
             file's name.
         unreadable_share: Of the images may be left out as unreadable; None for the server's own.
         label: The table's column that names the class; None for `label`, if there is a table.
+        leave_out: Images, by their places in the upload from 0.
     """
 
     seed: int = 0
@@ -34,6 +37,7 @@ class IntakeOptions:
     group: str | None = None
     unreadable_share: float | None = None
     label: str | None = None
+    leave_out: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises InvalidInput (`bad_options`)."""
@@ -47,6 +51,8 @@ class IntakeOptions:
             if "\0" in text or len(text) > LONGEST_COLUMN:
                 words = f"give at most {LONGEST_COLUMN} characters, none of them NUL."
                 raise _bad(f"group, label: {words}")
+        if len(self.leave_out) > MOST_LEFT_OUT or min(self.leave_out, default=0) < 0:
+            raise _bad(f"leave_out: give at most {MOST_LEFT_OUT:,} places, from 0.")
         if self.group is not None and not self.group.removeprefix(GROUP_PREFIX):
             raise _bad("group: say what ends the prefix, as in prefix:_ for patient7_left.png.")
         if self.label is not None and not self.label.strip():
@@ -58,6 +64,14 @@ AS_USUAL = IntakeOptions()
 
 def _bad(words: str) -> InvalidInput:
     return InvalidInput(words, code="bad_options")
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlace:
+    """A dataset's image: its place in its split, from 0."""
+
+    split: str
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +118,18 @@ class DatasetReport:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """An immutable set of labelled images; the same content is the same dataset.
+    """An immutable set of labelled images; in a project the same content is the same dataset.
 
     Of one that is `statistics_only` there are class statistics by one embedder and no images:
     others can be compared with it, but nothing can be trained on it. `version` counts from 1 along
     its family: the datasets that were registered as later versions of one another, by `parent_id`.
-    `report` is None where it was not asked for. `size_bytes` is what its images take in the store.
+    `report` is None where it was not asked for. `size_bytes` is what its images, or the
+    class statistics in their place, take in the store.
     Of a deleted one there is no more than its name, its counts and its place in the family.
     """
 
     id: DatasetId
+    project_id: ProjectId
     sha256: str
     name: str
     classes: tuple[str, ...]

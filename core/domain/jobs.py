@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any, NewType
 from uuid import UUID
 
+from core.domain.identity import ProjectId
+
 JobId = NewType("JobId", UUID)
 
 
@@ -22,6 +24,7 @@ class JobKind(StrEnum):
     RANK = "rank"
     PRETRAIN = "pretrain"
     SEARCH = "search"
+    PRUNE = "prune"
     GROUP = "group"
 
 
@@ -38,6 +41,7 @@ QUEUE_OF: Mapping[JobKind, QueueName] = {
     JobKind.RANK: QueueName.CPU,
     JobKind.PRETRAIN: QueueName.GPU,
     JobKind.SEARCH: QueueName.GPU,
+    JobKind.PRUNE: QueueName.GPU,
     JobKind.GROUP: QueueName.GPU,  # where its children wait
 }
 
@@ -64,9 +68,10 @@ TERMINAL: frozenset[JobState] = frozenset(JobState) - frozenset().union(*REACHAB
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A snapshot of one job row."""
+    """A snapshot of one job row. `trace` is the traceparent of the request that made it."""
 
     id: JobId
+    project_id: ProjectId
     kind: JobKind
     queue: QueueName
     state: JobState
@@ -90,6 +95,8 @@ class Job:
     lease_until: datetime | None
     dataset_id: UUID | None
     parent_id: JobId | None = None
+    priority: int = 0
+    trace: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -122,6 +129,26 @@ class JobRecord:
     stage: str
     step: int
     values: Mapping[str, Any]
+
+
+class LogLevel(StrEnum):
+    """How much a line of a job's log matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a job's log, by the clock of the worker that said it; the attempts, by their
+    `fence`, count theirs from 1."""
+
+    fence: int
+    number: int
+    at: datetime
+    level: LogLevel
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What is asked of each kind of job, and what comes back of a search."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NewType
@@ -61,6 +61,8 @@ class Selection(StrEnum):
     MAGNITUDE = "magnitude"
     PERTURBATION = "perturbation"
     BEST_OF = "best-of"
+    JACOBIAN = "jacobian"
+    FISHER_RAO = "fisher-rao"
 
 
 class Objective(StrEnum):
@@ -69,6 +71,14 @@ class Objective(StrEnum):
     PARAMETERS = "parameters"
     FLOPS = "flops"
     LATENCY = "latency"
+
+
+class TradeOffs(StrEnum):
+    """How the cells that trade accuracy off with objectives are found: by NSGA-II, or in rounds
+    that a predictor proposes and shared weights follow (`core.nas.refinement`)."""
+
+    NSGA2 = "nsga2"
+    REFINED = "refined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +136,24 @@ class Retraining:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What a search may take at most, all its attempts together; None: as much as it takes.
+
+    The search proper ends early enough that choosing, retraining and exporting fit in. `epochs`
+    are those of searching and of retraining; `gpu_seconds` count each GPU, and no CPU.
+    """
+
+    seconds: float | None = None
+    gpu_seconds: float | None = None
+    epochs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class IngestSpec:
-    """Make a dataset of complete uploads, and embed it; `parent_id` is what it is a version of."""
+    """Make a dataset of complete uploads, and embed it; `parent_id` is what it is a version of.
+
+    Without uploads it is made of the images of `parent_id` but those that the options leave out.
+    """
 
     uploads: tuple[UploadId, ...]
     name: str
@@ -193,9 +219,12 @@ class SearchSpec:
     has not become better, beyond noise, for `patience` epochs ends (0: none does; None: a tenth of
     its epochs where the head is solved after each, else 0, for what it can do does not show), and
     retraining has two epochs more for each that this saves. With objectives the cells that no
-    other beats in all of them are listed, and the most accurate is retrained. With `adapt` sources
+    other beats in all of them are listed, as `trade_offs` finds them. With `adapt` sources
     are adapted to `space` instead of bringing their own. Only with `contribute` is the searched
-    supernet registered, as a source for others.
+    supernet registered, as a source for others. `deadline` is when it has to be over: what has
+    not begun by then fails, and what runs has the seconds until then as a budget. `labels` are
+    the asker's own words for finding it again. A `genotype` in the form models tell theirs is not
+    searched for: it is built in the `space` and trained from random weights for `retrain_epochs`.
     """
 
     dataset_id: DatasetId
@@ -213,22 +242,46 @@ class SearchSpec:
     retraining: Retraining = field(default_factory=Retraining)
     selection: Selection = Selection.MAGNITUDE
     objectives: tuple[Objective, ...] = ()
+    trade_offs: TradeOffs = TradeOffs.NSGA2
     contribute: bool = False
+    budget: Budget = field(default_factory=Budget)
+    deadline: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    genotype: Mapping[str, Any] | None = None
 
     @property
     def waits(self) -> int:
         """The patience of its searches, in epochs."""
+        if self.genotype is not None:
+            return 0
         if self.patience is not None:
             return self.patience
         solved = self.head is HeadInit.EVERY_EPOCH
         return max(1, self.training.epochs // 10) if solved else 0
 
     def rates(self, *, warm: bool) -> tuple[float, ...]:
-        """The learning rates of a search with this kind of start."""
+        """The learning rates of a search with this kind of start; none where none is searched."""
+        if self.genotype is not None:
+            return ()
         if self.learning_rates is not None:
             return self.learning_rates
         careful = warm and self.head is not HeadInit.EVERY_EPOCH
         return (CAREFUL_RATE if careful else RATE,)
+
+    @property
+    def capped(self) -> "SearchSpec":
+        """The same with as many epochs as its budget has, those of retraining first: they are
+        worth more than a longer search (ADR 0023). Each search has one at least."""
+        most, searches = self.budget.epochs, len(self.rates(warm=True))
+        if most is None:
+            return self
+        if not searches:
+            return replace(self, retrain_epochs=min(self.retrain_epochs, most))
+        kept = min(self.retrain_epochs, most - searches)
+        each = min(self.training.epochs, (most - kept) // searches)
+        retrained = min(self.retrain_epochs, most - searches * each)
+        training = replace(self.training, epochs=each)
+        return replace(self, training=training, retrain_epochs=retrained)
 
 
 @dataclass(frozen=True, slots=True)

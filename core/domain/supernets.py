@@ -27,7 +27,8 @@ class Supernet:
     """Weights and alphas in one search space; `sha256` is of their bytes, registered once.
 
     `dataset_id` is None unless it was trained on that one dataset, `job_id` unless a job here
-    trained it. `lineage` is as `lineage` below spells it.
+    trained it. `lineage` is as `lineage` below spells it. `size_bytes` are of an imported file,
+    0 of what a job trained.
     """
 
     id: SupernetId
@@ -42,6 +43,7 @@ class Supernet:
     seconds: float
     lineage: Mapping[str, Any]
     created_at: datetime
+    size_bytes: int = 0
 
 
 def lineage(

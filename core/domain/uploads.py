@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
+from core.domain.identity import ProjectId
+
 UploadId = NewType("UploadId", UUID)
 
 
@@ -25,6 +27,7 @@ class Upload:
     """
 
     id: UploadId
+    project_id: ProjectId
     name: str
     length: int
     received: int

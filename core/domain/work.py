@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.domain.datasets import Dataset, DatasetId, DatasetReport, Embedding, Ranking
+from core.domain.prunings import PruneSpec, PruningId
 from core.domain.races import PastRace
 from core.domain.searches import (
     Artifact,
@@ -66,10 +67,12 @@ class Trunk:
 
 @dataclass(frozen=True, slots=True)
 class IngestInputs:
-    """An intake job's inputs: its uploads, each with the parts that its bytes lie in."""
+    """An intake job's inputs: its uploads, each with the parts that its bytes lie in, or the
+    `parent` of whose images it is made."""
 
     spec: IngestSpec
     uploads: tuple[tuple[Upload, tuple[Part, ...]], ...]
+    parent: Dataset | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,8 @@ class SearchInputs:
     """A search job's inputs; `sources` are those it may start from, each with its supernet: none
     when cold. `shared` are supernets of no single dataset that it may start from, newest first.
     `considered` and `beyond` as in `RankInputs`. `history` has the races of earlier searches on
-    other datasets."""
+    other datasets. `until` is how many seconds the job may have taken, all attempts together,
+    when its deadline is reached."""
 
     spec: SearchSpec
     dataset: Dataset
@@ -130,9 +134,40 @@ class SearchInputs:
     beyond: float | None = None
     shared: tuple[StartingPoint, ...] = ()
     history: tuple[PastRace, ...] = ()
+    until: float | None = None
 
 
-Inputs = IngestInputs | EmbedInputs | RankInputs | PretrainInputs | SearchInputs
+@dataclass(frozen=True, slots=True)
+class KnownMask:
+    """A mask that a finished pruning has learned on a dataset, with the scores of its components
+    where they were kept, and its trained network's weights."""
+
+    pruning_id: PruningId
+    dataset_id: DatasetId
+    dataset_name: str
+    mask: Mapping[str, list[int]]
+    scores: Mapping[str, list[float]] | None = None
+    weights: Artifact | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PruneInputs:
+    """A prune job's inputs; `source` is whose images decide what stays, unless there is a `mask`
+    already. `weights` are in an upload, with the parts that its bytes lie in. `known` are masks to
+    choose from, and `ranked` what their datasets are ranked by. `carried` are the weights of the
+    network that the `mask` is from."""
+
+    spec: PruneSpec
+    dataset: Dataset
+    source: Dataset
+    mask: Mapping[str, list[int]] | None = None
+    weights: tuple[Upload, tuple[Part, ...]] | None = None
+    known: tuple[KnownMask, ...] = ()
+    ranked: RankInputs | None = None
+    carried: Artifact | None = None
+
+
+Inputs = IngestInputs | EmbedInputs | RankInputs | PretrainInputs | SearchInputs | PruneInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,4 +227,18 @@ class SearchOutcome:
     contribution: PretrainOutcome | None = None
 
 
-Outcome = IngestOutcome | EmbedOutcome | RankOutcome | PretrainOutcome | SearchOutcome
+@dataclass(frozen=True, slots=True)
+class PruneOutcome:
+    """What a prune job hands back."""
+
+    mask: Mapping[str, list[int]]
+    metrics: Mapping[str, Any]
+    artifacts: tuple[Artifact, ...]
+    manifest_key: str
+    manifest_sha256: str
+    embedding: Embedding | None = None
+
+
+Outcome = (
+    IngestOutcome | EmbedOutcome | RankOutcome | PretrainOutcome | SearchOutcome | PruneOutcome
+)
