@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 ADVICE: Mapping[str, str] = {
     "bad_image": "Open the file in a viewer and export it again as PNG or JPEG, or remove it.",
+    "chosen_out": "Nothing: it is still in the version that this one came of.",
     "class_lost": "See what is said of its files, repair them, or remove the class.",
     "class_without_test": "Move some of its images to the test folder, or let the split be drawn.",
     "class_without_train": "Move some of its images to the train folder, or remove the class.",
@@ -42,6 +43,24 @@ ADVICE: Mapping[str, str] = {
     "test_redrawn": "Remove the copies of train images from the test folder, and add others.",
     "validation_folder": "Nothing, if that is meant.",
 }
+
+# What is told and asks for nothing.
+HARMLESS = frozenset(
+    {
+        "chosen_out",
+        "empty_table",
+        "ignored_files",
+        "image_animated",
+        "image_cmyk",
+        "image_deep",
+        "image_metadata",
+        "image_rotated",
+        "image_transparent",
+        "not_an_image",
+        "statistics_only",
+        "validation_folder",
+    }
+)
 
 
 def about(code: str) -> str:

@@ -9,7 +9,7 @@ is built (`core.nas.warm_start`).
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data import manifests, tensor_file
-from core.data.manifests import Manifest
+from core.data.manifests import METADATA, Manifest, refusal
 from core.data.tensor_file import Entry, Layout
-from core.errors import CorruptObject, Detail, InvalidInput
+from core.errors import CorruptObject, Detail
 
 LARGEST_FILE = 256 * 1024**2
-METADATA = "headstart.supernet"
 CLASSIFIER = "classifier."
+ALPHAS = "alphas_"
 # As the batch normalisations call them: variances are never below zero.
 VARIANCE = "running_var"
 # bfloat16: a sign, eight bits of exponent, seven of mantissa.
@@ -49,11 +49,8 @@ def read(path: Path) -> Bundle:
     try:
         layout = tensor_file.read(path)
     except ValueError as error:
-        raise refusal([Detail("file", "unreadable", f"It cannot be read: {error}.")]) from error
-    if METADATA not in layout.metadata:
-        message = f"Its metadata have no '{METADATA}': it is no bundle."
-        raise refusal([Detail("file", "no_manifest", message)])
-    manifest, digest, problems = manifests.loads(layout.metadata[METADATA])
+        raise refusal([manifests.unreadable(error)]) from error
+    manifest, digest, problems = manifests.loads(manifests.text_of(layout.metadata))
     with path.open("rb") as file:
         problems = [*problems, *_tensor_problems(layout, file, digest)]
     if manifest is None or problems:
@@ -64,6 +61,29 @@ def read(path: Path) -> Bundle:
 def is_bundle(path: Path) -> bool:
     """Whether a file of weights already is one. Raises CorruptObject for what is neither."""
     return METADATA in _trusted(path).metadata
+
+
+def alphas(path: Path, kinds: Collection[str]) -> dict[str, list[list[float]]]:
+    """The alphas in a file of weights of these kinds of cells: a row an edge, a column an
+    operation. Any others that a stranger's file has may be as large as it is.
+
+    Raises CorruptObject.
+    """
+    layout, found = _trusted(path), {}
+    with path.open("rb") as file:
+        for each in layout.entries:
+            kind = each.name.removeprefix(ALPHAS)
+            if each.name != kind and kind in kinds and each.kind != "I64":
+                data = b"".join(layout.pieces(file, each))
+                found[kind] = _floats(data, each).tolist()
+    return found
+
+
+def _floats(data: bytes, entry: Entry) -> npt.NDArray[np.float32]:
+    if entry.kind == "BF16":
+        wide = np.frombuffer(data, "<u2").astype("<u4") << 16
+        return wide.view("<f4").reshape(entry.shape)
+    return np.frombuffer(data, "<f4").reshape(entry.shape)
 
 
 def write(path: Path, weights: Path, manifest: Manifest) -> None:
@@ -87,13 +107,6 @@ def write(path: Path, weights: Path, manifest: Manifest) -> None:
         data.seek(0)
         text = manifests.dumps(manifest, sha256=digest.hexdigest())
         tensor_file.write(path, entries, {METADATA: text}, data)
-
-
-def refusal(problems: list[Detail]) -> InvalidInput:
-    """All that is wrong with a bundle, as one error."""
-    listed = "; ".join(f"{each.place}: {each.message}" for each in problems[:3])
-    message = f"This bundle cannot be accepted. {listed}"
-    return InvalidInput(message, code="bad_bundle", details=problems)
 
 
 def _trusted(path: Path) -> Layout:

@@ -23,6 +23,7 @@ from core.errors import BadArchive, Detail
 
 FEW = 500  # images that one process has decoded before others have started
 BATCH = 50
+_TOLD = 0.01  # of all images: who hears of progress is woken each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ def decode_all(
     When a process died, raises TooLarge if it was killed for its use of memory or time, and
     InvalidInput (`unreadable_archive`) if not.
     """
+    told = -_TOLD
     seen: list[_Seen] = []
     bad: list[Problem] = []
     faults: list[Detail] = []
@@ -118,7 +120,9 @@ def decode_all(
         work = _Work(source, places, file.fileno(), limits.image_pixels, resolution, limits.tiff)
         workers = 1 if len(places) < FEW else forked.available(limits)
         for share, found in _results(work, workers):
-            done(share)
+            if share >= told + _TOLD:
+                done(share)
+                told = share
             for each in found:
                 match each:
                     case Problem():

@@ -123,7 +123,7 @@ class _Images:
 
 def _is_picture(found: Archive, member: Member) -> bool:
     """By its suffix, or by its signature when that says nothing."""
-    _, dot, suffix = member.parts[-1].rpartition(".")
+    _, dot, suffix = member.name.rpartition(".")
     suffix = suffix.casefold() if dot else ""
     if f".{suffix}" == TABLE_SUFFIX:
         return False

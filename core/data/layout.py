@@ -74,7 +74,7 @@ def arrange(items: Sequence[Item], options: IntakeOptions) -> Layout:
             spot = "outside_split"
         if isinstance(spot, Place):
             split = role_of[spot.split] if given and spot.split is not None else None
-            places.append(replace(spot, split=split, group=_group(item, options)))
+            places.append(Place(spot.label, split, _group(item, options)))
         else:
             places.append(None)
             problems.append(Problem("error", spot, item.name, _LEFT_OUT[spot]))

@@ -1,15 +1,22 @@
-"""A bundle's manifest: its JSON spelled, and read back from a stranger."""
+"""A bundle's manifest: its JSON spelled, and read back from a stranger.
+
+Also in its file, for who has the file and asks nothing of the tensors: that needs no NumPy.
+"""
 
 import json
 import math
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from core.data import tensor_header
 from core.domain.supernets import LineageKind
-from core.errors import Detail
+from core.errors import Detail, InvalidInput
 
+METADATA = "headstart.supernet"
 FORMAT = 1
 LARGEST = 2 * 1024**2
 LONGEST_NAME = 200
@@ -78,6 +85,57 @@ def loads(text: str) -> tuple[Manifest | None, str | None, list[Detail]]:
         seconds=float(training["seconds"]),
     )
     return made, found["sha256"], []
+
+
+def read(path: Path) -> tuple[Manifest, str]:
+    """The manifest of a file and the digest that it names; the tensors are left unread.
+
+    Raises InvalidInput (`bad_bundle`) with what is wrong.
+    """
+    try:
+        with path.open("rb") as file:
+            header = tensor_header.read(file)
+    except ValueError as error:
+        raise refusal([unreadable(error)]) from error
+    manifest, digest, problems = loads(text_of(header[tensor_header.METADATA]))
+    if manifest is None or digest is None:
+        raise refusal(problems)
+    return manifest, digest
+
+
+def rewrite(path: Path, bundle: Path, manifest: Manifest) -> None:
+    """Write the tensors of a bundle under another manifest. Raises InvalidInput for one that
+    would not be read."""
+    _, digest = read(bundle)
+    text = dumps(manifest, sha256=digest)
+    *_, problems = loads(text)
+    if problems:
+        raise refusal(problems)
+    with bundle.open("rb") as file, path.open("wb") as out:
+        header = tensor_header.read(file)
+        header[tensor_header.METADATA] = {METADATA: text}
+        tensor_header.write(out, header)
+        shutil.copyfileobj(file, out)
+
+
+def text_of(metadata: Mapping[str, str]) -> str:
+    """The manifest among a file's texts. Raises InvalidInput where there is none."""
+    if METADATA not in metadata:
+        message = f"Its metadata have no '{METADATA}': it is no bundle."
+        raise refusal([Detail("file", "no_manifest", message)])
+    return metadata[METADATA]
+
+
+def unreadable(error: ValueError) -> Detail:
+    """What is wrong with a file that is no safetensors file."""
+    return Detail("file", "unreadable", f"It cannot be read: {error}.")
+
+
+def refusal(problems: list[Detail]) -> InvalidInput:
+    """All that is wrong with a bundle, as one error."""
+    listed = "; ".join(f"{each.place}: {each.message}" for each in problems[:3])
+    message = f"This bundle cannot be accepted. {listed}"
+    return InvalidInput(message, code="bad_bundle", details=problems)
 
 
 def _problems(found: Mapping[str, Any]) -> Iterator[Detail]:

@@ -4,6 +4,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from core.config import UploadLimits
 from core.data import names
@@ -27,8 +28,7 @@ _ARCHIVE_SUFFIXES = (
 _SETUID_SETGID = 0o6000
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One regular file of an archive: its name (NFC, as data) and where its bytes lie."""
 
     name: str

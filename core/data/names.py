@@ -17,6 +17,7 @@ _SHOWN = 200
 # As in Unicode's Stream-Safe Text Format (UAX 15): no script needs as many, and long runs of marks
 # take quadratic time to put in order.
 _MARKS = 30
+_PILE = re.compile(rb"[^\0]{%d}" % (_MARKS + 1))  # in combining classes: 0 is no mark
 
 
 class Taken:
@@ -93,7 +94,8 @@ def fold(name: str) -> str:
 
 
 def _folded(canonical: str) -> str:
-    return unicodedata.normalize("NFC", canonical.casefold())
+    folded = canonical.casefold()
+    return canonical if folded == canonical else unicodedata.normalize("NFC", folded)
 
 
 def printable(name: str) -> str:
@@ -111,10 +113,10 @@ def printable(name: str) -> str:
 
 def is_junk(parts: tuple[str, ...]) -> bool:
     """Whether an operating system or editor left this file: hidden, or known by name."""
-    return (
-        any(part.startswith(".") or part.casefold() in _JUNK_FOLDERS for part in parts)
-        or parts[-1].casefold() in _JUNK_FILES
-    )
+    folded = [part.casefold() for part in parts]
+    if folded[-1] in _JUNK_FILES or not _JUNK_FOLDERS.isdisjoint(folded):
+        return True
+    return any(part.startswith(".") for part in parts)
 
 
 def escape_of(name: str) -> str | None:
@@ -134,33 +136,29 @@ def blemish_of(parts: tuple[str, ...], limits: UploadLimits) -> str | None:
         return "The name is empty."
     if len(parts) > limits.depth:
         return f"The file lies deeper than {limits.depth} levels; use fewer nested folders."
-    return next((why for part in parts if (why := _part_blemish(part, limits))), None)
-
-
-def _part_blemish(part: str, limits: UploadLimits) -> str | None:
-    if len(part.encode("utf-8", "surrogatepass")) > limits.name_bytes:
+    if any(len(part.encode("utf-8", "surrogatepass")) > limits.name_bytes for part in parts):
         return f"The name is longer than {limits.name_bytes} bytes; shorten it."
-    if not part.isprintable() and _hides(part):
+    whole = "/".join(parts)
+    if not whole.isprintable() and _hides(whole):
         return "The name contains a control or invisible character; rename it."
-    if _piles_marks(part):
+    if _piles_marks(whole):
         return f"The name has more than {_MARKS} accents on one letter; rename it."
-    if part.endswith((".", " ")):
+    if any(part.endswith((".", " ")) for part in parts):
         return "The name ends with a dot or a space, which some systems drop; rename it."
-    if _RESERVED.match(part):
+    if any(map(_RESERVED.match, parts)):
         return "The name is reserved on Windows; rename it."
     return None
 
 
-def _hides(part: str) -> bool:
+def _hides(name: str) -> bool:
     return any(
         unicodedata.category(char) in _HIDING and char not in _JOINERS
-        for char in set(part)
+        for char in set(name)
         if not char.isprintable()
     )
 
 
-def _piles_marks(part: str) -> bool:
-    if len(part) <= _MARKS or part.isascii():
+def _piles_marks(name: str) -> bool:
+    if len(name) <= _MARKS or name.isascii():
         return False
-    marks = bytes(map(bool, map(unicodedata.combining, part)))
-    return b"\1" * (_MARKS + 1) in marks
+    return _PILE.search(bytes(map(unicodedata.combining, name))) is not None

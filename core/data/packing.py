@@ -51,7 +51,7 @@ def write(
         _begin(file, labels, split, channels=channels, resolution=resolution)
         written = 0
         for row in rows:
-            file.write(_channels_first(row, channels).tobytes())
+            file.write(channels_first(row, channels).tobytes())
             written += 1
     if written != len(labels):
         raise ValueError(f"{written} rows for {len(labels)} labels")
@@ -153,7 +153,7 @@ def repack(
                 row = images.fit(_stored(data, max_pixels, resolution), resolution)
                 # What is grey at a fraction of a JPEG's size may have a spot of colour at another.
                 row = images.grey(row) if channels == 1 else row
-                written = _channels_first(row, channels).tobytes()
+                written = channels_first(row, channels).tobytes()
                 os.pwrite(file.fileno(), written, at + number * row_bytes)
 
         groups = range(len(sizes))
@@ -169,7 +169,8 @@ def _stored(data: bytes, max_pixels: int, resolution: int) -> Pixels:
         raise InvalidInput(words, code="unreadable_archive") from error
 
 
-def _channels_first(row: Pixels, channels: int) -> Pixels:
+def channels_first(row: Pixels, channels: int) -> Pixels:
+    """`[h, w]` or `[h, w, 3]` as `[c, h, w]`; what is grey is repeated where colour is wanted."""
     planes = row[None] if row.ndim == 2 else row.transpose(2, 0, 1)
     if len(planes) == channels:
         return np.ascontiguousarray(planes)

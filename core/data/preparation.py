@@ -13,6 +13,7 @@ from core.data import decoding, formats, layout, originals, packing, reporting, 
 from core.data.images import Pixels
 from core.data.items import Source
 from core.data.layout import TRAIN, Layout
+from core.data.leaving_out import Without
 from core.data.prepared import ORIGINALS_NAME, PACKED_NAME, Contents
 from core.data.selection import Selection
 from core.domain.datasets import IntakeOptions
@@ -35,7 +36,8 @@ def prepare(
 ) -> Contents:
     """Write originals and packed images into `folder`. Raises BadArchive or TooLarge."""
     report(Progress("unpack", 0.0))
-    with formats.opened(paths, limits, options, folder=folder) as source:
+    with formats.opened(paths, limits, options, folder=folder) as whole:
+        source = Without(whole, options.leave_out) if options.leave_out else whole
         arranged = _arranged(source, limits, options)
         thumbnails = folder / "thumbnails.bin"
         found = decoding.decode_all(

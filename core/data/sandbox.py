@@ -4,7 +4,6 @@ Nothing of theirs is parsed in this process: a decoder's bug or an endless loop 
 """
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from core.config import UploadLimits
@@ -25,7 +25,7 @@ from core.errors import AppError, BadArchive, Detail, InvalidInput, TooLarge, Un
 
 OnProgress = Callable[[Progress], None]
 
-_log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 _KINDS: dict[str, type[AppError]] = {
     kind.__name__: kind for kind in (BadArchive, InvalidInput, TooLarge, Unavailable)
 }
@@ -64,7 +64,7 @@ def run(
     """
     given = {"limits": limits.model_dump(), "folder": str(folder.absolute()), **terms}
     request = {"task": task, "parent": os.getpid(), **given}
-    with tempfile.TemporaryFile() as log, _child(folder, log) as process:
+    with tempfile.TemporaryFile() as said, _child(folder, said) as process:
         watchdog = threading.Timer(limits.cpu_seconds * _PATIENCE, process.kill)
         watchdog.daemon = True
         watchdog.start()
@@ -74,7 +74,7 @@ def run(
         finally:
             watchdog.cancel()
         if not answered:
-            raise _died(process.returncode, log)
+            raise _died(process.returncode, said)
         return answer
 
 
@@ -99,12 +99,12 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def _child(folder: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def _child(folder: Path, said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "core.data.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=log,
+        stderr=said,
         cwd=folder,
         env=environment(),
         start_new_session=True,
@@ -163,12 +163,10 @@ def _error(told: object) -> AppError:
     return kind(refusal.message, code=refusal.code, details=refusal.details)
 
 
-def _died(status: int, log: IO[bytes]) -> AppError:
+def _died(status: int, said: IO[bytes]) -> AppError:
     """What to tell the user about a child that ended without an answer."""
-    log.seek(0, os.SEEK_END)
-    log.seek(max(0, log.tell() - 4000))
-    _log.error(
-        "confined child died",
-        extra={"status": status, "stderr": log.read().decode("utf-8", "replace")},
-    )
+    said.seek(0, os.SEEK_END)
+    said.seek(max(0, said.tell() - 4000))
+    last = said.read().decode("utf-8", "replace")
+    log.error("confined_child_died", status=status, stderr=last)
     return told_by(status)

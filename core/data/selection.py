@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from core.data import splits
 from core.data.layout import TEST, TRAIN, Place, class_fault
@@ -12,6 +13,7 @@ from core.data.members import refusal
 from core.domain.datasets import IntakeOptions, Problem
 
 GIVEN, VALIDATION_AS_TEST, STRATIFIED = "given", "validation_as_test", "stratified"
+_NAMED = 5  # copies that a finding names beside its own place
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +114,15 @@ def _without_conflicts(readings: Sequence[Reading], problems: list[Problem]) -> 
     dropped = splits.conflicting(
         [reading.place.label for reading in readings], [reading.pixels for reading in readings]
     )
-    problems += _left_out(
-        (readings[index] for index in sorted(dropped)),
-        "conflicting_labels",
-        "The same picture is also in another class; all its copies were left out.",
-    )
+    words = "The same picture is also in another class; all its copies were left out."
+    copies: dict[str, list[str]] = {}
+    for index in sorted(dropped):
+        copies.setdefault(readings[index].pixels, []).append(readings[index].name)
+    for index in sorted(dropped):
+        own = readings[index]
+        others = (name for name in copies[own.pixels] if name != own.name)
+        also = tuple(islice(others, _NAMED))
+        problems.append(Problem("error", "conflicting_labels", own.name, words, also))
     return [reading for index, reading in enumerate(readings) if index not in dropped]
 
 
@@ -124,11 +130,15 @@ def _without_leaks(readings: Sequence[Reading], problems: list[Problem]) -> list
     dropped = splits.leaked(
         [reading.place.split for reading in readings], [reading.pixels for reading in readings]
     )
-    problems += _left_out(
-        (readings[index] for index in sorted(dropped)),
-        "leaked_test_image",
-        "The same picture is in the train folder; it was left out of the test split.",
-    )
+    words = "The same picture is in the train folder; it was left out of the test split."
+    trained: dict[str, str] = {}
+    for reading in readings:
+        if reading.place.split == TRAIN:
+            trained.setdefault(reading.pixels, reading.name)
+    for index in sorted(dropped):
+        own = readings[index]
+        also = (trained[own.pixels],)
+        problems.append(Problem("error", "leaked_test_image", own.name, words, also))
     return [reading for index, reading in enumerate(readings) if index not in dropped]
 
 

@@ -1,10 +1,9 @@
 """The layout of a safetensors file, read without the numbers: numpy has no word for bfloat16.
 
 Hostile until checked: what is accepted here has one reading, and the library agrees with it. The
-format: eight bytes of length, a JSON header, then every tensor's bytes with no gap between them.
+format: a header (`core.data.tensor_header`), then every tensor's bytes with no gap between them.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,9 +13,8 @@ from typing import IO, Any
 
 from safetensors import SafetensorError, safe_open
 
-LENGTH_BYTES = 8
-METADATA = "__metadata__"
-LARGEST_HEADER = 8 * 1024**2
+from core.data import tensor_header
+
 MOST_TENSORS = 20_000
 LONGEST_NAME = 200
 MOST_AXES = 8
@@ -60,17 +58,9 @@ class Layout:
 def read(path: Path) -> Layout:
     """The file's layout. Raises ValueError saying what is wrong with it."""
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-        if length > LARGEST_HEADER:
-            raise ValueError(f"a header of more than {LARGEST_HEADER:,} bytes is not read")
-        header = file.read(length)
-    if len(header) != length or length == 0:
-        raise ValueError("the file ends within its header")
-    found = _object(header)
-    metadata = found.pop(METADATA, {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise ValueError("its metadata are not texts by name")
-    data = LENGTH_BYTES + length
+        found = tensor_header.read(file)
+        data = file.tell()
+    metadata = found.pop(tensor_header.METADATA)
     entries = tuple(sorted(_entries(found), key=lambda each: (each.start, each.end)))
     _agree(path, entries)
     return Layout(entries, metadata, data)
@@ -80,34 +70,14 @@ def write(
     path: Path, entries: Iterable[Entry], metadata: Mapping[str, str], data: IO[bytes]
 ) -> None:
     """The file with these tensors, whose bytes `data` gives from its beginning."""
-    header: dict[str, Any] = {METADATA: dict(metadata)}
+    header: dict[str, Any] = {tensor_header.METADATA: dict(metadata)}
     for entry in entries:
         places = {"data_offsets": [entry.start, entry.end]}
         header[entry.name] = {"dtype": entry.kind, "shape": list(entry.shape), **places}
-    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
-    encoded += b" " * (-len(encoded) % LENGTH_BYTES)
     with path.open("wb") as file:
-        file.write(len(encoded).to_bytes(LENGTH_BYTES, "little"))
-        file.write(encoded)
+        tensor_header.write(file, header)
         while piece := data.read(PIECE):
             file.write(piece)
-
-
-def _object(header: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(header, object_pairs_hook=_without_repeats)
-    except (ValueError, RecursionError) as error:
-        raise ValueError("its header is not JSON with every name once") from error
-    if not isinstance(found, dict):
-        raise ValueError("its header is not a JSON object")
-    return found
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name comes twice")
-    return found
 
 
 def _entries(found: Mapping[str, Any]) -> Iterator[Entry]:

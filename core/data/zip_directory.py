@@ -8,8 +8,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from core.config import UploadLimits
 from core.data.members import DEFLATED, STORED, Listing, Register, too_many
@@ -28,8 +27,7 @@ _EXTRA_FIELDS = 32  # of one entry; writers use five at most
 _METHOD_NAMES = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One central directory entry, zip64 resolved."""
 
     raw_name: bytes

@@ -4,10 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from core.pictures import scales, svg
+from core.pictures import axes, scales, svg
+from core.pictures.axes import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Frame
 
-WIDTH, HEIGHT = 640.0, 300.0
-LEFT, RIGHT, BOTTOM = 58.0, 18.0, 46.0
 DASHES = (None, "7 4", "2 3", "9 3 2 3")
 MOST_MARKERS = 40
 
@@ -19,13 +18,6 @@ class Series:
     name: str
     xs: Sequence[float]
     ys: Sequence[float]
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    x: scales.Scale
-    y: scales.Scale
-    top: float
 
 
 def draw_curves(
@@ -40,7 +32,7 @@ def draw_curves(
     lines = [_finite(each) for each in series]
     legend, top = _legend([each.name for each in series])
     frame = _frame(lines, y_range=y_range, top=top)
-    body = [*legend, *_axes(frame, x_label=x_label, y_label=y_label)]
+    body = [*legend, *axes.draw(frame, x_label=x_label, y_label=y_label, whole=True)]
     if not any(points for points in lines):
         middle = (LEFT + WIDTH - RIGHT) / 2
         body.append(
@@ -76,63 +68,12 @@ def _frame(
     *,
     y_range: tuple[float, float] | None,
     top: float,
-) -> _Frame:
+) -> Frame:
     points = [point for runs in lines for run in runs for point in run]
-    x_low, x_high = scales.extent(x for x, _ in points)
-    y_low, y_high = y_range or _padded(scales.extent(y for _, y in points))
-    return _Frame(
-        x=scales.Scale(x_low, x_high, LEFT + 6, WIDTH - RIGHT - 6),
-        y=scales.Scale(y_low, y_high, HEIGHT - BOTTOM, top),
+    return axes.frame(
+        scales.extent(x for x, _ in points),
+        y_range or axes.padded(scales.extent(y for _, y in points)),
         top=top,
-    )
-
-
-def _padded(extent: tuple[float, float]) -> tuple[float, float]:
-    low, high = extent
-    margin = (high - low) * 0.06
-    return (max(0.0, low - margin) if low >= 0 else low - margin), high + margin
-
-
-def _axes(frame: _Frame, *, x_label: str, y_label: str) -> Iterator[str]:
-    base = HEIGHT - BOTTOM
-    for value in scales.ticks(frame.y.low, frame.y.high):
-        y = frame.y(value)
-        yield svg.element(
-            "line",
-            x1=LEFT,
-            x2=WIDTH - RIGHT,
-            y1=y,
-            y2=y,
-            stroke="currentColor",
-            stroke_opacity=0.13,
-        )
-        yield svg.text(scales.label(value), LEFT - 8, y, text_anchor="end", opacity=0.75)
-    for value in scales.ticks(frame.x.low, frame.x.high, about=8, whole=True):
-        x = frame.x(value)
-        yield svg.element(
-            "line", x1=x, x2=x, y1=base, y2=base + 4, stroke="currentColor", stroke_opacity=0.4
-        )
-        yield svg.text(scales.label(value), x, base + 15, text_anchor="middle", opacity=0.75)
-    yield svg.element(
-        "line",
-        x1=LEFT,
-        x2=WIDTH - RIGHT,
-        y1=base,
-        y2=base,
-        stroke="currentColor",
-        stroke_opacity=0.4,
-    )
-    yield svg.text(
-        x_label, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, text_anchor="middle", opacity=0.75
-    )
-    middle = (frame.top + base) / 2
-    yield svg.text(
-        y_label,
-        13,
-        middle,
-        text_anchor="middle",
-        opacity=0.75,
-        transform=f"rotate(-90 13 {svg.number(middle)})",
     )
 
 
@@ -153,7 +94,7 @@ def _legend(names: Sequence[str]) -> tuple[list[str], float]:
 
 
 def _line(
-    name: str, runs: list[list[tuple[float, float]]], frame: _Frame, index: int
+    name: str, runs: list[list[tuple[float, float]]], frame: Frame, index: int
 ) -> Iterator[str]:
     colour = svg.SERIES[index % len(svg.SERIES)]
     marked = sum(map(len, runs)) <= MOST_MARKERS

@@ -1,7 +1,8 @@
 """Heat maps: confusion matrices, class-to-class couplings, architecture parameters."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from core.pictures import scales, svg
 
@@ -12,6 +13,7 @@ LABELS_FROM = 9.0
 LONGEST_LABEL = 22
 MOST_TIPS = 2_500
 NOTHING = ".00"
+Links = Mapping[tuple[int, int], str]
 
 
 def draw_matrix(
@@ -23,9 +25,12 @@ def draw_matrix(
     row_label: str = "",
     column_label: str = "",
     peak: float | None = None,
+    unit: str = "",
+    links: Links = MappingProxyType({}),
 ) -> str:
     """A heat map: one hue, stronger is larger; negative values take the opposite hue. At `peak`
-    (else the largest value) the hue is full."""
+    (else the largest value) the hue is full. `unit` is said of a value that is pointed at; `links`
+    are where cells lead, by row and column."""
     size = _cell_size(max(len(rows), len(columns), 1))
     left, top = _margin(rows, size, row_label), _margin(columns, size, column_label)
     width = left + size * len(columns) + 12
@@ -33,7 +38,17 @@ def draw_matrix(
     body = [
         *_names(rows, columns, size=size, left=left, top=top),
         *_axis_labels(row_label, column_label, left=left, top=top, width=width, height=height),
-        *_cells(values, rows=rows, columns=columns, size=size, left=left, top=top, peak=peak),
+        *_cells(
+            values,
+            rows=rows,
+            columns=columns,
+            size=size,
+            left=left,
+            top=top,
+            peak=peak,
+            unit=unit,
+            links=links,
+        ),
         svg.element(
             "rect",
             x=left,
@@ -46,7 +61,8 @@ def draw_matrix(
         ),
     ]
     width = max(width, 160)
-    return svg.document(width, height, title=title, kind="matrix", body=body)
+    role = "figure" if links else "img"
+    return svg.document(width, height, title=title, kind="matrix", body=body, role=role)
 
 
 def _cell_size(count: int) -> float:
@@ -112,6 +128,8 @@ def _cells(
     left: float,
     top: float,
     peak: float | None,
+    unit: str,
+    links: Links,
 ) -> Iterator[str]:
     peak = (
         peak
@@ -124,8 +142,8 @@ def _cells(
             if not math.isfinite(value) or value == 0:
                 continue
             x, y = left + j * size, top + i * size
-            said = f"{rows[i]} → {columns[j]}: {scales.label(value)}"
-            yield svg.element(
+            said = f"{rows[i]} → {columns[j]}: {scales.label(value)} {unit}".rstrip()
+            cell = svg.element(
                 "rect",
                 svg.tip(said) if tipped else "",
                 x=x,
@@ -135,6 +153,8 @@ def _cells(
                 fill=svg.BLUE if value > 0 else svg.ORANGE,
                 fill_opacity=0.06 + 0.72 * min(1.0, abs(value) / peak),
             )
+            href = links.get((i, j))
+            yield svg.element("a", cell, href=href, aria_label=said) if href else cell
             if size >= NUMBERS_FROM and _short(value) != NOTHING:
                 yield svg.text(
                     _short(value),

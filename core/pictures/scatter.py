@@ -18,13 +18,19 @@ COLOURS = (svg.ORANGE, svg.BLUE, svg.SLATE)
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """One point; `group` picks its colour, a marked one is larger and always named."""
+    """One point; `group` picks its colour, a marked one is larger and always named, a ringed one
+    has a ring and is named before others. With an `href` it is a link, which says `told` (the
+    label, where nothing else is told) and carries the `key` for a script."""
 
     label: str
     x: float
     y: float
     group: int = 0
     marked: bool = False
+    ringed: bool = False
+    href: str = ""
+    told: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +105,9 @@ def draw_scatter(
         said = svg.text("nothing to show", WIDTH / 2, top + height / 2, text_anchor="middle")
         body.append(said)
     bottom = frame.bottom + (SCALE if unit else 8.0)
-    return svg.document(
-        WIDTH, bottom, title=title, description=description, kind="scatter", body=body
-    )
+    about = {"title": title, "description": description, "kind": "scatter"}
+    role = "figure" if any(spot.href for spot in shown) else "img"
+    return svg.document(WIDTH, bottom, body=body, role=role, **about)
 
 
 def _span(values: Sequence[float]) -> float:
@@ -126,21 +132,25 @@ def _placed(spots: Sequence[Spot], scale: float, middle: float) -> list[_Dot]:
         _Dot(spot, WIDTH / 2 + (spot.x - across) * scale, middle - (spot.y - down) * scale)
         for spot in spots
     ]
-    return sorted(found, key=lambda dot: (dot.spot.marked, -dot.spot.group))
+    return sorted(found, key=lambda dot: (dot.spot.marked, dot.spot.ringed, -dot.spot.group))
 
 
 def _circle(dot: _Dot) -> str:
-    return svg.element(
+    spot = dot.spot
+    drawn = svg.element(
         "circle",
-        svg.tip(dot.spot.label),
+        svg.tip(spot.told or spot.label),
         cx=dot.x,
         cy=dot.y,
         r=dot.radius,
-        fill=COLOURS[dot.spot.group % len(COLOURS)],
+        fill=COLOURS[spot.group % len(COLOURS)],
         fill_opacity=0.85,
-        stroke="currentColor" if dot.spot.marked else None,
-        stroke_width=1.6 if dot.spot.marked else None,
+        stroke="currentColor" if spot.marked or spot.ringed else None,
+        stroke_width=1.6 if spot.marked or spot.ringed else None,
     )
+    if not spot.href:
+        return drawn
+    return svg.element("a", drawn, href=spot.href, data_of=spot.key, aria_label=spot.told or None)
 
 
 def _labels(dots: Sequence[_Dot], frame: _Box) -> Iterator[str]:

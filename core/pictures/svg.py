@@ -66,15 +66,17 @@ def document(
     kind: str,
     body: Iterable[str],
     description: str = "",
+    role: str = "img",
 ) -> str:
-    """A whole picture: scales to its place, carries its accessible name and description."""
+    """A whole picture: scales to its place, carries its accessible name and description. One with
+    links in it is no `img`, for nobody would find them: give another role."""
     return element(
         "svg",
         element("title", plain(title)),
         element("desc", plain(description)) if description else "",
         *body,
         xmlns="http://www.w3.org/2000/svg",
-        role="img",
+        role=role,
         class_=f"picture {kind}",
         viewBox=f"0 0 {number(width)} {number(height)}",
         width=width,

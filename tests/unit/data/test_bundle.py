@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from core.data import bundle, manifests, tensor_file
+from core.data import bundle, manifests, tensor_file, tensor_header
 from core.data.manifests import Manifest
 from core.errors import CorruptObject, InvalidInput
 from tests.unit.data.bundle_files import DATASETS, LINEAGE, MANIFEST, TENSORS, encoded, raw
@@ -131,7 +131,7 @@ SHORT = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
         GOOD[:-1],  # within the last tensor
         GOOD + b"\0",
         (2**40).to_bytes(8, "little") + b"{}",
-        (tensor_file.LARGEST_HEADER + 1).to_bytes(8, "little") + b" " * 100,
+        (tensor_header.LARGEST + 1).to_bytes(8, "little") + b" " * 100,
         raw(b"[]"),
         raw(b"{" * 5000),
         raw(b'{"__metadata__":{"x":1}}'),
@@ -262,3 +262,35 @@ def test_licences_and_sources_are_kept(tmp_path: Path) -> None:
     datasets = [{**DATASETS[0], "licence": "CC0-1.0", "source": "https://example.org/"}]
     (tmp_path / "b").write_bytes(encoded(lineage={**LINEAGE, "datasets": datasets}))
     assert bundle.read(tmp_path / "b").manifest.lineage["datasets"] == datasets
+
+
+def test_a_manifest_is_rewritten_without_a_look_at_the_tensors(
+    tmp_path: Path, weights: Path
+) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    bundle.write(first, weights, manifest())
+    renamed = manifest(name="renamed")
+    bundle.write(second, weights, renamed)
+    manifests.rewrite(third, first, renamed)
+    assert third.read_bytes() == second.read_bytes()
+    assert manifests.read(third)[0] == renamed
+    with pytest.raises(InvalidInput, match=r"manifest\.resolution"):
+        manifests.rewrite(third, first, manifest(resolution=1))
+    assert third.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("data", [b"", b"no bundle", raw(b"{}"), encoded(name="")])
+def test_a_file_without_a_manifest_is_refused_alike(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "file").write_bytes(data)
+    with pytest.raises(InvalidInput) as found:
+        manifests.read(tmp_path / "file")
+    codes = {(each.place, each.code) for each in found.value.details}
+    assert refused(tmp_path, data) == codes
+
+
+def test_alphas_are_read_in_both_widths(tmp_path: Path) -> None:
+    values = torch.tensor([[0.5, -1.25, 3.0], [0.0, 2.0, -0.0625]])
+    for kind in (torch.float32, torch.bfloat16):
+        tensors = {"alphas_normal": values.to(kind), "alphas_vast": torch.ones(9, 9)}
+        save_file({**tensors, "stem": torch.ones(3)}, tmp_path / "weights")
+        assert bundle.alphas(tmp_path / "weights", ("normal",)) == {"normal": values.tolist()}

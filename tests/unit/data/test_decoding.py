@@ -71,6 +71,19 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "FEW", 10)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.usefixtures("few")
+def test_progress_is_told_by_the_percent(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "BATCH", 1)
+    told: list[float] = []
+    decoded(Held(300), tmp_path, workers, told)
+    assert told == sorted(told)
+    assert (told[0], 90 < len(told) <= 100) == (0.0, True)
+    assert told[-1] > 0.98
+
+
 @pytest.mark.usefixtures("few")
 def test_any_number_of_processes_sees_the_same(tmp_path: Path) -> None:
     told: list[float] = []

@@ -9,6 +9,7 @@ import pytest
 
 from core.config import UploadLimits
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.errors import BadArchive
 from core.pipelines.ingest_dataset import ingest
 from core.ports import Heard, unheard
@@ -40,12 +41,17 @@ def test_originals_and_packed_are_stored_by_content(tmp_path: Path, limits: Uplo
     archive = write(tmp_path / "upload", zip_bytes(dataset(5)))
     told: list[int] = []
     prepared = ingest(
-        archive, folder=tmp_path / "out", store=shelf, limits=limits, heard=told.append
+        archive,
+        folder=tmp_path / "out",
+        project=DEFAULT,
+        store=shelf,
+        limits=limits,
+        heard=told.append,
     )
     assert sum(told) == prepared.size_bytes
     assert shelf.objects == {
-        keys.originals(prepared.sha256): prepared.originals.read_bytes(),
-        keys.packed(prepared.sha256, 32): prepared.packed.read_bytes(),
+        keys.originals(DEFAULT, prepared.sha256): prepared.originals.read_bytes(),
+        keys.packed(DEFAULT, prepared.sha256, 32): prepared.packed.read_bytes(),
     }
 
 
@@ -56,11 +62,15 @@ def test_the_checksum_is_that_of_the_file_which_stays(
     made = []
     for number, prefix in enumerate(("", "wrapped/")):
         archive = write(tmp_path / f"{number}.zip", zip_bytes(dataset(5, prefix=prefix)))
-        made.append(ingest(archive, folder=tmp_path / str(number), store=shelf, limits=limits))
+        made.append(
+            ingest(
+                archive, folder=tmp_path / str(number), project=DEFAULT, store=shelf, limits=limits
+            )
+        )
     first, second = made
     assert first.sha256 == second.sha256
     assert first.originals.read_bytes() != second.originals.read_bytes()
-    stored = shelf.objects[keys.originals(first.sha256)]
+    stored = shelf.objects[keys.originals(DEFAULT, first.sha256)]
     assert first.originals_sha256 == second.originals_sha256 == hashlib.sha256(stored).hexdigest()
 
 
@@ -68,6 +78,6 @@ def test_a_refused_upload_stores_nothing(tmp_path: Path, limits: UploadLimits) -
     shelf = Shelf()
     archive = write(tmp_path / "upload", zip_bytes(dataset(5, classes=["cat"])))
     with pytest.raises(BadArchive):
-        ingest(archive, folder=tmp_path / "out", store=shelf, limits=limits)
+        ingest(archive, folder=tmp_path / "out", project=DEFAULT, store=shelf, limits=limits)
     assert shelf.objects == {}
     assert list((tmp_path / "out").iterdir()) == []

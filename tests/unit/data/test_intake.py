@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from core.config import UploadLimits
 from core.data import intake, packing, sandbox
@@ -167,6 +168,16 @@ def test_a_child_that_dies_is_a_refusal(
     error = prepare_with(tmp_path, monkeypatch, "sys.stdin.readline()\n" + body, limits)
     assert isinstance(error, kind)
     assert error.stable_code == code
+
+
+def test_what_a_dead_child_said_last_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: UploadLimits
+) -> None:
+    with capture_logs() as lines:
+        prepare_with(tmp_path, monkeypatch, "sys.exit('no such decoder')", limits)
+    (line,) = lines
+    assert (line["event"], line["status"]) == ("confined_child_died", 1)
+    assert line["stderr"].strip() == "no such decoder"
 
 
 def test_a_child_that_sleeps_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from core.pictures import layers, scales
 from core.pictures.bars import Bar, draw_bars
+from core.pictures.brackets import Contestant, Place, draw_bracket
 from core.pictures.cells import draw_cell
 from core.pictures.curves import Series, draw_curves
 from core.pictures.matrices import draw_matrix
@@ -51,11 +52,17 @@ def hostile_scatter() -> str:
                         description=HOSTILE, groups=[HOSTILE], unit=HOSTILE)  # fmt: skip
 
 
+def hostile_bracket() -> str:
+    rows = [Contestant(HOSTILE, [Place(HOSTILE, HOSTILE)]), Contestant(HOSTILE, [], won=True)]
+    return draw_bracket(rows, title=HOSTILE, rungs=[HOSTILE], description=HOSTILE)
+
+
 def hostile_shares() -> str:
     return draw_shares([(HOSTILE, 1.0)], title=HOSTILE)
 
 
 PICTURES = [
+    hostile_bracket,
     hostile_cell,
     hostile_curves,
     hostile_matrix,

@@ -141,3 +141,21 @@ def test_shares_fill_the_whole_bar() -> None:
 def test_a_whole_of_nothing_is_an_empty_bar() -> None:
     root = ElementTree.fromstring(draw_shares([("a", 0.0), ("b", 0.0)], title="t"))
     assert list(root.iter(f"{SVG}rect")) == []
+
+
+def test_points_are_links_where_they_lead_somewhere() -> None:
+    spots = [
+        Spot("here", 0, 0, marked=True),
+        Spot("near", 1, 0, 1, ringed=True, href="/near", told="near: distance 1", key="k"),
+        Spot("gone", 0, 2, 1),
+    ]
+    root = parsed(spots)
+    assert root.get("role") == "figure"
+    (link,) = root.iter(f"{SVG}a")
+    about = {"href": "/near", "data-of": "k", "aria-label": "near: distance 1"}
+    assert dict(link.attrib) == about
+    circle = link.find(f"{SVG}circle")
+    assert circle is not None
+    assert circle.findtext(f"{SVG}title") == "near: distance 1"
+    assert circle.get("stroke") == "currentColor"
+    assert parsed(spots[::2]).get("role") == "img"
