@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import structlog
 
+from core import tracing
 from core.config import Settings
 from core.db.sessions import Sessions
 from core.ports import JobQueue, ObjectStore
@@ -62,6 +63,7 @@ def configure_logging(log_format: Literal["console", "json"]) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        tracing.stamp,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -16,12 +16,12 @@ from core.config import Settings
 from core.db import schema
 from core.domain.jobs import QueueName
 from core.errors import Conflict
-from core.execution import caches, collector
+from core.execution import caches, collector, deliveries, mlflow_sender
 from core.execution.supervisor import CHILD_COMMAND, Supervisor
 from core.execution.sweeper import Sweeper
 from core.queue.in_process import InProcessQueue
 from core.services import jobs
-from core.zoo import shipped
+from core.zoo import entry
 
 
 @contextmanager
@@ -60,12 +60,16 @@ def embedded(
         try:
             with container.sessions.begin() as session:
                 jobs.forget_owner(session, _owner_prefix(home))
-            shipped.enter(settings, sessions, store)
+            entry.enter_shipped(settings, sessions, store)
             slots.start()
             sweeper.start()
             pruner.start()
             tidier.start()
-            yield container
+            with (
+                deliveries.sending(settings, sessions),
+                mlflow_sender.telling(settings, sessions, store),
+            ):
+                yield container
         finally:
             supervisor.drain()
             sweeper.stop()

@@ -9,7 +9,7 @@ from celery import bootsteps, signals
 from celery.concurrency import solo
 from celery.exceptions import ImproperlyConfigured
 
-from core import bootstrap
+from core import bootstrap, tracing
 from core.config import Settings
 from core.domain.jobs import QueueName
 from core.execution import caches, collector, metrics
@@ -35,6 +35,7 @@ class Lifecycle:
     def begin(self, queues: Collection[QueueName], slots: int) -> None:
         """Look for work in these queues, `slots` jobs at a time."""
         self._queues = tuple(queue for queue in QueueName if queue in queues)
+        tracing.begin()
         self._container = bootstrap.build(self._settings)
         self._silence = self._tell()
         self._supervisor = Supervisor(
@@ -72,6 +73,7 @@ class Lifecycle:
             each.stop(patience=collector.STOP_SECONDS)
         self._silence()
         self._container.close()
+        tracing.end()
 
     def _tell(self) -> Callable[[], None]:
         self._container.sessions.follow(metrics.count)

@@ -15,15 +15,16 @@ from typing import Any
 import structlog
 from sqlalchemy.orm import Session
 
-from core import crash_points
+from core import crash_points, tracing
 from core.config import Settings
 from core.db.sessions import Sessions
-from core.domain.jobs import Job, JobKind, JobRecord
+from core.domain.jobs import Job, JobKind, JobRecord, LogLevel
 from core.domain.searches import IngestSpec
 from core.domain.work import IngestOutcome
 from core.errors import CancelRequested, LeaseLost, Unavailable
 from core.execution import failures, host_memory, intakes, metrics, protocol, scratch
 from core.execution.failures import Retry
+from core.execution.job_log import JobLog
 from core.execution.lease import Lease
 from core.execution.process import ChildProcess, environment
 from core.execution.vigil import Vigil
@@ -77,11 +78,12 @@ class Attempt:
         draining: Callable[[], bool],
     ) -> None:
         self._job = job
-        self._sessions = sessions
+        self._sessions = sessions.within(job.project_id)
         self._settings = settings
         self._command = command
         self._draining = draining
-        self._lease = Lease(job, sessions=sessions, timings=settings.jobs)
+        self._lease = Lease(job, sessions=self._sessions, timings=settings.jobs)
+        self._say = JobLog(job.fence, settings, self._lease.lines).say
         self._kill_at = math.inf  # a moment as soon as somebody wants the child's end
         self._vigil = Vigil(settings.jobs.stall)
         self._processes = settings.processes_per_job if job.kind in SHARED else 1
@@ -96,9 +98,11 @@ class Attempt:
         except LeaseLost:
             log.warning("lease_lost")
             metrics.LEASE_LOST.inc()
+            tracing.current().conclude("lease_lost")
         except Unavailable:
             # The lease runs out by the database's own clock and the job is taken up again.
             log.warning("database_lost", exc_info=True)
+            tracing.current().conclude("database_lost")
         return False
 
     def _compute(self) -> Ending:
@@ -115,13 +119,18 @@ class Attempt:
             return Failed(failures.UNAVAILABLE, f"The worker cannot compute: {error.strerror}.")
 
     def _run_child(self, envelope: protocol.Envelope) -> Ending:
-        with ChildProcess(
-            self._command,
-            envelope=protocol.seal(envelope),
-            env=environment(os.environ, threads=self._threads),
-            deadline=self._lease.deadline,
-        ) as child:
+        with (
+            tracing.span("compute", {"headstart.processes": self._processes}),
+            tracing.Stages("load") as self._stages,
+            ChildProcess(
+                self._command,
+                envelope=protocol.seal(envelope),
+                env=environment(os.environ, threads=self._threads),
+                deadline=self._lease.deadline,
+            ) as child,
+        ):
             log.info("child_started", child=child.pid)
+            self._say(f"Attempt {self._job.attempt} of {self._job.max_attempts} begins.")
             crash_points.reach("child_started")
             return self._attend(child)
 
@@ -137,11 +146,13 @@ class Attempt:
             log.exception("inputs_unreadable")
             return Failed(*failures.of_error(error))
         return protocol.Envelope(
+            project_id=self._job.project_id,
             job_id=self._job.id,
             kind=self._job.kind,
             fence=self._job.fence,
             attempt=self._job.attempt,
             halvings=sum(event.reason == failures.GPU_OOM for event in past),
+            counted_from=time.monotonic() - self._job.cost_seconds,
             inputs=wire.dump(inputs),
             checkpoints=checkpoints,
             settings=protocol.portable(self._settings),
@@ -157,7 +168,8 @@ class Attempt:
         self._vigil.heard()
         while True:
             for event in child.events(timeout=tick):
-                self._vigil.heard()
+                if not isinstance(event, protocol.Said):  # any thread may warn
+                    self._vigil.heard()
                 ending = self._hear(event, expired=child.expired)
                 if ending is not None:
                     return ending
@@ -174,11 +186,17 @@ class Attempt:
     def _hear(self, event: protocol.Event, *, expired: bool) -> Ending | None:
         match event:
             case protocol.Reported(progress, record):
+                self._stages.reach(progress.stage)
+                self._tell_stage(progress.stage)
                 self._lease.progress = progress
                 self._lease.records += [record] if record else []
+            case protocol.Said(level, message):
+                self._say(message, level)
             case protocol.Checkpointed(checkpoint):
                 self._lease.checkpoints.append(checkpoint)
             case protocol.Resumed(step, reason):
+                place = "the start" if step is None else f"checkpoint {step}"
+                self._say(f"Resumes from {place}: {reason}.")
                 values = {"step": step, "reason": reason}
                 # By fence: an attempt that was not charged for has its number used again.
                 self._lease.records.append(JobRecord("resume", self._job.fence, values))
@@ -192,8 +210,15 @@ class Attempt:
                 return self._exited(event, expired=expired)
         return None
 
+    def _tell_stage(self, stage: str) -> None:
+        before = self._lease.progress
+        if before is None or before.stage != stage:
+            self._say(f"Stage {stage}.")
+
     def _failed(self, code: str, message: str, trace: str) -> Ending:
         log.error("pipeline_failed", code=code, message=message, trace=trace)
+        words = message or "The pipeline broke; how is in its worker's own log."
+        self._say(f"{words} ({code})", LogLevel.ERROR)
         self.device_lost = code == failures.DEVICE_LOST
         # Asked to stop, it may have failed at stopping only.
         return self._stopped(Failed(code, message))
@@ -204,6 +229,8 @@ class Attempt:
         log.warning("child_exited", expired=expired, **words)
         if expired:
             return Abandoned()
+        gone = f"The computing process ended with status {event.status}"
+        self._say(f"{gone}; it held {event.peak_bytes / 1e6:.0f} MB at most.", LogLevel.WARNING)
         if self._hung:
             return self._stopped(Failed(failures.STALLED, ""))
         # The first of several processes is no larger than the others.
@@ -225,6 +252,7 @@ class Attempt:
         if not self._hung and self._vigil.in_vain:
             silence, limit = round(self._vigil.silence, 1), round(self._vigil.limit, 1)
             log.error("child_hung", silent_seconds=silence, limit_seconds=limit)
+            self._say(f"No sign of life for {silence} s: the process is killed.", LogLevel.ERROR)
             self._hung = True
             child.kill()
 
@@ -239,6 +267,8 @@ class Attempt:
             return
         moment = time.monotonic()
         if math.isinf(self._kill_at):
+            why = "Cancelled" if self._lease.cancel_requested else "The worker leaves"
+            self._say(f"{why}: the process is asked to stop.")
             child.terminate()
         # The grace begins when it is first wanted: what it would be from now on is later.
         self._kill_at = min(self._kill_at, moment + time_left)
@@ -247,6 +277,7 @@ class Attempt:
 
     def _settle(self, ending: Ending) -> bool:
         job = self._job
+        tracing.current().conclude(_named(ending))
         match ending:
             case Abandoned():
                 log.error("lease_may_be_lost", self_stop=self._settings.jobs.self_stop)
@@ -267,10 +298,12 @@ class Attempt:
             outcome = wire.load(protocol.OUTCOME_OF[job.kind], said)
             work.record(session, job, outcome)  # the results and `succeeded` in one commit
             if isinstance(outcome, IngestOutcome):
-                intakes.check(store_of(self._settings), outcome)
+                store, limits = store_of(self._settings), self._settings.uploads
+                intakes.check(session, store, job, outcome, limits)
             crash_points.reach("in_commit")
 
         crash_points.reach("before_commit")
+        self._say("Done; what it made is being registered.")
         try:
             self._lease.close(finish)
         except (LeaseLost, Unavailable):
@@ -285,7 +318,8 @@ class Attempt:
             log.info("job_succeeded")
             if job.kind is JobKind.INGEST:
                 spec: IngestSpec = wire.load(IngestSpec, job.spec)
-                intakes.drop_read(self._sessions, store_of(self._settings), spec.uploads)
+                store = store_of(self._settings)
+                intakes.drop_read(self._sessions, store, job.project_id, spec.uploads)
 
     def _fail(self, code: str, message: str) -> bool:
         job, retry = self._job, failures.verdict(code, self._job)
@@ -299,8 +333,14 @@ class Attempt:
             tries = job.attempt if charge else job.fence
             delay = moves.delay_after(tries, self._settings.jobs.retry_delays)
         terms: dict[str, Any] = {"reason": code, "delay_seconds": delay, "charge": charge}
+        wait = f" in {delay:.0f} s at the earliest" if delay else ""
+        self._say(f"Given back ({code}); the next attempt begins{wait}.", LogLevel.WARNING)
         crash_points.reach("before_release")
         self._lease.close(lambda s: jobs.release(s, job.id, job.fence, **terms))
         crash_points.reach("after_release")
         log.info("job_released", **terms)
         return delay == 0
+
+
+def _named(ending: Ending) -> str:
+    return ending.code if isinstance(ending, Failed) else type(ending).__name__.lower()

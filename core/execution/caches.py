@@ -1,7 +1,7 @@
 """What a machine keeps of datasets beside the store: it goes when they do.
 
-Strips of examples hold images, blocks of sources hold features of samples. Both can be made again,
-so whatever is not of a registered dataset may go, whoever else is at work here.
+Strips of examples hold images, places name files, blocks of sources hold features of samples. All
+can be made again, so whatever is not of a registered dataset may go, whoever else is at work here.
 """
 
 import hashlib
@@ -15,12 +15,13 @@ from core.services import tombstones
 
 
 def examples(home: Path) -> Path:
-    """The folder of the strips: a folder for each dataset, named `SHA256-VERSION`."""
+    """The folder of strips and places: folders for each dataset, named `SHA256-…`."""
     return home / "cache" / "examples"
 
 
 def forget(home: Path, sha256: str) -> None:
-    """Delete this machine's strips of a dataset. Its features go in the next round of `tidy`."""
+    """Delete this machine's strips and places of a dataset. Its features go in the next round of
+    `tidy`."""
     for folder in examples(home).glob(f"{sha256}-*"):
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -6,6 +6,7 @@ does (`core.execution.parting`). It may start others like itself, to compute the
 (`core.execution.crew`).
 """
 
+import gc
 import importlib
 import os
 import signal
@@ -19,7 +20,7 @@ from core import crash_points
 from core.domain.jobs import JobKind
 from core.domain.work import Outcome
 from core.errors import AppError
-from core.execution import compute, failures, parting, protocol
+from core.execution import child_log, compute, failures, parting, protocol
 from core.execution.child_context import ChildContext, FollowerContext
 from core.execution.crew import Crew
 from core.pipelines.context import Context, Stopped
@@ -33,6 +34,7 @@ PIPELINES: Mapping[JobKind, str] = {
     JobKind.RANK: "core.pipelines.compare_datasets",
     JobKind.PRETRAIN: "core.pipelines.pretrain_supernet",
     JobKind.SEARCH: "core.pipelines.search_architecture",
+    JobKind.PRUNE: "core.pipelines.prune_architecture",
 }
 
 
@@ -58,7 +60,12 @@ class Channel:
 
 def find(kind: JobKind) -> Pipeline:
     """The pipeline of a kind of job."""
-    pipeline: Pipeline = importlib.import_module(PIPELINES[kind]).run
+    gc.disable()  # what libraries make stays: to look for garbage among it only takes time
+    try:
+        pipeline: Pipeline = importlib.import_module(PIPELINES[kind]).run
+    finally:
+        gc.freeze()
+        gc.enable()
     return pipeline
 
 
@@ -91,6 +98,8 @@ def main(pipeline_of: Callable[[JobKind], Pipeline] = find) -> None:
         parting.leave()
     with parting.watched():
         channel = Channel()
+        if envelope.rank == 0 and envelope.kind is not JobKind.INGEST:  # which tells of its files
+            child_log.pass_on(channel.say)
         kind = FollowerContext if envelope.rank else ChildContext
         context = kind(envelope, say=channel.say)
         signal.signal(signal.SIGTERM, lambda *_: context.stop())
@@ -102,3 +111,4 @@ def main(pipeline_of: Callable[[JobKind], Pipeline] = find) -> None:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # what is to be kept is kept by now; to take torch apart again takes half a second

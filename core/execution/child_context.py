@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from core import crash_points
 from core.config import Settings, UploadLimits
 from core.domain import keys
+from core.domain.identity import ProjectId
 from core.domain.jobs import Checkpoint, JobRecord, Progress
 from core.errors import CorruptObject, NotFound
 from core.execution import compute, process_group, protocol
@@ -37,6 +38,12 @@ class ChildContext:
         self._stopping = False
         self._last_step = -1
         self._last_report = self._last_sign = 0.0
+        self._stage = ""
+
+    @property
+    def project(self) -> ProjectId:
+        """Whose job it is."""
+        return self._envelope.project_id
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -74,6 +81,11 @@ class ChildContext:
         return self._envelope.halvings
 
     @property
+    def spent(self) -> float:
+        """Seconds that the job has taken until now, its earlier attempts' included."""
+        return time.monotonic() - self._envelope.counted_from
+
+    @property
     def resnet18_weights(self) -> Path | None:
         """A local safetensors file with ImageNet weights, when the operator gave one."""
         return self._settings.resnet18_weights
@@ -85,7 +97,8 @@ class ChildContext:
 
     def key(self, name: str) -> str:
         """The object key of a file that this attempt writes."""
-        return keys.attempt(self._envelope.job_id, self._envelope.fence, name)
+        envelope = self._envelope
+        return keys.attempt(envelope.project_id, envelope.job_id, envelope.fence, name)
 
     def stop(self) -> None:
         """Let the next report raise Stopped (called from the signal handler: a flag only)."""
@@ -94,8 +107,10 @@ class ChildContext:
     def report(self, progress: Progress, record: JobRecord | None = None) -> None:
         """Say how far the work is, and optionally one line of history. Raises Stopped."""
         now = time.monotonic()
-        if record is not None or now - self._last_report >= REPORT_SECONDS:
+        news = record is not None or progress.stage != self._stage
+        if news or now - self._last_report >= REPORT_SECONDS:
             self._last_report = self._last_sign = now
+            self._stage = progress.stage
             self._say(protocol.Reported(progress, record))
         if self._stopping:
             raise Stopped

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from sqlalchemy import select
@@ -19,10 +19,11 @@ from core.db import locks
 from core.db.clock import now
 from core.db.sessions import Sessions
 from core.domain import keys
+from core.domain.identity import ProjectId
 from core.errors import Conflict, NotFound
 from core.execution import deletion
 from core.ports import ObjectStore
-from core.services import garbage, idempotency, scrubbing, tombstones, uploads
+from core.services import garbage, idempotency, outbox, scrubbing, tombstones, uploads
 
 GRACE_SECONDS = 24 * 3600.0
 EVERY_SECONDS = 3600.0  # where this collects by itself
@@ -90,6 +91,7 @@ def collect(
         _scrub(sessions)
         with sessions.begin() as session:
             idempotency.forget(session, max(grace_seconds, idempotency.KEPT_SECONDS))
+            outbox.forget(session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +127,19 @@ def _tell_of(terms: _Terms, found: Sequence[garbage.Spent]) -> None:
         terms.tell(Finding(Kind.CHECKPOINT, each.key, each.size))
 
 
-def _old(terms: _Terms, folder: str) -> Iterator[dict[str, int]]:
-    """What lies there and is older than the grace, by the batch: sizes by key."""
+def _old(terms: _Terms, folder_of: Callable[[ProjectId], str]) -> Iterator[dict[str, int]]:
+    """What lies there, in any project, and is older than the grace, by the batch: sizes by key."""
     with terms.sessions.read() as session:
         before = _before(session, terms.grace_seconds)
-    old = (each for each in terms.store.listing(folder) if each.modified < before)
+        folders = [folder_of(project) for project in garbage.projects(session)]
+    found = chain.from_iterable(map(terms.store.listing, folders))
+    old = (each for each in found if each.modified < before)
     for batch in _batches(old, garbage.AT_ONCE):
         yield {each.key: each.size for each in batch}
 
 
 def _abandoned(terms: _Terms) -> None:
-    for sizes in _old(terms, keys.JOBS):
+    for sizes in _old(terms, keys.jobs):
         with terms.sessions.read() as session:
             verdict = garbage.judge(session, sizes)
         going = verdict.garbage | (verdict.unknown if terms.unknown else frozenset())
@@ -168,12 +172,14 @@ def _expired(terms: _Terms) -> None:
             except (NotFound, Conflict):  # somebody was quicker
                 continue
             terms.store.delete(part.key for part in parts)
-        terms.tell(Finding(Kind.EXPIRED, keys.upload(upload.id), upload.received))
+        terms.tell(
+            Finding(Kind.EXPIRED, keys.upload(upload.project_id, upload.id), upload.received)
+        )
 
 
 def _uncounted(terms: _Terms) -> None:
     """Pieces of uploads that no row names: their writer was killed before it could count them."""
-    for sizes in _old(terms, keys.UPLOADS):
+    for sizes in _old(terms, keys.uploads):
         with terms.sessions.read() as session:
             going = sorted(sizes.keys() - uploads.named(session, sizes))
         if not terms.dry_run:
@@ -187,8 +193,8 @@ def _deleted(terms: _Terms) -> None:
     lost attempt has written since."""
     with terms.sessions.read() as session:
         dead = tombstones.listing(session)
-    for dataset_id, sha256 in dead.items():
-        going = tuple(terms.store.listing(keys.dataset(sha256)))
+    for dataset_id, folder in dead.items():
+        going = tuple(terms.store.listing(folder))
         if going and not terms.dry_run:
             going = deletion.take_away(terms.sessions, terms.store, dataset_id)
         for each in going:

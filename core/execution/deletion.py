@@ -14,6 +14,7 @@ from core.data.prepared import DEFAULT_RESOLUTION
 from core.db.sessions import Sessions
 from core.domain import keys
 from core.domain.datasets import DatasetId
+from core.domain.identity import ProjectId
 from core.errors import DeletedMeanwhile, Unavailable
 from core.execution import caches
 from core.ports import ObjectStore, Stored
@@ -42,8 +43,8 @@ def delete(sessions: Sessions, store: ObjectStore, home: Path, dataset_id: Datas
 def take_away(sessions: Sessions, store: ObjectStore, dataset_id: DatasetId) -> tuple[Stored, ...]:
     """Delete every object of a deleted dataset, of one that came back none; those that went."""
     with sessions.begin() as session:
-        sha256 = tombstones.held(session, dataset_id)
-        found = () if sha256 is None else tuple(store.listing(keys.dataset(sha256)))
+        folder = tombstones.held(session, dataset_id)
+        found = () if folder is None else tuple(store.listing(folder))
         for each in found:
             # One by one: a server that has let go of the row meanwhile says so here.
             tombstones.held(session, dataset_id)
@@ -62,6 +63,6 @@ def check_stored(store: ObjectStore, *wanted: str) -> None:
         raise DeletedMeanwhile(message)
 
 
-def of_images(sha256: str) -> tuple[str, str]:
+def of_images(project: ProjectId, sha256: str) -> tuple[str, str]:
     """What intake stores of a dataset."""
-    return keys.originals(sha256), keys.packed(sha256, DEFAULT_RESOLUTION)
+    return keys.originals(project, sha256), keys.packed(project, sha256, DEFAULT_RESOLUTION)

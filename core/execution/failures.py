@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from core.domain.jobs import Job
-from core.errors import AppError, CorruptObject, DeletedMeanwhile, Diverged, Unavailable
+from core.errors import (
+    AppError,
+    CorruptObject,
+    DeadlinePassed,
+    DeletedMeanwhile,
+    Diverged,
+    Unavailable,
+)
 
 DEVICE_FAULT = "device_fault"
 DEVICE_LOST = "device_lost"
@@ -55,6 +62,7 @@ class Failure:
 FAILURES: Mapping[str, Failure] = {
     INTERNAL: Failure(Retry.FINAL),
     Diverged.code: Failure(Retry.FINAL),
+    DeadlinePassed.code: Failure(Retry.FINAL),  # a new attempt would be later still
     CorruptObject.code: Failure(Retry.FINAL),  # a checkpoint is passed over instead
     OUT_OF_MEMORY: Failure(
         Retry.FINAL, "The work needed more memory than there is; try a smaller batch or space."

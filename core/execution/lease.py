@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from core import crash_points
 from core.config import JobTimings
 from core.db.sessions import Sessions
-from core.domain.jobs import Checkpoint, Job, JobRecord, Progress
+from core.domain.jobs import Checkpoint, Job, JobRecord, LogLine, Progress
 from core.errors import Unavailable
-from core.services import jobs
+from core.services import job_logs, jobs
 
 WRITE_SECONDS = 0.5  # news is gathered this long before it is written
 PAUSE_SECONDS = 0.5  # between two tries to reach the database
@@ -27,6 +27,7 @@ class Lease:
         self.progress: Progress | None = None
         self.records: list[JobRecord] = []
         self.checkpoints: list[Checkpoint] = []
+        self.lines: list[LogLine] = []  # of its log: they wait for the next beat
         self._job = job
         self._sessions = sessions
         self._timings = timings
@@ -107,6 +108,8 @@ class Lease:
         self.cancel_requested = self.cancel_requested or cancelled
         if self.records:
             jobs.add_records(session, job.id, job.fence, tuple(self.records))
+        if self.lines:
+            job_logs.add(session, job.id, job.fence, tuple(self.lines))
         for checkpoint in self.checkpoints:
             crash_points.reach("before_checkpoint_row")
             jobs.add_checkpoint(session, job.id, job.fence, checkpoint)
@@ -115,3 +118,4 @@ class Lease:
         self._told = self.progress
         self.records.clear()
         self.checkpoints.clear()
+        self.lines.clear()

@@ -197,7 +197,7 @@ class Everything(Collector):
         yield GaugeMetricFamily("headstart_database_up", "Whether the database answers.", value=up)
         if found is None:
             return
-        said = "Bytes of datasets and uploads in the store."
+        said = "Bytes of datasets, imported supernets and uploads in the store."
         yield GaugeMetricFamily("headstart_stored_bytes", said, value=found.stored_bytes)
         by_queue: dict[str, tuple[str, Mapping[QueueName, float]]] = {
             "headstart_queue_depth": ("Jobs that wait.", found.depths),

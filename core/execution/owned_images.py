@@ -12,9 +12,10 @@ from uuid import uuid4
 from safetensors.torch import save_file
 
 from core.config import Settings, UploadLimits
-from core.data import class_statistics, folders
+from core.data import class_statistics
 from core.domain import embedders
 from core.domain.datasets import Dataset, DatasetId
+from core.domain.identity import DEFAULT, ProjectId
 from core.domain.jobs import JobRecord, Progress
 from core.errors import InvalidInput, TooLarge
 from core.execution import compute
@@ -35,7 +36,9 @@ class OwnContext:
     device: str
     resnet18_weights: Path | None
     upload_limits: UploadLimits
+    project: ProjectId = DEFAULT  # there is no other
     halvings: int = 0
+    spent: float = 0.0
     ranks: Ranks = ALONE
 
     def key(self, name: str) -> str:
@@ -57,7 +60,7 @@ class OwnContext:
 
 
 def reduce(
-    images: Path,
+    archive: Path,
     out: Path,
     *,
     scratch: Path,
@@ -65,7 +68,7 @@ def reduce(
     embedder: str,
     anonymous: bool = False,
 ) -> Mapping[str, int]:
-    """Write the statistics of an archive's, or a folder's, train images; images by class name.
+    """Write the statistics of an archive's train images; images by class name.
 
     Raises as intake does, and InvalidInput for an embedder that this machine alone cannot run.
     """
@@ -80,7 +83,6 @@ def reduce(
         resnet18_weights=settings.resnet18_weights,
         upload_limits=settings.uploads,
     )
-    archive = folders.packed(images, scratch / "images.zip") if images.is_dir() else images
     dataset = _taken_in(archive, context, folder=_folder(scratch / "intake"), settings=settings)
     embedded, _ = embed_dataset.compute(dataset, embedder, context)
     if anonymous:
@@ -98,9 +100,16 @@ def reduce(
 
 
 def _taken_in(archive: Path, context: OwnContext, *, folder: Path, settings: Settings) -> Dataset:
-    found = ingest(archive, folder=folder, store=context.store, limits=settings.uploads)
+    found = ingest(
+        archive,
+        folder=folder,
+        project=context.project,
+        store=context.store,
+        limits=settings.uploads,
+    )
     return Dataset(
         id=DatasetId(uuid4()),
+        project_id=context.project,
         sha256=found.sha256,
         name=archive.stem,
         classes=found.classes,

@@ -157,8 +157,10 @@ class ChildProcess:
 
 
 def environment(base: Mapping[str, str], *, threads: int) -> dict[str, str]:
-    """What a child inherits: no settings of ours (the envelope has them), its share of cores."""
-    kept = {name: value for name, value in base.items() if not name.startswith("HEADSTART_")}
+    """What a child inherits: its share of cores, and no settings of ours (the envelope has them)
+    nor of traces, which its supervisor tells and may need a secret for."""
+    ours = ("HEADSTART_", "OTEL_")
+    kept = {name: value for name, value in base.items() if not name.startswith(ours)}
     kept |= {name: base[name] for name in (crash_points.VARIABLE,) if name in base}
     pools = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
     return (

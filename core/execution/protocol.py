@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.config import S3Storage, Settings
-from core.domain.jobs import Checkpoint, JobId, JobKind, JobRecord, Progress
+from core.domain.identity import ProjectId
+from core.domain.jobs import Checkpoint, JobId, JobKind, JobRecord, LogLevel, Progress
 from core.domain.work import (
     EmbedInputs,
     EmbedOutcome,
@@ -19,6 +20,8 @@ from core.domain.work import (
     IngestOutcome,
     PretrainInputs,
     PretrainOutcome,
+    PruneInputs,
+    PruneOutcome,
     RankInputs,
     RankOutcome,
     SearchInputs,
@@ -32,6 +35,7 @@ INPUTS_OF: Mapping[JobKind, Any] = {
     JobKind.RANK: RankInputs,
     JobKind.PRETRAIN: PretrainInputs,
     JobKind.SEARCH: SearchInputs,
+    JobKind.PRUNE: PruneInputs,
 }
 OUTCOME_OF: Mapping[JobKind, Any] = {
     JobKind.INGEST: IngestOutcome,
@@ -39,6 +43,7 @@ OUTCOME_OF: Mapping[JobKind, Any] = {
     JobKind.RANK: RankOutcome,
     JobKind.PRETRAIN: PretrainOutcome,
     JobKind.SEARCH: SearchOutcome,
+    JobKind.PRUNE: PruneOutcome,
 }
 
 
@@ -46,11 +51,13 @@ OUTCOME_OF: Mapping[JobKind, Any] = {
 class Envelope:
     """Everything a child needs to compute one attempt; `inputs` is read by `kind`.
 
-    `halvings` counts the attempts that ended for want of GPU memory. Where several `processes`
-    compute the job, each has an envelope with its own `rank`, in which the first one stands for
-    the supervisor.
+    `halvings` counts the attempts that ended for want of GPU memory. The job's seconds, earlier
+    attempts' included, are `counted_from` there on the machine's monotonic clock. Where several
+    `processes` compute the job, each has an envelope with its own `rank`, in which the first one
+    stands for the supervisor.
     """
 
+    project_id: ProjectId
     job_id: JobId
     kind: JobKind
     fence: int
@@ -63,6 +70,7 @@ class Envelope:
     scratch: str
     supervisor: int  # its process id
     halvings: int = 0
+    counted_from: float = 0.0
     processes: int = 1
     rank: int = 0
 
@@ -78,6 +86,14 @@ class Reported:
 @dataclass(frozen=True, slots=True)
 class Alive:
     """The computation goes on: said by the thread that computes, so that a hung one is silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A library warned of something."""
+
+    level: LogLevel
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +143,10 @@ class Exited:
     peak_bytes: int = 0
 
 
-Event = Reported | Alive | Checkpointed | Resumed | Finished | Failed | Halted | Exited
+Event = Reported | Alive | Said | Checkpointed | Resumed | Finished | Failed | Halted | Exited
 _EVENTS: Mapping[str, Any] = {
     kind.__name__: kind
-    for kind in (Reported, Alive, Checkpointed, Resumed, Finished, Failed, Halted)
+    for kind in (Reported, Alive, Said, Checkpointed, Resumed, Finished, Failed, Halted)
 }
 
 

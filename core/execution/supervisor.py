@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from core import crash_points
+from core import crash_points, tracing
 from core.config import Settings
 from core.db import locks
 from core.db.sessions import Sessions
@@ -52,7 +52,10 @@ class Supervisor:
             return False
         crash_points.reach("after_claim")
         names = {"job_id": str(job.id), "kind": job.kind.value, "attempt": job.attempt}
-        with structlog.contextvars.bound_contextvars(**names):
+        with (
+            structlog.contextvars.bound_contextvars(**names),
+            tracing.span(f"attempt {job.kind}", _told(job), parent=job.trace),
+        ):
             log.info("job_claimed", fence=job.fence)
             attempt = Attempt(
                 job,
@@ -112,3 +115,13 @@ class Supervisor:
     def _ring(self, job: Job) -> None:
         if self._announce is not None:
             self._announce(job.id, job.queue)
+
+
+def _told(job: Job) -> tracing.Attributes:
+    return {
+        "headstart.job.id": str(job.id),
+        "headstart.job.kind": job.kind.value,
+        "headstart.project.id": str(job.project_id),
+        "headstart.attempt": job.attempt,
+        "headstart.fence": job.fence,
+    }

@@ -1,16 +1,18 @@
 """One bilevel search followed epoch by epoch: recorded, reported and resumable."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
+from core.domain.effort import SPENT
 from core.domain.jobs import JobRecord
 from core.domain.searches import HeadInit, Training
 from core.errors import Diverged, InvalidInput
 from core.nas import methods, precision, search, warm_start
-from core.nas.guard import GuardConfig
+from core.nas.guard_config import GuardConfig
 from core.nas.images import LabelledImages
 from core.nas.ranks import TooFewImages
 from core.nas.search import EpochRecord, SearchConfig, SearchState
@@ -21,7 +23,8 @@ from core.pipelines.meter import Meter
 
 INPUT_CHANNELS = 3  # grey images are repeated, so that any source fits any target
 START_UNITS = 0.25  # measuring the start, in epochs
-_ALPHAS = ("alphas_normal", "alphas_reduction")  # long: recorded live, not kept in the history
+# Long: recorded live, not kept in the history.
+_CELLS = ("alphas_normal", "alphas_reduction", "genotype")
 
 
 @dataclass(slots=True)
@@ -115,21 +118,32 @@ def stage(index: int) -> str:
 
 def row_of(record: EpochRecord, *, elapsed: float) -> dict[str, Any]:
     """A record as it is reported, with the search's seconds until then."""
-    return asdict(record) | {"elapsed": elapsed}
+    genotype = json.loads(record.genotype.to_json())
+    return asdict(record) | {"genotype": genotype, "elapsed": elapsed}
 
 
 def kept(row: Mapping[str, Any]) -> dict[str, Any]:
     """What the history keeps of it."""
-    return {name: value for name, value in row.items() if name not in _ALPHAS}
+    return {name: value for name, value in row.items() if name not in _CELLS}
 
 
-def follow(course: Course, meter: Meter, save: Callable[[], None]) -> None:
-    """Run to the last epoch, saving after each.
+def follow(
+    course: Course,
+    meter: Meter,
+    save: Callable[[], None],
+    *,
+    over: Callable[[Course], bool] = lambda _course: False,
+) -> None:
+    """Run to the last epoch, or until its budget is `over`, saving after each.
 
     All processes of the job take part; the first saves. Raises Stopped, Diverged, or InvalidInput
     if the images do not go round.
     """
+    if course.history and over(course):  # an earlier attempt has spent it
+        course.history[-1]["stopped"] = course.history[-1]["stopped"] or SPENT
+        return
     first = together.is_first(meter.context)
+    meter.begin(course.stage)
     try:
         for record in search.run(
             course.state,
@@ -142,6 +156,8 @@ def follow(course: Course, meter: Meter, save: Callable[[], None]) -> None:
             course.seconds += record.seconds
             row = row_of(record, elapsed=course.seconds)
             course.history.append(kept(row))
+            if record.stopped is None and over(course):
+                row["stopped"] = course.history[-1]["stopped"] = SPENT
             try:  # told before it is kept: a kill between the two repeats an epoch, loses no line
                 meter.advance(
                     course.stage, units_of(record), JobRecord(course.stage, record.epoch, row)
@@ -149,6 +165,8 @@ def follow(course: Course, meter: Meter, save: Callable[[], None]) -> None:
             finally:
                 if first:
                     save()
+            if row["stopped"] == SPENT:
+                break
     except TooFewImages as error:
         raise InvalidInput(f"{error}.") from error
     except search.Diverged as error:

@@ -3,47 +3,52 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from math import ceil
 from typing import Any
 
-from core.domain.searches import Objective, SearchSpec, Selection
+from core.domain import effort
+from core.domain.searches import Objective, SearchSpec, Selection, TradeOffs
 from core.nas import latency, objectives, pareto
 from core.nas.derive import derive
 from core.nas.genotype import Genotype
 from core.nas.images import LabelledImages
 from core.nas.methods.base import Method
 from core.nas.objectives import CostTable
-from core.nas.selection import best_of, perturbation
+from core.nas.pareto import Objectives
+from core.nas.refinement import Tuner, child_of, refine, ridge_predictor, samples
+from core.nas.selection import best_of, perturbation, prescreens
 from core.nas.selection.best_of import Candidate, Proposal, Scorer
 from core.nas.supernet import Supernet
 from core.pipelines.context import Context
 from core.pipelines.meter import Meter
 
-SAMPLES = 12  # genotypes drawn by the alphas
-CHILDREN = 12  # and evolved from the best
-POPULATION = 12
-TRADED = 36  # genotypes scored for a set of trade-offs, those above included
-PERTURBED = 40  # decisions on the edges of two cells of four nodes
+TUNING_RATE = 0.02  # of the shared weights: a fifth of what a search has
 # Validation images that a perturbation is measured on: as one candidate of many, or by itself.
 FEW_IMAGES, IMAGES = 128, 1024
 
 STAGE = "select"
-_UNIT = 0.1  # a step costs about a tenth of an epoch of search
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The genotype that is retrained, how it was chosen, and what from.
 
-    `candidates` are JSON-able, the most accurate first; `front` are those that no other beats in
-    accuracy and all objectives, by rising error; empty without objectives.
+    `candidates` are JSON-able, the most accurate first, with the objectives that were asked for
+    and, where there are several, their multiply-adds; `front` are those that no other beats in
+    accuracy and all objectives, by rising error; empty without objectives. `front_by` is how they
+    were found, which is not what was asked for where cells cannot inherit weights.
     """
 
     genotype: Genotype
     by: str
     candidates: list[dict[str, Any]]
     front: list[dict[str, Any]]
+    front_by: str
 
 
 def choose(
@@ -57,11 +62,11 @@ def choose(
 ) -> Chosen:
     """Choose by inherited weights and a solved head, on no test image. Raises Stopped."""
     meter.begin(STAGE)
-    left = units(spec)
+    left = effort.choice(spec)
 
-    def told() -> None:
+    def told(step: float = effort.STEP) -> None:
         nonlocal left
-        step = min(left, _UNIT)
+        step = min(left, step)
         left -= step
         meter.advance(STAGE, step)
 
@@ -76,32 +81,42 @@ def choose(
         return found
 
     selection = spec.selection
-    if supernet.space.partial > 1 and selection is Selection.BEST_OF:
+    by_weights = selection is Selection.BEST_OF or selection in effort.PRESCREEN
+    if supernet.space.partial > 1 and by_weights:
         # Its cells cannot inherit the operations' weights: scores would be those of random ones.
         selection = Selection.MAGNITUDE
     if selection is Selection.BEST_OF:
         given = _perturbed(supernet, valid, spec, FEW_IMAGES, told)
         genotype = _best_of(supernet, method, spec, given, score).genotype
+    elif selection in effort.PRESCREEN:
+        found = prescreens.best_screened(
+            supernet,
+            train,
+            prescreens.PRESCREENS[selection.value],
+            samples=effort.SCREENED,
+            max_skips=spec.training.max_skips,
+            seed=spec.training.seed,
+            preference=method.preference,
+            told=partial(told, effort.PRESCREEN[selection]),
+        )
+        genotype = score(found).genotype
     else:
         single = _single(supernet, method, valid, spec, selection, told)
         genotype = score(single).genotype
-    front = []
-    if spec.objectives:
-        front = _front(list(scored), supernet, images, spec, context, score)
+    tables = {each: _costs(each, supernet, images, context) for each in spec.objectives}
+    front = list[dict[str, Any]]()
+    # Paths of partial channels share no weights that could be tuned.
+    found_by = TradeOffs.NSGA2 if supernet.space.partial > 1 else spec.trade_offs
+    if tables and found_by is TradeOffs.REFINED:
+        front = _refined(supernet, method, scored, spec, tables, (train, valid), told)
+    elif tables:
+        front = _front(list(scored), spec, tables, score)
+    if len(scored) > 1 and Objective.FLOPS not in tables:
+        tables[Objective.FLOPS] = _costs(Objective.FLOPS, supernet, images, context)
     ranked = sorted(scored.values(), key=lambda each: (-each.accuracy, each.parameters))
     meter.skip(left)
-    return Chosen(genotype, selection.value, [_described(each) for each in ranked], front)
-
-
-def units(spec: SearchSpec) -> float:
-    """Work units of a choice."""
-    if spec.selection is Selection.BEST_OF:
-        steps = PERTURBED + 3 + SAMPLES + CHILDREN
-    elif spec.selection is Selection.PERTURBATION:
-        steps = 1 + PERTURBED
-    else:
-        steps = 1
-    return _UNIT * (max(TRADED, steps) if spec.objectives else steps)
+    described = [_described(each, tables) for each in ranked]
+    return Chosen(genotype, selection.value, described, front, found_by.value)
 
 
 def _best_of(
@@ -114,14 +129,14 @@ def _best_of(
     seed = spec.training.seed
     proposed = best_of.proposals(
         supernet,
-        samples=SAMPLES,
+        samples=effort.SAMPLES,
         max_skips=spec.training.max_skips,
         seed=seed,
         given=[given],
         preference=method.preference,
     )
     found = [score(each) for each in proposed]
-    found += best_of.evolve(score, found, evaluations=CHILDREN, seed=seed)
+    found += best_of.evolve(score, found, evaluations=effort.CHILDREN, seed=seed)
     allowed = [each for each in found if each.genotype.skip_count <= spec.training.max_skips]
     return best_of.best(allowed or found)
 
@@ -156,29 +171,78 @@ def _perturbed(
 
 def _front(
     initial: list[Genotype],
-    supernet: Supernet,
-    images: LabelledImages,
     spec: SearchSpec,
-    context: Context,
+    tables: Mapping[Objective, CostTable],
     score: Callable[[Proposal], Candidate],
 ) -> list[dict[str, Any]]:
-    costs = [_costs(objective, supernet, images, context) for objective in spec.objectives]
     *_, last = pareto.nsga2(
         initial,
-        pareto.trade_off(score, costs),
+        pareto.trade_off(score, list(tables.values())),
         pareto.vary_genotypes,
-        population=POPULATION,
-        evaluations=max(TRADED, len(initial)),
+        population=effort.POPULATION,
+        evaluations=max(effort.TRADED, len(initial)),
         seed=spec.training.seed,
     )
-    names = [objective.value for objective in spec.objectives]
+    return _told(last.front(), tables)
+
+
+def _refined(
+    supernet: Supernet,
+    method: Method,
+    scored: dict[Genotype, Candidate],
+    spec: SearchSpec,
+    tables: Mapping[Objective, CostTable],
+    halves: tuple[LabelledImages, LabelledImages],
+    told: Callable[..., None],
+) -> list[dict[str, Any]]:
+    """On a copy of the supernet: what is registered and retrained keeps its weights.
+
+    Adds to `scored`, where each has its last score: tuned weights are those that compare.
+    """
+    copied, (train, valid) = deepcopy(supernet), halves
+    seed, size = spec.training.seed, spec.training.batch_size
+    tuner = Tuner(copied, train, batch_size=size, rate=TUNING_RATE, seed=seed)
+
+    def error(genotype: Genotype) -> float:
+        scorer = Scorer(copied, train, valid, seed=seed)  # a new one: the weights have changed
+        origin = scored[genotype].origin if genotype in scored else "refinement"
+        scored[genotype] = scorer(Proposal(genotype, origin))
+        told()
+        return 1 - scored[genotype].accuracy
+
+    def tune(parents: Sequence[Genotype], index: int) -> None:
+        steps = ceil(len(train) / size)
+        tuner.tune(partial(child_of, parents), index, steps=steps)
+        told(effort.TUNED)
+
+    missing = max(0, effort.POPULATION - len(scored))
+    drawn = samples(copied, missing, seed=seed, preference=method.preference)
+    rounds = refine(
+        [*scored, *drawn],
+        error,
+        lambda genotype: tuple(table.cost(genotype) for table in tables.values()),
+        pareto.vary_genotypes,
+        children=effort.PROPOSED,
+        population=effort.POPULATION,
+        seed=seed,
+        predictor=ridge_predictor,
+        tune=tune,
+    )
+    *_, last = islice(rounds, effort.ROUNDS + 1)
+    return _told({genotype: last.scored[genotype] for genotype in last.front()}, tables)
+
+
+def _told(
+    front: Mapping[Genotype, Objectives], tables: Mapping[Objective, CostTable]
+) -> list[dict[str, Any]]:
+    names = [objective.value for objective in tables]
     return [
         {
             "genotype": json.loads(genotype.to_json()),
             "accuracy": 1 - error,
             **dict(zip(names, values, strict=True)),
         }
-        for genotype, (error, *values) in last.front().items()
+        for genotype, (error, *values) in front.items()
     ]
 
 
@@ -211,8 +275,10 @@ def _latency(supernet: Supernet, images: LabelledImages, context: Context) -> Co
     return found
 
 
-def _described(candidate: Candidate) -> dict[str, Any]:
+def _described(candidate: Candidate, tables: Mapping[Objective, CostTable]) -> dict[str, Any]:
+    costs = {each.value: table.cost(candidate.genotype) for each, table in tables.items()}
     return {
+        **costs,
         "genotype": json.loads(candidate.genotype.to_json()),
         "origin": candidate.origin,
         "accuracy": candidate.accuracy,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from core.config import UploadLimits
+from core.domain.identity import ProjectId
 from core.domain.jobs import JobRecord, Progress
 from core.ports import ObjectStore
 
@@ -27,6 +28,11 @@ class Restored:
 
 class Context(Protocol):
     """One attempt at one job, seen from inside the child process that computes it."""
+
+    @property
+    def project(self) -> ProjectId:
+        """Whose job it is."""
+        ...
 
     @property
     def store(self) -> ObjectStore:
@@ -56,6 +62,11 @@ class Context(Protocol):
     @property
     def halvings(self) -> int:
         """How often the batch is to be halved: the GPU ran out of memory that often."""
+        ...
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the job has taken until now, its earlier attempts' included."""
         ...
 
     @property

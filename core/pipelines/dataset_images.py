@@ -65,7 +65,7 @@ def open_train(context: Context, dataset: Dataset, *, resolution: int) -> TrainI
 
 
 def _packed_file(context: Context, dataset: Dataset, resolution: int) -> Path:
-    key = keys.packed(dataset.sha256, resolution)
+    key = keys.packed(dataset.project_id, dataset.sha256, resolution)
     # One job may read two datasets: its own, and the one that a trunk was trained on.
     path = context.scratch / f"packed-{dataset.sha256[:16]}-{resolution}.safetensors"
     if path.exists():
@@ -73,7 +73,7 @@ def _packed_file(context: Context, dataset: Dataset, resolution: int) -> Path:
     if context.store.exists(key):
         return objects.fetch(context.store, key, path)
     originals = context.scratch / f"originals-{dataset.sha256[:16]}.parquet"
-    objects.fetch(context.store, keys.originals(dataset.sha256), originals)
+    objects.fetch(context.store, keys.originals(dataset.project_id, dataset.sha256), originals)
     repacking.repack(
         originals,
         path,

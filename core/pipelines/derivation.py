@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from core.domain import effort
 from core.domain.jobs import JobRecord
 from core.domain.searches import SearchSpec
 from core.errors import Diverged, InvalidInput
-from core.nas import scores
+from core.nas import confusions, scores
+from core.nas.cost_model import RETRAIN
 from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
 from core.nas.head import fit_head, remove_temperature
@@ -25,9 +27,8 @@ from core.pipelines.meter import Meter
 from core.pipelines.notes import Notes
 
 STAGE = "retrain"
-_MORE = 2  # epochs of retraining for one that a search saves: half of its seconds, about
 RETRAIN_SHARE = 0.85  # of the train split; the rest is only measured on
-_UNIT = 0.25  # of an epoch of search: what one of retraining costs (measured: .18 to .24)
+EXPORT_SECONDS = 10.0  # its libraries take most of them (measured: 6 to 13)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Derived:
     """A genotype with inherited weights, and what it and its supernet are worth."""
 
     genotype: Genotype
-    state: RetrainState
+    state: RetrainState[Network]
     figures: dict[str, Any]
     seconds: float
 
@@ -64,13 +65,15 @@ def derive(
 
 
 def extended(spec: SearchSpec, arms: Sequence[Mapping[str, Any]]) -> SearchSpec:
-    """The request with the epochs of retraining that its searches' early ends pay for.
+    """The request with the epochs of retraining that its searches' early ends pay for: not
+    those of a budget, which saves nothing.
 
     Args:
         spec: As it was asked.
         arms: The searches, each with a record for its start and every epoch in `history`.
     """
-    more = _MORE * saved(spec, arms) if spec.waits else 0
+    early = [each for each in arms if not effort.spent(each["history"])]
+    more = effort.MORE * saved(spec, early) if spec.waits else 0
     return replace(spec, retrain_epochs=spec.retrain_epochs + more)
 
 
@@ -81,7 +84,7 @@ def saved(spec: SearchSpec, arms: Sequence[Mapping[str, Any]]) -> int:
 
 def spared(spec: SearchSpec, arms: Sequence[Mapping[str, Any]]) -> float:
     """Work units that their early ends leave unspent."""
-    left = 1 - _MORE * _UNIT if spec.waits else 1
+    left = 1 - effort.MORE * RETRAIN if spec.waits else 1
     return left * saved(spec, arms)
 
 
@@ -99,9 +102,10 @@ def configure(spec: SearchSpec) -> RetrainConfig:
 
 def blank(
     space: Space, genotype: Genotype, images: LabelledImages, spec: SearchSpec
-) -> RetrainState:
-    """A state of the right shapes on the device of the images, to load a checkpoint into."""
-    network = Network(space, genotype, images.classes, bilevel.generator(0))
+) -> RetrainState[Network]:
+    """A state with fresh weights on the device of the images, to load a checkpoint into."""
+    generator = bilevel.generator(spec.training.seed)
+    network = Network(space, genotype, images.classes, generator)
     return _state(network.to(images.images.device), images, spec)
 
 
@@ -112,12 +116,12 @@ def as_teacher(supernet: Supernet, images: LabelledImages, spec: SearchSpec) -> 
     return supernet
 
 
-def _state(network: Network, images: LabelledImages, spec: SearchSpec) -> RetrainState:
+def _state(network: Network, images: LabelledImages, spec: SearchSpec) -> RetrainState[Network]:
     return RetrainState(network, configure(spec), side=images.images.shape[-1])
 
 
 def follow_retraining(
-    state: RetrainState,
+    state: RetrainState[Network],
     images: LabelledImages,
     spec: SearchSpec,
     written: Notes,
@@ -128,6 +132,7 @@ def follow_retraining(
 ) -> None:
     """Retrain to the last epoch, saving after each; see `bilevel.follow` for who and what else."""
     first = together.is_first(meter.context)
+    meter.begin(STAGE)
     train, valid = _parts(images, spec)
     try:
         for record in retrain(
@@ -162,7 +167,8 @@ def follow_retraining(
 def final_figures(
     network: Network, images: LabelledImages, test: LabelledImages, spec: SearchSpec
 ) -> dict[str, Any]:
-    """What the retrained network is worth, with its confusions on the test split."""
+    """What the retrained network is worth, with its confusions on the test split; `images` of a
+    confusion are places in that split."""
     train, valid = _parts(images, spec)
     reestimate(network, train.batches(MEASURING_BATCH))
     on_test = evaluate(network, test, MEASURING_BATCH)
@@ -172,16 +178,17 @@ def final_figures(
         "test_loss": on_test.loss,
         "confusion": on_test.confusion.tolist(),
         "per_class": list(on_test.per_class),
+        "confused": [asdict(each) for each in confusions.heaviest(test.labels, on_test)],
     }
 
 
 def units(records: int) -> float:
     """Work units of that many records of a retraining."""
-    return _UNIT * bilevel.units(records)
+    return RETRAIN * bilevel.units(records)
 
 
 def _units(epoch: int) -> float:
-    return _UNIT * (1.0 if epoch else bilevel.START_UNITS)
+    return RETRAIN * (1.0 if epoch else bilevel.START_UNITS)
 
 
 def _parts(images: LabelledImages, spec: SearchSpec) -> tuple[LabelledImages, LabelledImages]:

@@ -211,7 +211,7 @@ def _store(
     path = context.scratch / "embedding.safetensors"
     save_file(embedded.to_tensors(), path)
     sha256 = objects.checksum(path)
-    key = keys.embedding(dataset.sha256, embedded.embedder, sha256)
+    key = keys.embedding(dataset.project_id, dataset.sha256, embedded.embedder, sha256)
     context.store.put(key, path)
     return Embedding(
         dataset_id=dataset.id,

@@ -14,6 +14,7 @@ from core.data.prepared import Prepared
 from core.data.sandbox import OnProgress
 from core.domain import keys
 from core.domain.datasets import AS_USUAL, IntakeOptions
+from core.domain.identity import ProjectId
 from core.domain.work import IngestOutcome
 from core.pipelines import objects
 from core.ports import Heard, ObjectStore, unheard
@@ -25,21 +26,23 @@ def ingest(
     archives: Path | Sequence[Path],
     *,
     folder: Path,
+    project: ProjectId,
     store: ObjectStore,
     limits: UploadLimits,
     options: IntakeOptions = AS_USUAL,
     on_progress: OnProgress | None = None,
     heard: Heard = unheard,
 ) -> Prepared:
-    """Validate, prepare in `folder`, and store; `heard` is told of the bytes that are stored.
+    """Validate, prepare in `folder`, and store for the project; `heard` is told of the bytes that
+    are stored.
 
     Raises as `core.data.intake.prepare` does.
     """
     prepared = intake.prepare(archives, folder, limits, options, on_progress=on_progress)
-    originals = keys.originals(prepared.sha256)
+    originals = keys.originals(project, prepared.sha256)
     known = store.exists(originals)
     store.put(originals, prepared.originals, heard=heard)
-    packed = keys.packed(prepared.sha256, prepared.resolution)
+    packed = keys.packed(project, prepared.sha256, prepared.resolution)
     store.put(packed, prepared.packed, heard=heard)
     if not known:
         return prepared

@@ -2,12 +2,14 @@
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from core.data.prepared import Prepared
+from core.domain import keys
 from core.domain.jobs import JobRecord, Progress
 from core.domain.work import IngestInputs, IngestOutcome
 from core.errors import AppError
-from core.pipelines import assembling
+from core.pipelines import assembling, objects
 from core.pipelines.context import Context
 from core.pipelines.ingest_dataset import REFUSAL, ingest, outcome_of
 
@@ -32,19 +34,12 @@ def run(inputs: IngestInputs, context: Context) -> IngestOutcome:
 
 def _ingested(inputs: IngestInputs, context: Context, course: "_Course") -> Prepared:
     course.report("gather")
-    total, read = sum(upload.length for upload, _ in inputs.uploads), 0
-
-    def heard(size: int) -> None:
-        nonlocal read
-        read += size
-        course.report("gather", done=_GATHERED * read / total)
-
-    paths = [
-        assembling.assemble(
-            context.store, upload, parts, context.scratch / f"upload-{number}", heard=heard
-        )
-        for number, (upload, parts) in enumerate(inputs.uploads)
-    ]
+    paths, limits = _gathered(inputs, context, course), context.upload_limits
+    if inputs.parent is not None:  # what was taken once is not too large
+        size = paths[0].stat().st_size
+        names = "archive_bytes", "expanded_bytes"
+        roomy = {name: max(getattr(limits, name), size) for name in names}
+        limits = limits.model_copy(update=roomy)
 
     def on_progress(progress: Progress) -> None:
         # The last of the writing is the first of the storing.
@@ -55,12 +50,34 @@ def _ingested(inputs: IngestInputs, context: Context, course: "_Course") -> Prep
     return ingest(
         paths,
         folder=context.scratch / "prepared",
+        project=context.project,
         store=context.store,
-        limits=context.upload_limits,
+        limits=limits,
         options=inputs.spec.options,
         on_progress=on_progress,
         heard=lambda _: context.alive(),
     )
+
+
+def _gathered(inputs: IngestInputs, context: Context, course: "_Course") -> list[Path]:
+    """What is to be read, as files."""
+    if (parent := inputs.parent) is not None:
+        key = keys.originals(parent.project_id, parent.sha256)
+        path = context.scratch / "originals.parquet"
+        return [objects.fetch(context.store, key, path, sha256=parent.originals_sha256)]
+    total, read = sum(upload.length for upload, _ in inputs.uploads), 0
+
+    def heard(size: int) -> None:
+        nonlocal read
+        read += size
+        course.report("gather", done=_GATHERED * read / total)
+
+    return [
+        assembling.assemble(
+            context.store, upload, parts, context.scratch / f"upload-{number}", heard=heard
+        )
+        for number, (upload, parts) in enumerate(inputs.uploads)
+    ]
 
 
 class _Course:

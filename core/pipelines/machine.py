@@ -1,6 +1,8 @@
 """What the machine that computes makes of the settings asked for."""
 
 import math
+import resource
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,6 +28,26 @@ def require(wanted: str, device: str) -> None:
         precision.require(precision.named(wanted), torch.device(device))
     except ValueError as error:
         raise InvalidInput(f"{error}.") from error
+
+
+def described(context: Context) -> dict[str, Any]:
+    """What a job is computed on, and the most memory that it has held at once."""
+    device, gpu_bytes = torch.device(context.device), None
+    name = device.type
+    if name == "cuda":
+        name = torch.cuda.get_device_name(device)
+        gpu_bytes = torch.cuda.max_memory_allocated(device)
+    return {
+        "device": name,
+        "processes": context.ranks.size,
+        "host_bytes": _peak_bytes(),
+        "gpu_bytes": gpu_bytes,
+    }
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def fitted(

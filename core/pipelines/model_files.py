@@ -1,36 +1,24 @@
 """A model's files: genotype, weights, ONNX, card, report; the manifest comes last."""
 
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
-
-from core import crash_points
 from core.domain.datasets import Dataset
 from core.domain.searches import Artifact
-from core.errors import AppError
-from core.nas import export
+from core.nas import alike
 from core.nas.images import LabelledImages
 from core.nas.network import Network, flops, parameter_count
-from core.pipelines import objects, report
+from core.pipelines import machine, report, stored_network
 from core.pipelines.context import Context
 from core.pipelines.derivation import RETRAIN_SHARE
 from core.pipelines.notes import Notes
 from core.pipelines.report import Findings, Mistake
 
-TOLERANCE = 1e-4
 _MOST_MISTAKES = 24
-_MEDIA_TYPES = {
-    ".json": "application/json",
-    ".safetensors": "application/octet-stream",
-    ".onnx": "application/octet-stream",
-    ".md": "text/markdown",
-    ".html": "text/html",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +38,17 @@ def write(
     spec: Mapping[str, Any],
     written: Notes,
     network: Network,
+    train: LabelledImages,
     test: LabelledImages,
     retrained: Mapping[str, Any],
 ) -> ModelFiles:
     """Write and store everything. Raises AppError `onnx_mismatch` rather than ship a bad file."""
     folder = context.scratch / "model"
     folder.mkdir(exist_ok=True)
-    difference = _weights(folder, network, test, written.start["resolution"])
+    started = time.perf_counter()
+    onnx, difference = stored_network.write(folder, network, test, written.start["resolution"])
+    _alike(folder, onnx, network, train)
+    written.seconds["export"] = time.perf_counter() - started
     metrics = {
         **written.figures,
         "retrained": {**retrained, "history": written.live_history},
@@ -66,6 +58,7 @@ def write(
         "flops": flops(network, written.start["resolution"]),
         "onnx_difference": difference,
         "seconds": written.seconds,
+        "machine": machine.described(context),
     }
     findings = Findings(
         dataset=dataset,
@@ -74,7 +67,7 @@ def write(
         spec=spec,
         genotype=network.genotype,
         metrics=metrics,
-        mistakes=_mistakes(network, test, dataset.classes),
+        mistakes=_mistakes(retrained, test, dataset.classes),
         resolution=written.start["resolution"],
         channels=network.space.input_channels,
         retrain_share=RETRAIN_SHARE,
@@ -90,65 +83,31 @@ def write(
         "start": written.start,
         "spec": spec,
     }
-    _json(folder / "genotype.json", genotype)
-    _json(folder / "metrics.json", metrics)
-    _json(folder / "config.json", config)
+    stored_network.write_json(folder / "genotype.json", genotype)
+    stored_network.write_json(folder / "metrics.json", metrics)
+    stored_network.write_json(folder / "config.json", config)
     (folder / "README.md").write_text(report.card(findings), encoding="utf-8")
     (folder / "report.html").write_text(report.html(findings), encoding="utf-8")
-    artifacts, manifest = _publish(context, folder)
+    artifacts, manifest = stored_network.publish(context, folder)
     return ModelFiles(genotype, metrics, artifacts, manifest)
 
 
-def _weights(folder: Path, network: Network, test: LabelledImages, resolution: int) -> float:
-    state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-    save_file(state, folder / "model.safetensors")
-    network = network.cpu().eval()
-    test = test.to("cpu")
-    onnx = export.onnx_bytes(network, test.mean, test.std, resolution)
-    difference = export.parity(onnx, network, test)
-    if not difference <= TOLERANCE:
-        raise AppError(
-            f"the exported ONNX file differs from the trained network by {difference:.2e} on the "
-            f"test images (at most {TOLERANCE:g} is allowed); nothing was stored",
-            code="onnx_mismatch",
-        )
-    (folder / "model.onnx").write_bytes(onnx)
-    return difference
+def _alike(folder: Path, onnx: bytes, network: Network, train: LabelledImages) -> None:
+    places = alike.stratified(train.labels)
+    known = train.take(places).to("cpu")
+    index = alike.index_bytes(onnx, network, known, places.cpu())
+    (folder / "alike.onnx").write_bytes(index)
 
 
-@torch.no_grad()
-def _mistakes(network: Network, test: LabelledImages, classes: tuple[str, ...]) -> list[Mistake]:
-    network.eval()
-    test = test.to("cpu")
-    guesses = torch.cat([network(batch).argmax(dim=1) for batch, _ in test.batches(256)])
-    wrong = (guesses != test.labels).nonzero().flatten()[:_MOST_MISTAKES].tolist()
+def _mistakes(
+    retrained: Mapping[str, Any], test: LabelledImages, classes: tuple[str, ...]
+) -> list[Mistake]:
+    """Of each of the heaviest confusions the image whose answer was the most certain."""
     return [
-        Mistake(test.images[at].numpy(), classes[int(test.labels[at])], classes[int(guesses[at])])
-        for at in wrong
-    ]
-
-
-def _json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
-
-
-def _publish(context: Context, folder: Path) -> tuple[tuple[Artifact, ...], Artifact]:
-    artifacts = tuple(
-        objects.publish(
-            context.store,
-            context.key(f"model/{path.name}"),
-            path,
-            media_type=_MEDIA_TYPES[path.suffix],
+        Mistake(
+            test.images[each["images"][0]].cpu().numpy(),
+            classes[each["true"]],
+            classes[each["predicted"]],
         )
-        for path in sorted(folder.iterdir())
-    )
-    _json(folder / "manifest.json", [asdict(item) for item in artifacts])
-    crash_points.reach("before_manifest")
-    manifest = objects.publish(
-        context.store,
-        context.key("model/manifest.json"),
-        folder / "manifest.json",
-        media_type="application/json",
-    )
-    crash_points.reach("after_manifest")
-    return artifacts, manifest
+        for each in retrained["confused"][:_MOST_MISTAKES]
+    ]

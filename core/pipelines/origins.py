@@ -129,6 +129,7 @@ def described(origin: Origin, spec: SearchSpec, *, reason: str | None) -> dict[s
         "head": spec.head.value,
         "supernet_id": str(supernet.id) if supernet else None,
         "supernet_name": supernet.name if supernet else None,
+        "supernet_sha256": supernet.sha256 if supernet else None,
         "dataset_name": origin.dataset_name,
         "space": space(origin, spec).to_dict(),
         "resolution": resolution(origin, spec),

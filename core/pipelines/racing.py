@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+from core.domain import effort
 from core.domain.jobs import JobRecord
-from core.domain.searches import SearchSpec, StartPolicy
+from core.domain.searches import SearchSpec
 from core.domain.work import SearchInputs
 from core.errors import CorruptObject, InvalidInput, NotFound
 from core.nas import standings
@@ -19,8 +20,6 @@ from core.pipelines.meter import Meter
 from core.pipelines.origins import Origin
 
 STAGE = "race"
-NEAREST = 2  # sources that run, by distance or by what is expected of them
-SHARE = 0.1  # of the search's epochs, at most, are for the race
 _COLD_NAME = "cold start"
 
 
@@ -34,13 +33,6 @@ class Raced:
     begun: Begun | None
 
 
-def units(spec: SearchSpec) -> float:
-    """Work units of a race: as many as epochs of search that it may cost."""
-    if spec.policy is not StartPolicy.RACE:
-        return 0.0
-    return SHARE * spec.training.epochs * len(spec.rates(warm=False))
-
-
 def run(
     sources: Iterable[Origin], inputs: SearchInputs, context: Context, *, most: int, meter: Meter
 ) -> Raced:
@@ -51,7 +43,7 @@ def run(
     """
     spec, loader, field = inputs.spec, _Loader(inputs, context), _Field(most + 1)
     meter.begin(STAGE)
-    left, rungs = units(spec), list[Rung]()
+    left, rungs = effort.race(spec), list[Rung]()
 
     def contestants() -> Iterator[Contestant]:
         for each in chain(sources, [origins.COLD]):
@@ -67,7 +59,7 @@ def run(
     raced = Race(
         contestants(),
         entrants=most + 1,
-        budget=units(spec),
+        budget=effort.race(spec),
         method=spec.training.method,
         head=bilevel.initial(spec.head),
         seed=spec.training.seed,
@@ -84,7 +76,7 @@ def run(
         raise InvalidInput(f"The search cannot begin: {error}.") from error
     ran = [_described(each, spec, rungs) for each in field.named.items()]
     record = {
-        "budget_epochs": units(spec),
+        "budget_epochs": effort.race(spec),
         "contestants": ran,
         "winner": verdict.name,
         "reason": verdict.reason,

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,18 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from core.domain.accuracy import wilson
 from core.domain.datasets import Dataset, Ranking
 from core.nas.genotype import Genotype
 from core.nas.space import CELL_SPACES
 from core.pictures import cells, curves, matrices
 
 _MOST_CLASSES_DRAWN = 60
+# Of the licences that the Hugging Face Hub knows, those that data are under.
+_HUB_LICENCE = re.compile(
+    r"cc0-1\.0|cc-by(-nc)?(-nd|-sa)?-4\.0|cc-by(-nc|-nc-nd|-nc-sa|-sa)?-3\.0|apache-2\.0|mit"
+    r"|odbl|odc-by|pddl|cdla-(permissive-[12]|sharing-1)\.0"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def html(findings: Findings) -> str:
         .render(
             **_shared(findings),
             cells=_cells(findings.genotype),
-            search_curves=_search_curves(metrics["arms"]),
+            search_curves=_search_curves(metrics["arms"]) if metrics["arms"] else None,
             endings=_endings(metrics, findings.spec["training"]["epochs"]),
             retrain_curves=_retrain_curves(metrics["retrained"]["history"]),
             confusion=_confusion(findings),
@@ -75,23 +80,27 @@ def card(findings: Findings) -> str:
     template = _environment(autoescape=False).get_template("model_card.md")
     return template.render(
         **_shared(findings),
-        quoted=json.dumps,
+        licence=_licence(findings.dataset.licence),
+        # Not in ASCII: JSON's escape of what is beyond 16 bits is none of YAML's.
+        quoted=lambda text: json.dumps(_plain(text), ensure_ascii=False),
         heading=lambda text: re.sub(r"[^\w .,()+-]", " ", text),
     )
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share of `n` trials (Wilson 1927); (0, 1) without trials."""
-    if n == 0:
-        return 0.0, 1.0
-    z = 1.959964
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+def _licence(said: str | None) -> dict[str, str | None]:
+    """What a dataset's owner said of its licence, as the Hub's metadata has it."""
+    if said is None:
+        return {"id": "unknown", "name": None}
+    known = "-".join(said.lower().split())
+    if _HUB_LICENCE.fullmatch(known):
+        return {"id": known, "name": None}
+    return {"id": "other", "name": said}
 
 
-def start_sentence(start: Mapping[str, Any]) -> str:
-    """How the search began, in words."""
+def start_sentence(start: Mapping[str, Any], *, given: bool = False) -> str:
+    """How the search began, in words, if there was one."""
+    if given:
+        return "The architecture was given, and trained from random weights without a search."
     head = (
         "with a random classifier"
         if start["head"] == "random"
@@ -127,12 +136,14 @@ def _environment(*, autoescape: bool) -> Environment:
 
 def _shared(findings: Findings) -> dict[str, Any]:
     retrained = findings.metrics["retrained"]
+    given = findings.spec.get("genotype") is not None
     return {
         "dataset": findings.dataset,
         "ranking": findings.ranking,
         "metrics": findings.metrics,
         "interval": wilson(retrained["test_accuracy"], findings.dataset.n_test),
-        "start_sentence": _plain(start_sentence(findings.start)),
+        "given": given,
+        "start_sentence": _plain(start_sentence(findings.start, given=given)),
         "spec": json.dumps(findings.spec, indent=2),
         "retrain_share": findings.retrain_share,
         "spec_seed": findings.spec["training"]["seed"],

@@ -4,9 +4,12 @@ Where several processes compute it, they search and retrain together; the rest i
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from core.domain import effort
 from core.domain.searches import SearchSpec
 from core.domain.work import SearchInputs, SearchOutcome
 from core.errors import Diverged, InvalidInput
@@ -25,6 +28,7 @@ from core.pipelines import (
     model_files,
     notes,
     racing,
+    spending,
     starts,
     together,
 )
@@ -32,7 +36,8 @@ from core.pipelines.bilevel import Course
 from core.pipelines.context import Context
 from core.pipelines.meter import Meter
 from core.pipelines.notes import Notes
-from core.services import wire
+from core.pipelines.spending import Purse
+from core.services import specs, wire
 
 _EXPORT_UNITS = 3.0
 
@@ -45,6 +50,7 @@ class Desk:
     context: Context
     notes: Notes
     meter: Meter
+    purse: Purse
     images: LabelledImages
     test: LabelledImages
 
@@ -63,8 +69,11 @@ def run(inputs: SearchInputs, context: Context) -> SearchOutcome:
     """The search job."""
     desk = _open(inputs, context)
     if desk.notes.genotype is None:
-        _search_arms(desk)
-        desk = replace(desk, notes=notes.of_first(context, lambda: _derive(desk)))
+        given = desk.inputs.spec.genotype
+        if given is None:
+            _search_arms(desk)
+        make = partial(_derive, desk) if given is None else partial(_build, desk, given)
+        desk = replace(desk, notes=notes.of_first(context, make))
     network = _retrain(desk)
     together.leave_to_first(context)
     return _export(desk, network)
@@ -72,6 +81,7 @@ def run(inputs: SearchInputs, context: Context) -> SearchOutcome:
 
 def _open(inputs: SearchInputs, context: Context) -> Desk:
     started = time.perf_counter()
+    inputs = replace(inputs, spec=inputs.spec.capped)
     if not inputs.dataset.n_test:
         raise InvalidInput(
             "The dataset has no test images, so nothing honest could be said of a model. "
@@ -98,15 +108,20 @@ def _open(inputs: SearchInputs, context: Context) -> Desk:
     inputs = replace(inputs, spec=_of_batch(inputs.spec, written.start["batch_size"]))
     meter = Meter(context, total=total)
     meter.skip(_units_done(inputs, written))
-    return Desk(
-        inputs, context, written, meter, images.to(context.device), test.to(context.device)
-    )
+    size, counts = inputs.spec.training.batch_size, inputs.dataset.train_counts
+    shape = specs.shape(inputs.spec, space, resolution, counts, size)
+    purse = spending.purse(inputs, context, modelled=shape.epoch())
+    here = (images.to(context.device), test.to(context.device))
+    return Desk(inputs, context, written, meter, purse, *here)
 
 
 def _settle_batch(
     start: dict[str, Any], inputs: SearchInputs, classes: int, context: Context
 ) -> None:
     """Choose the batch, or halve the chosen one as often as the GPU's memory did not do since."""
+    if inputs.spec.genotype is not None:  # no supernet is stepped
+        start.setdefault("batch_size", inputs.spec.training.batch_size)
+        start.setdefault("batch_halvings", 0)
     if "batch_size" in start:
         for name in ("batch_size", "retrain_batch_size"):
             if name in start:
@@ -133,16 +148,16 @@ def _total_units(inputs: SearchInputs) -> float:
     # As many rates whether the start is warm or cold.
     searches = len(spec.rates(warm=True)) * bilevel.units(spec.training.epochs + 1)
     retraining = derivation.units(spec.retrain_epochs + 1)
-    return racing.units(spec) + searches + choosing.units(spec) + retraining + _EXPORT_UNITS
+    return effort.race(spec) + searches + effort.choice(spec) + retraining + _EXPORT_UNITS
 
 
 def _units_done(inputs: SearchInputs, written: Notes) -> float:
     searches = sum(bilevel.units(len(arm["history"])) for arm in written.arms)
     searches += derivation.spared(inputs.spec, written.arms)
-    finished = racing.units(inputs.spec) + searches
+    finished = effort.race(inputs.spec) + searches
     if written.genotype is None:
         return finished + bilevel.units(len(written.live_history))
-    return finished + choosing.units(inputs.spec) + derivation.units(len(written.live_history))
+    return finished + effort.choice(inputs.spec) + derivation.units(len(written.live_history))
 
 
 def _search_arms(desk: Desk) -> None:
@@ -150,7 +165,10 @@ def _search_arms(desk: Desk) -> None:
     spec, written = desk.inputs.spec, desk.notes
     train, valid = desk.images.halves(spec.training.seed)
     for index in range(len(written.arms), len(desk.rates)):
+        desk.purse.require("its search was over")
+        desk.meter.begin("start")
         course = _course(desk, index, train, valid)
+        over = partial(spending.over, desk.purse, spec, arms=len(desk.rates) - index)
 
         def save(course: Course = course) -> None:
             written.live = course.state.tensors()
@@ -158,7 +176,7 @@ def _search_arms(desk: Desk) -> None:
             written.save(desk.context)
 
         try:
-            bilevel.follow(course, desk.meter, save)
+            bilevel.follow(course, desk.meter, save, over=over)
         except Diverged as error:
             _give_up_arm(written, course, error)
         else:
@@ -226,10 +244,21 @@ def _derive(desk: Desk) -> Notes:
             "by": chosen.by,
             "candidates": chosen.candidates,
             "trade_offs": chosen.front,
+            "trade_offs_by": chosen.front_by,
         }
     }
     written.seconds["derive"] = derived.seconds
     written.live = derived.state.tensors()
+    written.save(desk.context)
+    return written
+
+
+def _build(desk: Desk, given: Mapping[str, Any]) -> Notes:
+    """The network of an architecture that needs no search, with fresh weights."""
+    written, genotype = desk.notes, Genotype.from_dict(given)
+    state = derivation.blank(desk.space, genotype, desk.images, desk.inputs.spec)
+    written.genotype = genotype.to_json()
+    written.live = state.tensors()
     written.save(desk.context)
     return written
 
@@ -251,7 +280,9 @@ def _searched(desk: Desk) -> SearchState:
 
 
 def _retrain(desk: Desk) -> Network:
+    desk.purse.require("its network was trained")
     written, spec = desk.notes, derivation.extended(desk.inputs.spec, desk.notes.arms)
+    spec = spending.of_retraining(desk.purse, spec, written.arms)
     genotype = Genotype.from_json(written.genotype or "")
     state = derivation.blank(desk.space, genotype, desk.images, spec)
     if "retrain_batch_size" not in written.start:
@@ -263,6 +294,7 @@ def _retrain(desk: Desk) -> Network:
         )
     spec = _of_batch(spec, written.start["retrain_batch_size"])
     state.load(written.live)
+    spending.replan(desk.purse, state, written.live_history, written.arms)
     teacher = None
     if spec.retraining.distillation:
         teacher = derivation.as_teacher(_searched(desk).supernet, desk.images, spec)
@@ -280,7 +312,9 @@ def _retrain(desk: Desk) -> Network:
 def _export(desk: Desk, network: Network) -> SearchOutcome:
     written = desk.notes
     desk.meter.begin("export")
+    started = time.perf_counter()
     figures = derivation.final_figures(network, desk.images, desk.test, desk.inputs.spec)
+    written.seconds["evaluate"] = time.perf_counter() - started
     written.start = racing.with_overhead(written.start, written.seconds)
     model = model_files.write(
         desk.context,
@@ -288,6 +322,7 @@ def _export(desk: Desk, network: Network) -> SearchOutcome:
         spec=wire.dump(desk.inputs.spec),
         written=written,
         network=network,
+        train=desk.images,
         test=desk.test,
         retrained=figures,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from core.domain import effort
 from core.domain.datasets import Embedding, Ranking
 from core.domain.jobs import JobRecord
 from core.domain.searches import StartPolicy
@@ -76,11 +77,11 @@ def _race(inputs: SearchInputs, context: Context, total: float) -> Notes:
         nonlocal ranked
         yield from tuple(contestants)
         ranked = _ranked(inputs, context, at=meter.fraction)
-        near = expected.likeliest(_near(inputs, ranked[0]), racing.NEAREST)
+        near = expected.likeliest(_near(inputs, ranked[0]), effort.NEAREST)
         contestants[:0] = near  # the likeliest are told of first
         yield from near
 
-    most = len(contestants) + min(racing.NEAREST, len(inputs.sources))
+    most = len(contestants) + min(effort.NEAREST, len(inputs.sources))
     raced = racing.run(sources(), inputs, context, most=most, meter=meter)
     assert ranked is not None  # whoever races asks for all who run
     ranking, new = ranked

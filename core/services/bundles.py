@@ -5,10 +5,9 @@ from collections.abc import Iterator
 
 from sqlalchemy.orm import Session
 
-from core.data import bundle as files
+from core.data import manifests
 from core.data.bundle import Bundle
 from core.data.manifests import Manifest
-from core.domain import keys
 from core.domain.supernets import LineageKind, Supernet
 from core.errors import Detail
 from core.nas.space import Space
@@ -26,11 +25,13 @@ def check(bundle: Bundle) -> None:
     """
     problems = list(_problems(bundle))
     if problems:
-        raise files.refusal(problems)
+        raise manifests.refusal(problems)
 
 
-def register(session: Session, bundle: Bundle, *, sha256: str) -> tuple[Supernet, bool]:
-    """The supernet of a file that is in the store, and whether it is new here."""
+def register(
+    session: Session, bundle: Bundle, *, key: str, sha256: str, size_bytes: int
+) -> tuple[Supernet, bool]:
+    """The supernet of a file that is in the store under `key`, and whether it is new here."""
     manifest = bundle.manifest
     return supernets.register(
         session,
@@ -39,11 +40,12 @@ def register(session: Session, bundle: Bundle, *, sha256: str) -> tuple[Supernet
         job_id=None,
         space=manifest.space,
         resolution=manifest.resolution,
-        key=keys.supernet(sha256),
+        key=key,
         sha256=sha256,
         metrics=manifest.metrics,
         seconds=manifest.seconds,
         lineage={**manifest.lineage, "kind": LineageKind.IMPORT.value},
+        size_bytes=size_bytes,
     )
 
 

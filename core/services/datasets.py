@@ -1,23 +1,25 @@
 """Datasets and what was measured on them. The same content is the same dataset."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import ColumnElement, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
 from core.db import vectors
 from core.db.clock import now
 from core.db.dataset_tables import DatasetRow, EmbeddingRow, RankingRow
+from core.db.scope import project_of
 from core.db.upserts import insert_or_keep
-from core.domain.datasets import Dataset, DatasetReport, Embedding, Ranking
+from core.domain.datasets import Dataset, DatasetId, DatasetReport, Embedding, Ranking
 from core.domain.work import IngestOutcome
 from core.errors import Conflict, Detail, Gone, InvalidInput, NotFound
-from core.services import families, jobs, paging, tombstones
+from core.services import families, job_logs, jobs, outbox, paging, tombstones
+from core.services.paging import NamedOrder
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME_LENGTH = 200
@@ -81,7 +83,10 @@ def register(
     }
     if parent_id is not None:
         get(session, parent_id, report=False)
-    return _registered(session, values, parent_id)
+    dataset, created = _registered(session, values, parent_id)
+    if created:
+        outbox.dataset_registered(session, dataset.id)
+    return dataset, created
 
 
 def take_in(
@@ -113,9 +118,7 @@ def take_in(
 
 def find(session: Session, sha256: str) -> Dataset | None:
     """The dataset with this content, if it is registered and was not deleted."""
-    there = DatasetRow.sha256 == sha256, DatasetRow.deleted_at.is_(None)
-    row = session.scalars(select(DatasetRow).where(*there).options(WHOLE)).first()
-    return None if row is None else row.to_domain(report=True)
+    return _found(session, DatasetRow.sha256 == sha256)
 
 
 def get(session: Session, dataset_id: UUID, *, report: bool = True) -> Dataset:
@@ -171,6 +174,7 @@ def delete(session: Session, dataset_id: UUID) -> str:
         raise Conflict(message, code="dataset_in_use")
     session.execute(sql_delete(EmbeddingRow).where(EmbeddingRow.dataset_id == dataset_id))
     session.execute(sql_delete(RankingRow).where(RankingRow.dataset_id == dataset_id))
+    job_logs.forget(session, dataset_id)
     row.classes, row.report, row.originals_sha256, row.size_bytes = (), WIPED, None, 0
     row.deleted_at = session.scalar(select(now()))
     session.flush()
@@ -195,16 +199,36 @@ def check_images(dataset: Dataset) -> None:
 
 
 def listing(
-    session: Session, *, limit: int, after: str | None = None
+    session: Session,
+    *,
+    limit: int,
+    after: str | None = None,
+    order: NamedOrder = "newest",
+    name: str | None = None,
+    deleted: bool = False,
 ) -> tuple[tuple[Dataset, ...], str | None]:
-    """A page of datasets without their reports, newest first, and the token of the next.
-
-    Raises InvalidInput.
-    """
-    by = (DatasetRow.created_at, DatasetRow.id)
-    statement = select(DatasetRow).where(DatasetRow.deleted_at.is_(None))
-    rows, token = paging.page(session, statement, by=by, limit=limit, after=after)
+    """A page of datasets without their reports, of those deleted if asked, and the token of the
+    next. Raises InvalidInput."""
+    gone = DatasetRow.deleted_at
+    statement = select(DatasetRow).where(gone.is_not(None) if deleted else gone.is_(None))
+    if name is not None:
+        statement = statement.where(DatasetRow.name == name)
+    by = paging.sorted_by(DatasetRow, order)
+    rows, token = paging.page(session, statement, by=by, limit=limit, after=after, order=order)
     return tuple(row[0].to_domain(report=False) for row in rows), token
+
+
+def called(session: Session, ids: Collection[UUID]) -> dict[DatasetId, str]:
+    """What each of these is called, deleted ones too."""
+    named = select(DatasetRow.id, DatasetRow.name).where(DatasetRow.id.in_(ids))
+    return {DatasetId(each): name for each, name in session.execute(named)}
+
+
+def classes_shown(session: Session, ids: Collection[UUID]) -> dict[DatasetId, tuple[str, ...]]:
+    """The classes of each of these whose images are here to be shown."""
+    here = DatasetRow.deleted_at.is_(None), DatasetRow.statistics_only.is_(False)
+    wanted = select(DatasetRow.id, DatasetRow.classes).where(DatasetRow.id.in_(ids), *here)
+    return {DatasetId(each): tuple(classes) for each, classes in session.execute(wanted)}
 
 
 def embedding(session: Session, dataset_id: UUID, embedder: str) -> Embedding | None:
@@ -272,12 +296,20 @@ def _row(
     return row
 
 
+def _found(session: Session, *which: ColumnElement[bool]) -> Dataset | None:
+    there = *which, DatasetRow.deleted_at.is_(None)
+    row = session.scalars(select(DatasetRow).where(*there).options(WHOLE)).first()
+    return None if row is None else row.to_domain(report=True)
+
+
 def _registered(
     session: Session, values: Mapping[str, Any], parent_id: UUID | None
 ) -> tuple[Dataset, bool]:
-    if (known := find(session, values["sha256"])) is not None:
+    # A public dataset of this content is another one, which its own project may delete.
+    own = DatasetRow.sha256 == values["sha256"], DatasetRow.project_id == project_of(session)
+    if (known := _found(session, *own)) is not None:
         return known, False
-    if (row := _revived(session, values)) is not None:
+    if (row := _revived(session, values, own)) is not None:
         return row.to_domain(report=True), True
     version = 1 if parent_id is None else families.next_version(session, parent_id)
     row = DatasetRow(**values, parent_id=parent_id, version=version)
@@ -286,7 +318,7 @@ def _registered(
             session.add(row)
     except IntegrityError:
         # Somebody else's identical upload won the race; any other violation finds nothing.
-        known = find(session, values["sha256"])
+        known = _found(session, *own)
         if known is None:
             raise
         return known, False
@@ -294,9 +326,11 @@ def _registered(
     return row.to_domain(report=True), True
 
 
-def _revived(session: Session, values: Mapping[str, Any]) -> DatasetRow | None:
+def _revived(
+    session: Session, values: Mapping[str, Any], own: Sequence[ColumnElement[bool]]
+) -> DatasetRow | None:
     """The tombstone of this content, made whole; its family and its licence outlived it."""
-    dead = DatasetRow.sha256 == values["sha256"], DatasetRow.deleted_at.is_not(None)
+    dead = *own, DatasetRow.deleted_at.is_not(None)
     statement = select(DatasetRow).where(*dead).with_for_update()
     options = {"populate_existing": True}
     row = session.scalars(statement, execution_options=options).first()

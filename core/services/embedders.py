@@ -11,6 +11,7 @@ from core.domain.embedders import EmbedderEntry
 from core.domain.work import Trunk
 from core.errors import Detail, InvalidInput, NotFound
 from core.services import datasets, supernets, tombstones
+from core.services.paging import NamedOrder
 
 SOURCE_DELETED = "source_deleted"
 
@@ -60,10 +61,11 @@ def listing(
     resnet18_weights: Path | None,
     limit: int,
     after: str | None = None,
+    order: NamedOrder = "newest",
 ) -> tuple[tuple[EmbedderEntry, ...], str | None]:
     """A page of embedders and the token of the next: those built in come first, on top of the
     first page's supernets. Raises InvalidInput."""
-    found, token = supernets.listing(session, limit=limit, after=after)
+    found, token = supernets.listing(session, limit=limit, after=after, order=order)
     gone = tombstones.names(session, [each.dataset_id for each in found if each.dataset_id])
     trunks = [
         EmbedderEntry(

@@ -18,9 +18,11 @@ from sqlalchemy.orm import Session
 
 from core.db.clock import now
 from core.db.dataset_tables import EmbeddingRow
+from core.db.identity_tables import ProjectRow
 from core.db.job_tables import CheckpointRow, JobRow
-from core.db.result_tables import ModelRow, SearchRow, SupernetRow
+from core.db.result_tables import ModelRow, PruningRow, SearchRow, SupernetRow
 from core.domain import keys
+from core.domain.identity import ProjectId
 from core.domain.jobs import TERMINAL, JobState
 
 KEPT = 2  # checkpoints of an attempt, and attempts with checkpoints: the newest may be corrupt
@@ -83,8 +85,13 @@ def forget(session: Session, checkpoints: Sequence[Spent]) -> None:
         session.execute(delete(row).where(these))
 
 
+def projects(session: Session) -> tuple[ProjectId, ...]:
+    """All there are: whatever a project stores lies in its own folders."""
+    return tuple(map(ProjectId, session.scalars(select(ProjectRow.id))))
+
+
 def judge(session: Session, found: Collection[str]) -> Verdict:
-    """Which of these keys under `keys.JOBS` no row names, and no attempt can come to name."""
+    """Which of these keys under `keys.jobs` no row names, and no attempt can come to name."""
     attempts = {key: attempt for key in found if (attempt := keys.attempt_of(key)) is not None}
     ids = {job_id for job_id, _ in attempts.values()}
     # The jobs first: what a job that has ended by now made is seen by every later statement.
@@ -124,7 +131,11 @@ def _named(session: Session, ids: Iterable[UUID], found: Iterable[str]) -> set[s
         .join(SearchRow, SearchRow.id == ModelRow.search_id)
         .where(SearchRow.job_id.in_(ids))
     )
-    for artifacts, manifest_key in session.execute(models):
-        named.update(each.key for each in artifacts)
-        named.add(manifest_key)
+    prunings = select(PruningRow.artifacts, PruningRow.manifest_key).where(
+        PruningRow.job_id.in_(ids), PruningRow.manifest_key.is_not(None)
+    )
+    for statement in (models, prunings):
+        for artifacts, manifest_key in session.execute(statement):
+            named.update(each.key for each in artifacts)
+            named.add(str(manifest_key))
     return named

@@ -35,13 +35,11 @@ def once(
     asked_sha256 = _sha256(asked)
     if (known := _known(session, key, asked_sha256)) is not None:
         return known, True
-    before = len(moves.made(session))
-    with session.begin_nested() as attempt:
+    with moves.attempt(session) as attempt:
         job = make()
         if _taken(session, key, asked_sha256, job):
             return job, False
         attempt.rollback()  # who asked at the same moment was sooner
-        del moves.made(session)[before:]
     known = _known(session, key, asked_sha256)
     if known is None:  # forgotten meanwhile
         raise _in_flight()

@@ -5,14 +5,16 @@ here commits: the caller's transaction decides.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Text, cast, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from core.db import documents
+from core.db import documents, types
 from core.db.clock import now
 from core.db.job_tables import CheckpointRow, JobEventRow, JobRecordRow, JobRow, in_state
 from core.db.upserts import insert_or_update
@@ -29,11 +31,20 @@ from core.domain.jobs import (
     Progress,
     QueueName,
 )
-from core.errors import CancelRequested, Detail, IllegalTransition, InvalidInput, NotFound
+from core.errors import (
+    CancelRequested,
+    DeadlinePassed,
+    Detail,
+    IllegalTransition,
+    InvalidInput,
+    NotFound,
+)
 from core.services import fanout, moves, paging
+from core.services.paging import Order
 
 CLIENT = "client"
 AT_ONCE = 100  # jobs that one sweep moves: its transaction stays short
+DEADLINE_PASSED = "The deadline had passed before a worker could go on with it."
 MOST_URGENT = 100  # and the least urgent is its negative
 
 
@@ -81,8 +92,20 @@ def get(session: Session, job_id: UUID) -> Job:
     found = select(JobRow).where(JobRow.id == job_id)
     row = session.scalars(found, execution_options=moves.LATEST).first()
     if row is None:
-        raise NotFound(f"There is no job {job_id}.")
+        raise unknown(job_id)
     return row.to_domain()
+
+
+def several(session: Session, ids: Collection[UUID]) -> tuple[Job, ...]:
+    """Those among these jobs that there are, as they are now."""
+    found = select(JobRow).where(JobRow.id.in_(ids))
+    rows = session.scalars(found, execution_options=moves.LATEST)
+    return tuple(row.to_domain() for row in rows)
+
+
+def unknown(job_id: UUID) -> NotFound:
+    """What is raised of a job that does not exist."""
+    return NotFound(f"There is no job {job_id}.")
 
 
 def listing(
@@ -90,16 +113,29 @@ def listing(
     *,
     limit: int,
     after: str | None = None,
+    order: Order = "newest",
     kind: JobKind | None = None,
-    state: JobState | None = None,
+    states: Collection[JobState] = (),
     dataset_id: UUID | None = None,
     parent_id: UUID | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    labels: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[tuple[Job, ...], str | None]:
-    """A page of jobs, newest first, and the token of the next. Raises InvalidInput."""
-    wanted = {"kind": kind, "state": state, "dataset_id": dataset_id, "parent_id": parent_id}
+    """A page of jobs, and the token of the next: of any of these states, created at the one
+    moment or later, and before the other, with all of these labels. Raises InvalidInput."""
+    wanted = {"kind": kind, "dataset_id": dataset_id, "parent_id": parent_id}
     statement = select(JobRow).filter_by(**{k: v for k, v in wanted.items() if v is not None})
-    by = (JobRow.created_at, JobRow.id)
-    rows, token = paging.page(session, statement, by=by, limit=limit, after=after)
+    if states:
+        statement = statement.where(JobRow.state.in_(states))
+    if created_after is not None:
+        statement = statement.where(JobRow.created_at >= created_after)
+    if created_before is not None:
+        statement = statement.where(JobRow.created_at < created_before)
+    for name, value in labels.items():
+        statement = statement.where(types.word(JobRow.spec, "labels", name) == value)
+    by = paging.sorted_by(JobRow, order)
+    rows, token = paging.page(session, statement, by=by, limit=limit, after=after, order=order)
     return tuple(row[0].to_domain() for row in rows), token
 
 
@@ -167,13 +203,13 @@ def cancel_requested(session: Session, job_id: UUID, fence: int) -> bool:
 
 def add_records(session: Session, job_id: UUID, fence: int, records: Sequence[JobRecord]) -> None:
     """Write lines of history; a stage and step written before is replaced. Raises LeaseLost."""
-    moves.held(session, job_id, fence)
+    project_id = moves.held(session, job_id, fence).project_id
     if not records:
         return
     # The last of two with one key: a single statement may not touch a row twice.
     latest = {(record.stage, record.step): record for record in records}
     rows = [
-        {"job_id": job_id, "fence": fence, "at": at}
+        {"project_id": project_id, "job_id": job_id, "fence": fence, "at": at}
         | {"stage": record.stage, "step": record.step, "values": record.values}
         for at in [session.scalar(select(now()))]
         for record in latest.values()
@@ -195,8 +231,8 @@ def add_checkpoint(session: Session, job_id: UUID, fence: int, checkpoint: Check
     """Make known a state to resume from. Raises LeaseLost."""
     if checkpoint.fence != fence:
         raise ValueError("a checkpoint carries the fence of the attempt that wrote it")
-    moves.held(session, job_id, fence)
     row = {"job_id": job_id, "fence": fence, "step": checkpoint.step, "key": checkpoint.key}
+    row["project_id"] = moves.held(session, job_id, fence).project_id
     size = {"sha256": checkpoint.sha256, "size": checkpoint.size}
     at = session.scalar(select(now()))
     insert_or_update(session, CheckpointRow, [{**row, **size, "at": at}])
@@ -304,8 +340,22 @@ def reap(session: Session, *, retry_delays: Sequence[float]) -> tuple[Job, ...]:
     """Take back the jobs whose lease ran out, by the database's clock; each attempt counts."""
     expired = JobRow.lease_until < now()
     taken = _take_back(session, expired, reason=moves.WORKER_LOST, retry_delays=retry_delays)
+    expire(session)
     fanout.settle_left(session, limit=AT_ONCE)
     return taken
+
+
+def expire(session: Session) -> None:
+    """Fail the jobs that have waited past their deadline."""
+    said = types.word(JobRow.spec, "deadline")
+    waiting = select(JobRow.id, said).where(in_state(JobState.QUEUED), said.is_not(None))
+    moment = session.scalars(select(now())).one()
+    late = [id_ for id_, at in session.execute(waiting) if datetime.fromisoformat(at) <= moment]
+    changes = {"error_code": DeadlinePassed.code, "error_message": DEADLINE_PASSED}
+    for id_ in late[:AT_ONCE]:
+        words: dict[str, Any] = {"reason": DeadlinePassed.code, "actor": moves.SWEEPER}
+        which = JobRow.id == id_
+        moves.move(session, which, JobState.QUEUED, JobState.FAILED, changes=changes, **words)
 
 
 def forget_owner(session: Session, owner_prefix: str) -> tuple[Job, ...]:

@@ -5,18 +5,20 @@ Whoever locks both locks children first, then their group; of several groups the
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from core.db.clock import now
 from core.db.job_tables import JobEventRow, JobRow, in_state
 from core.domain.jobs import REACHABLE_FROM, TERMINAL, JobKind, JobState, QueueName
 from core.errors import IllegalTransition, LeaseLost, NotFound
+from core.services import outbox
 
 SWEEPER = "sweeper"
 WORKER_LOST = "worker_lost"
@@ -44,6 +46,19 @@ class Moved:
 def made(session: Session) -> list[Moved]:
     """The moves that this session has made so far, to be believed once it is committed."""
     return cast(list[Moved], session.info.setdefault(MADE, []))
+
+
+@contextmanager
+def attempt(session: Session) -> Iterator[SessionTransaction]:
+    """A savepoint; where it is rolled back, the moves since are forgotten, too."""
+    before, kept = len(made(session)), False
+    try:
+        with session.begin_nested() as savepoint:
+            yield savepoint
+            kept = savepoint.is_active
+    finally:
+        if not kept:
+            del made(session)[before:]
 
 
 def lease_lost() -> LeaseLost:
@@ -140,12 +155,17 @@ def note(
     session: Session, row: JobRow, origin: JobState | None, *, actor: str, reason: str
 ) -> None:
     """Append the event of a move that this transaction has made (so it holds the row)."""
-    count = select(func.count()).where(JobEventRow.job_id == row.id).scalar_subquery()
+    theirs = JobEventRow.job_id == row.id, JobEventRow.project_id == row.project_id
+    count = select(func.count()).where(*theirs).scalar_subquery()
     event = {"from_state": origin, "to_state": row.state, "fence": row.fence}
     words = {"actor": actor, "reason": reason}
+    owner = row.project_id  # a sweep's session is of no project
     session.execute(
-        insert(JobEventRow).values(job_id=row.id, seq=count + 1, at=now(), **event, **words)
+        insert(JobEventRow).values(
+            project_id=owner, job_id=row.id, seq=count + 1, at=now(), **event, **words
+        )
     )
+    outbox.job_moved(session, row, reason)
     made(session).append(_moved(row, origin, reason))
 
 

@@ -1,60 +1,77 @@
-"""Keyset pages, newest first: a row added meanwhile never shifts or repeats the ones to come."""
+"""Keyset pages: a row added meanwhile never shifts or repeats the ones to come."""
 
 import base64
 import binascii
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Select, literal, tuple_
+from sqlalchemy import Integer, Select, Uuid, literal, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.types import TypeEngine
 
+from core.db.types import Instant
 from core.errors import Detail, InvalidInput
 
 MOST = 1_000
+WIDEST = 2**31  # what an integer column holds
+Order = Literal["newest", "oldest"]
+NamedOrder = Literal["newest", "oldest", "name"]
 
 
 def page(
     session: Session,
     statement: Select[*tuple[Any, ...]],
     *,
-    by: tuple[InstrumentedAttribute[datetime], InstrumentedAttribute[UUID]],
+    by: Sequence[InstrumentedAttribute[Any]],
     limit: int,
     after: str | None,
+    order: NamedOrder = "newest",
 ) -> tuple[list[Any], str | None]:
     """One page of rows, and the token of the next one if there is one. Raises InvalidInput.
 
-    `statement` selects the entity first; `by` are its `created_at` and `id`.
+    `statement` selects the entity first; `by` are columns of it that no two rows share: a time or
+    a name, say, then the id. All but `newest` go up.
     """
     if not 1 <= limit <= MOST:
         raise _refused("page_size", f"Give a page size from 1 to {MOST}.")
-    created_at, id_ = by
+    down = order == "newest"
     if after is not None:
-        at, id_after = _opened(after)
-        last = tuple_(literal(at, created_at.type), literal(id_after, id_.type))
-        statement = statement.where(tuple_(created_at, id_) < last)
-    statement = statement.order_by(created_at.desc(), id_.desc()).limit(limit + 1)
-    rows = list(session.execute(statement).all())
+        last = tuple_(*_opened(after, by))
+        place = tuple_(*by)
+        statement = statement.where(place < last if down else place > last)
+    ordered = statement.order_by(*(each.desc() if down else each.asc() for each in by))
+    rows = list(session.execute(ordered.limit(limit + 1)).all())
     if len(rows) <= limit:
         return rows, None
-    last_row = rows[limit - 1][0]
-    return rows[:limit], _token(last_row.created_at, last_row.id)
+    return rows[:limit], _token([getattr(rows[limit - 1][0], each.key) for each in by])
 
 
-def _token(at: datetime, id_: UUID) -> str:
-    text = json.dumps([at.isoformat(), id_.hex])
+def sorted_by(row: Any, order: NamedOrder) -> tuple[InstrumentedAttribute[Any], ...]:
+    """The columns that put a table's rows in this order."""
+    return (row.name if order == "name" else row.created_at), row.id
+
+
+def _token(values: Sequence[Any]) -> str:
+    text = json.dumps([_spelled(each) for each in values], ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _opened(token: str) -> tuple[datetime, UUID]:
+def _spelled(value: Any) -> str | int:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.hex if isinstance(value, UUID) else value
+
+
+def _opened(token: str, by: Sequence[InstrumentedAttribute[Any]]) -> list[Any]:
+    """What `_token` was given, as values of these columns."""
     try:
         padded = token + "=" * (-len(token) % 4)
-        at, id_ = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None:
-            raise ValueError("no timezone")
-        return moment.astimezone(UTC), UUID(id_)
+        values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        read = [_read(value, each.type) for value, each in zip(values, by, strict=True)]
+        return [literal(value, each.type) for value, each in zip(read, by, strict=True)]
     except (  # OverflowError: a time zone that leads out of the years there are
         binascii.Error,
         ValueError,
@@ -65,6 +82,25 @@ def _opened(token: str) -> tuple[datetime, UUID]:
     ) as error:
         message = "Pass next_page_token exactly as the last page gave it, or leave it out."
         raise _refused("page_token", message) from error
+
+
+def _read(value: Any, kind: TypeEngine[Any]) -> Any:
+    if isinstance(kind, Instant):
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError("no timezone")
+        return moment.astimezone(UTC)
+    if isinstance(kind, Uuid):
+        return UUID(value)
+    if isinstance(kind, Integer):
+        if type(value) is not int or abs(value) >= WIDEST:
+            raise ValueError("no number of such a column")
+        return value
+    text = str(value)
+    text.encode()  # half of a pair is no text
+    if "\0" in text:  # PostgreSQL has no such text
+        raise ValueError("NUL")
+    return text
 
 
 def _refused(place: str, message: str) -> InvalidInput:

@@ -29,12 +29,13 @@ def past(session: Session, spec: SearchSpec, *, newest: int = NEWEST) -> tuple[P
     for search_id, dataset_id, asked, start in session.execute(statement):
         terms = asked["embedder"], asked.get("adapt", False)
         if terms == (spec.embedder, spec.adapt) and start.get("race") is not None:
-            leads = tuple(_leads(start["race"]))
-            found.append(PastRace(SearchId(search_id), DatasetId(dataset_id), leads))
+            told = tuple(leads(start["race"]))
+            found.append(PastRace(SearchId(search_id), DatasetId(dataset_id), told))
     return tuple(each for each in found if each.leads)
 
 
-def _leads(race: Mapping[str, Any]) -> Iterator[Lead]:
+def leads(race: Mapping[str, Any]) -> Iterator[Lead]:
+    """By how much each supernet that ran was better than the cold start, before any step."""
     ran = [
         (each, each["rungs"][0])
         for each in race["contestants"]

@@ -3,30 +3,39 @@
 A higher `priority` is claimed sooner (`jobs.submit`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from core.config import UploadLimits
+from core.data import places
+from core.db import types
+from core.db.job_tables import JobRow
 from core.db.result_tables import ModelRow, SearchRow
-from core.domain.datasets import Ranking
+from core.db.scope import project_of
+from core.domain.datasets import Dataset, ImagePlace, IntakeOptions, Ranking
+from core.domain.estimates import Estimate
 from core.domain.groups import PretrainEach
-from core.domain.jobs import Job, JobKind
+from core.domain.jobs import Job, JobKind, JobState
 from core.domain.searches import (
     EmbedSpec,
     IngestSpec,
     PretrainSpec,
     RankSpec,
     Search,
+    SearchId,
     SearchSpec,
 )
-from core.errors import Detail, InvalidInput, NotFound
+from core.errors import Detail, Forbidden, InvalidInput, NotFound
 from core.services import (
     datasets,
     embedders,
+    estimates,
     jobs,
     paging,
     replay,
@@ -37,6 +46,7 @@ from core.services import (
     uploads,
     wire,
 )
+from core.services.paging import Order
 
 
 def submit_ingest(session: Session, spec: IngestSpec, *, priority: int = 0) -> Job:
@@ -51,6 +61,32 @@ def submit_ingest(session: Session, spec: IngestSpec, *, priority: int = 0) -> J
         uploads.use(session, upload_id)
     terms: dict[str, Any] = {"dataset_id": None, "priority": priority}
     return jobs.submit(session, kind=JobKind.INGEST, spec=wire.dump(spec), **terms)
+
+
+def submit_leave_out(
+    session: Session,
+    dataset_id: UUID,
+    images: Collection[ImagePlace],
+    *,
+    embedder: str,
+    limits: UploadLimits,
+    name: str | None = None,
+) -> Job:
+    """Queue a version of the dataset without these images. Raises as `submit_ingest` does, and
+    NotFound (`unknown_image`), Conflict (`statistics_only`), TooLarge (`quota_exceeded`)."""
+    dataset = datasets.with_images(session, dataset_id)
+    uploads.check_room(session, dataset.size_bytes, limits)  # about as much once more
+    rows = {places.row(dataset, each) for each in images}
+    spec = IngestSpec(
+        uploads=(),
+        name=name or dataset.name,
+        embedder=embedder,
+        options=IntakeOptions(leave_out=tuple(sorted(rows))),
+        licence=dataset.licence,
+        source=dataset.source,
+        parent_id=dataset.id,
+    )
+    return submit_ingest(session, spec)
 
 
 def embed_unless_done(session: Session, spec: EmbedSpec) -> tuple[Job | None, bool]:
@@ -98,11 +134,13 @@ def submit_pretrain_each(session: Session, spec: PretrainEach, *, priority: int 
     return group
 
 
-def submit_search(session: Session, spec: SearchSpec, *, priority: int = 0) -> tuple[Search, Job]:
-    """Queue a search. Raises NotFound, InvalidInput."""
-    specs.check(spec)
-    if spec.supernet_id is not None:
-        _check_startable(session, spec.supernet_id, spec.embedder)
+def submit_search(
+    session: Session, spec: SearchSpec, *, priority: int = 0, device: str = "auto"
+) -> tuple[Search, Job]:
+    """Queue a search. Raises NotFound, InvalidInput: of a budget too, in which no model can be
+    made on such a device."""
+    _check_search(session, spec)
+    estimates.check_budget(session, spec, device=device)
     job = _submit(session, JobKind.SEARCH, spec, priority)
     row = SearchRow(dataset_id=spec.dataset_id, job_id=job.id, spec=job.spec)
     session.add(row)
@@ -111,9 +149,22 @@ def submit_search(session: Session, spec: SearchSpec, *, priority: int = 0) -> t
     return row.to_domain(None), job
 
 
+def estimate(session: Session, spec: SearchSpec, *, device: str) -> Estimate:
+    """What such a search would take. Refuses what `submit_search` does, and raises as that."""
+    _check_search(session, spec)
+    return estimates.of_search(session, spec, device=device)
+
+
 def get(session: Session, search_id: UUID) -> Search:
     """The search. Raises NotFound."""
     return _one(session, _searches().where(SearchRow.id == search_id), f"search {search_id}")
+
+
+def several(session: Session, ids: Collection[UUID]) -> dict[SearchId, Search]:
+    """These searches, by their ids."""
+    found = session.execute(_searches().where(SearchRow.id.in_(ids)))
+    shown = _shown(session, [search.to_domain(model_id) for search, model_id in found])
+    return {each.id: each for each in shown}
 
 
 def by_job(session: Session, job_id: UUID) -> Search:
@@ -123,14 +174,30 @@ def by_job(session: Session, job_id: UUID) -> Search:
 
 
 def listing(
-    session: Session, *, limit: int, after: str | None = None, dataset_id: UUID | None = None
+    session: Session,
+    *,
+    limit: int,
+    after: str | None = None,
+    order: Order = "newest",
+    dataset_id: UUID | None = None,
+    states: Collection[JobState] = (),
+    labels: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[tuple[Search, ...], str | None]:
-    """A page of searches, newest first, and the token of the next. Raises InvalidInput."""
+    """A page of searches, whose jobs are in any of these states, with all of these labels, and the
+    token of the next.
+
+    Raises InvalidInput.
+    """
     statement = _searches()
     if dataset_id is not None:
         statement = statement.where(SearchRow.dataset_id == dataset_id)
-    by = (SearchRow.created_at, SearchRow.id)
-    rows, token = paging.page(session, statement, by=by, limit=limit, after=after)
+    if states:
+        works = statement.join(JobRow, JobRow.id == SearchRow.job_id)
+        statement = works.where(JobRow.state.in_(states))
+    for name, value in labels.items():
+        statement = statement.where(types.word(SearchRow.spec, "labels", name) == value)
+    by = paging.sorted_by(SearchRow, order)
+    rows, token = paging.page(session, statement, by=by, limit=limit, after=after, order=order)
     return _shown(session, [search.to_domain(model_id) for search, model_id in rows]), token
 
 
@@ -141,14 +208,30 @@ def _submit(
     priority: int,
     parent_id: UUID | None = None,
 ) -> Job:
+    dataset = _check(session, kind, spec)
+    terms: dict[str, Any] = {"dataset_id": dataset.id, "parent_id": parent_id}
+    return jobs.submit(session, kind=kind, spec=wire.dump(spec), priority=priority, **terms)
+
+
+def _check_search(session: Session, spec: SearchSpec) -> None:
+    _check(session, JobKind.SEARCH, spec)
+    if spec.supernet_id is not None:
+        _check_startable(session, spec.supernet_id, spec.embedder)
+
+
+def _check(
+    session: Session, kind: JobKind, spec: EmbedSpec | RankSpec | PretrainSpec | SearchSpec
+) -> Dataset:
     specs.check(spec)
     embedders.check(session, spec.embedder)
     dataset = datasets.get(session, spec.dataset_id)
     seen = datasets.embedding(session, dataset.id, spec.embedder) is not None
+    if not seen and dataset.project_id != project_of(session):
+        message = "Its own project alone embeds a public dataset: name an embedder that it knows."
+        raise Forbidden(message)
     if kind is not JobKind.RANK or not seen:  # the statistics that came with it can be ranked
         datasets.check_images(dataset)
-    terms: dict[str, Any] = {"dataset_id": dataset.id, "parent_id": parent_id}
-    return jobs.submit(session, kind=kind, spec=wire.dump(spec), priority=priority, **terms)
+    return dataset
 
 
 def _check_startable(session: Session, supernet_id: UUID, embedder: str) -> None:

@@ -58,6 +58,19 @@ def of_supernet(session: Session, supernet_id: UUID, *, embedder: str) -> Source
     return None if row is None else _source(row)
 
 
+def seen(session: Session, ids: Sequence[UUID], *, embedder: str) -> bool:
+    """Whether the embedder has seen any of these datasets."""
+    some = select(EmbeddingRow.dataset_id).where(EmbeddingRow.dataset_id.in_(ids))
+    return session.scalar(some.where(EmbeddingRow.embedder == embedder).limit(1)) is not None
+
+
+def of_datasets(session: Session, ids: Sequence[UUID], *, embedder: str) -> tuple[Source, ...]:
+    """Those of these datasets that the embedder has seen."""
+    seen = EmbeddingRow.dataset_id.in_(ids)
+    found = session.execute(_newest(embedder).where(seen).order_by(DatasetRow.id))
+    return tuple(map(_source, found))
+
+
 def _load(
     session: Session, ids: Sequence[UUID], *, embedder: str, centred: bool
 ) -> tuple[Source, ...]:

@@ -2,11 +2,13 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.domain import embedders
+from core.domain.prunings import MaskPolicy, PruneSpec
 from core.domain.searches import (
+    Budget,
     EmbedSpec,
     IngestSpec,
     Method,
@@ -16,19 +18,25 @@ from core.domain.searches import (
     SearchSpec,
     SpaceSpec,
     StartPolicy,
+    TradeOffs,
     Training,
 )
 from core.errors import Detail, InvalidInput
+from core.nas.cost_model import Shape
 from core.nas.space import Space, stem_stride_for
+from core.services import given
 
-Spec = IngestSpec | EmbedSpec | RankSpec | PretrainSpec | SearchSpec
+Spec = IngestSpec | EmbedSpec | RankSpec | PretrainSpec | SearchSpec | PruneSpec
 
 # An embedder's name becomes part of an object key.
 EMBEDDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 NAME_LENGTH = 200
 SEEDS = (0, 2**32 - 1)
 EPOCHS = (1, 10_000)
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+MOST_LABELS, LONGEST_LABEL = 16, 63
 MOST_RATES = 16
+MOST_EPOCHS = 1_000_000  # of all searches and the retraining
 MOST_ARCHIVES = 16  # as many as intake opens at once
 WHOLE = {
     "resolution": (8, 512),
@@ -41,10 +49,13 @@ WHOLE = {
     "steps": (1, 1_000_000),
     "paths": (0, 64),
     "patience": (0, 10_000),
+    "resample_steps": (0, 1_000_000),
 }
+MOST_MASKS = 16  # that one is combined of
 MOST_DATASETS = 1000  # that one supernet is trained on
 AUGMENTATIONS = ("none", "shift", "cutout", "trivial", "auto")
 PRECISIONS = ("fp32", "bf16")
+SMALLEST_KNOWN = 32  # the networks of torchvision halve their images five times
 PARTIAL = 4  # of the channels, one in so many is mixed by PC-DARTS
 # Above the first (at it, for those that may be zero) and up to the second.
 REAL = {
@@ -59,6 +70,7 @@ REAL = {
     "ema": (0.0, 0.99999),
     "distillation": (0.0, 1.0),
     "budget_seconds": (0.0, 1e7),
+    "share": (0.0, 0.99),
 }
 MAY_BE_ZERO = frozenset(
     {
@@ -91,6 +103,9 @@ def _refuse(problems: Iterator[Detail]) -> None:
 
 
 def _problems(spec: Spec) -> Iterator[Detail]:
+    if isinstance(spec, PruneSpec):
+        yield from _pruning(spec)
+        return
     yield from _embedder(spec.embedder)
     match spec:
         case IngestSpec():
@@ -105,6 +120,7 @@ def _problems(spec: Spec) -> Iterator[Detail]:
             yield from _several(spec)
         case SearchSpec():
             yield from _start(spec)
+            yield from given.problems(spec)
             yield from _loop(spec.space, spec.training)
             if spec.learning_rates is not None:
                 yield from _rates(spec.learning_rates)
@@ -115,6 +131,41 @@ def _problems(spec: Spec) -> Iterator[Detail]:
             yield from _retraining(spec.retraining)
             if len(set(spec.objectives)) != len(spec.objectives):
                 yield _wrong("objectives", "Name every objective once.")
+            if spec.trade_offs is not TradeOffs.NSGA2 and not spec.objectives:
+                yield _wrong("trade_offs", "Name 'objectives' to trade off, or leave it out.")
+            yield from _budget(spec.budget)
+            yield from _labels(spec.labels)
+
+
+def _pruning(spec: PruneSpec) -> Iterator[Detail]:
+    wholes = ("resolution", "epochs", "retrain_epochs", "batch_size", "seed", "resample_steps")
+    yield from _whole(spec, "", *wholes)
+    shares = () if spec.share is None else ("share",)
+    yield from _real(spec, "", "learning_rate", "weight_decay", *shares)
+    if spec.resolution < SMALLEST_KNOWN:
+        yield _wrong("resolution", f"Give {SMALLEST_KNOWN} or more: known networks read no less.")
+    if spec.carries and spec.mask_from is None and spec.mask is not MaskPolicy.NEAREST:
+        yield _wrong(
+            "inherit",
+            "Name an upload of weights, or take one mask over: what is fresh cannot be kept.",
+        )
+    if not spec.searches and spec.source_id is not None:
+        yield _wrong("source_id", "Leave it out: where a mask is taken over, none is learned.")
+    yield from _policy(spec)
+    yield from _labels(spec.labels)
+
+
+def _policy(spec: PruneSpec) -> Iterator[Detail]:
+    if spec.mask is MaskPolicy.SEARCH and spec.masks_from:
+        yield _wrong("masks_from", f"They are combined: ask for mask={MaskPolicy.COMBINE}.")
+    if spec.mask is MaskPolicy.NEAREST and spec.masks_from:
+        yield _wrong("masks_from", "Leave it out: the nearest is found. mask_from names one.")
+    if spec.mask is not MaskPolicy.SEARCH:
+        yield from _embedder(spec.embedder or "")
+        if spec.mask_from is not None:
+            yield _wrong("mask_from", "Leave it out, or the policy: it is the mask that is taken.")
+    if len(set(spec.masks_from)) != len(spec.masks_from) or len(spec.masks_from) > MOST_MASKS:
+        yield _wrong("masks_from", f"Name up to {MOST_MASKS} prunings, each once.")
 
 
 def _embedder(identifier: str) -> Iterator[Detail]:
@@ -133,6 +184,8 @@ def _name(name: str) -> Iterator[Detail]:
 
 
 def _archives(spec: IngestSpec) -> Iterator[Detail]:
+    if spec.parent_id is not None and spec.options.leave_out and not spec.uploads:
+        return
     if not 1 <= len(spec.uploads) <= MOST_ARCHIVES:
         yield _wrong("uploads", f"Name 1 to {MOST_ARCHIVES} uploads.")
     if len(set(spec.uploads)) != len(spec.uploads):
@@ -172,6 +225,22 @@ def space_of(space: SpaceSpec, method: Method, *, input_channels: int = 3) -> Sp
     )
 
 
+def shape(
+    spec: SearchSpec, space: Space, resolution: int, counts: tuple[int, ...], batch_size: int
+) -> Shape:
+    """What is stepped through, of a dataset with such counts of train images."""
+    return Shape(
+        space=space,
+        resolution=resolution,
+        classes=len(counts),
+        images=sum(counts),
+        batch_size=batch_size,
+        method=spec.training.method.value,
+        paths=spec.training.paths,
+        recompute=spec.training.recompute,
+    )
+
+
 def _loop(space: SpaceSpec, training: Training) -> Iterator[Detail]:
     yield from _whole(space, "space.", "resolution")
     try:
@@ -201,6 +270,24 @@ def _retraining(retraining: Retraining) -> Iterator[Detail]:
     yield from _real(retraining, place, *reals)
     if retraining.budget_seconds is not None:
         yield from _real(retraining, place, "budget_seconds")
+
+
+def _budget(budget: Budget) -> Iterator[Detail]:
+    for name in ("seconds", "gpu_seconds"):
+        if getattr(budget, name) is not None:
+            yield from _real_value(f"budget.{name}", getattr(budget, name), "budget_seconds")
+    if budget.epochs is not None and not 2 <= budget.epochs <= MOST_EPOCHS:
+        yield _wrong("budget.epochs", f"Give a whole number from 2 to {MOST_EPOCHS}.")
+
+
+def _labels(labels: Mapping[str, str]) -> Iterator[Detail]:
+    if len(labels) > MOST_LABELS:
+        yield _wrong("labels", f"Give {MOST_LABELS} labels at most.")
+    for name, value in labels.items():
+        if not LABEL.fullmatch(name):
+            yield _wrong("labels", "Name labels by letters, digits and . _ - / only, 63 at most.")
+        if len(value) > LONGEST_LABEL or not value.isprintable():
+            yield _wrong(f"labels.{name}", f"Give {LONGEST_LABEL} printable characters at most.")
 
 
 def _rates(rates: tuple[float, ...]) -> Iterator[Detail]:

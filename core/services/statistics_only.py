@@ -33,7 +33,7 @@ def check(session: Session, statistics: ClassStatistics) -> None:
 
 
 def register(
-    session: Session, statistics: ClassStatistics, *, sha256: str, name: str
+    session: Session, statistics: ClassStatistics, *, sha256: str, name: str, size_bytes: int
 ) -> tuple[Dataset, bool]:
     """The dataset of these statistics, whose file is in the store, and whether it is new."""
     check(session, statistics)
@@ -47,11 +47,12 @@ def register(
         channels=CHANNELS,
         report=NO_IMAGES,
         statistics_only=True,
+        size_bytes=size_bytes,
     )
     embedding = Embedding(
         dataset_id=dataset.id,
         embedder=statistics.embedder,
-        key=keys.embedding(sha256, statistics.embedder, sha256),
+        key=keys.embedding(dataset.project_id, sha256, statistics.embedder, sha256),
         sha256=sha256,
         dimension=statistics.dimension,
         samples=0,

@@ -15,6 +15,7 @@ from core.domain.supernets import Supernet, SupernetId
 from core.domain.work import StartingPoint
 from core.errors import NotFound
 from core.services import paging
+from core.services.paging import NamedOrder
 
 
 def register(
@@ -30,9 +31,11 @@ def register(
     metrics: Mapping[str, Any],
     seconds: float,
     lineage: Mapping[str, Any],
+    size_bytes: int = 0,
 ) -> tuple[Supernet, bool]:
     """The supernet of these bytes, which are in the store under `key`, and whether it is new
-    (else it keeps its first name and lineage)."""
+    (else it keeps its first name and lineage). `size_bytes` of them are its project's to answer
+    for: of what a job has trained, none."""
     row = SupernetRow(
         name=name,
         dataset_id=dataset_id,
@@ -44,6 +47,7 @@ def register(
         metrics=metrics,
         seconds=seconds,
         lineage=lineage,
+        size_bytes=size_bytes,
     )
     if (known := find(session, sha256)) is not None:
         return known, False
@@ -96,10 +100,17 @@ def get(session: Session, supernet_id: UUID) -> Supernet:
 
 
 def listing(
-    session: Session, *, limit: int, after: str | None = None
+    session: Session,
+    *,
+    limit: int,
+    after: str | None = None,
+    order: NamedOrder = "newest",
+    dataset_id: UUID | None = None,
 ) -> tuple[tuple[Supernet, ...], str | None]:
-    """A page of supernets, newest first, and the token of the next. Raises InvalidInput."""
-    by = (SupernetRow.created_at, SupernetRow.id)
+    """A page of supernets, and the token of the next. Raises InvalidInput."""
     statement = select(SupernetRow)
-    rows, token = paging.page(session, statement, by=by, limit=limit, after=after)
+    if dataset_id is not None:
+        statement = statement.where(SupernetRow.dataset_id == dataset_id)
+    by = paging.sorted_by(SupernetRow, order)
+    rows, token = paging.page(session, statement, by=by, limit=limit, after=after, order=order)
     return tuple(row[0].to_domain() for row in rows), token

@@ -8,23 +8,29 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.db.dataset_tables import DatasetRow, EmbeddingRow
+from core.domain import keys
 from core.domain.datasets import DatasetId, Ranking
+from core.domain.identity import ProjectId
 
 AT_ONCE = 500  # ids in one statement
 
 
 def held(session: Session, dataset_id: UUID) -> str | None:
-    """The checksum of a deleted dataset, whose row stays as it is until the transaction ends; None
+    """The folder of a deleted dataset, whose row stays as it is until the transaction ends; None
     if it was never deleted, or has come back."""
     dead = DatasetRow.id == dataset_id, DatasetRow.deleted_at.is_not(None)
-    return session.scalar(select(DatasetRow.sha256).where(*dead).with_for_update())
+    statement = select(DatasetRow.project_id, DatasetRow.sha256).where(*dead).with_for_update()
+    row = session.execute(statement).first()
+    return None if row is None else keys.dataset(ProjectId(row[0]), row[1])
 
 
 def listing(session: Session) -> dict[DatasetId, str]:
-    """The checksum of every deleted dataset."""
-    dead = DatasetRow.deleted_at.is_not(None)
-    rows = session.execute(select(DatasetRow.id, DatasetRow.sha256).where(dead))
-    return {DatasetId(each): sha256 for each, sha256 in rows}
+    """The folder of every deleted dataset."""
+    fields = DatasetRow.id, DatasetRow.project_id, DatasetRow.sha256
+    rows = session.execute(select(*fields).where(DatasetRow.deleted_at.is_not(None)))
+    return {
+        DatasetId(each): keys.dataset(ProjectId(owner), sha256) for each, owner, sha256 in rows
+    }
 
 
 def any_there(session: Session) -> bool:
@@ -34,8 +40,10 @@ def any_there(session: Session) -> bool:
 
 
 def among(session: Session, checksums: Collection[str]) -> set[str]:
-    """Those of the checksums that are of deleted datasets."""
-    return {sha256 for sha256 in listing(session).values() if sha256 in checksums}
+    """Those of the checksums that are of deleted datasets, and of no other project's live one."""
+    dead = DatasetRow.deleted_at.is_not(None)
+    gone = set(session.scalars(select(DatasetRow.sha256).where(dead))).intersection(checksums)
+    return gone.difference(session.scalars(select(DatasetRow.sha256).where(~dead)))
 
 
 def embedding_keys(session: Session, embedder: str) -> Iterator[str]:

@@ -6,22 +6,38 @@ there, however many servers are asked, and a writer who lost its hold changes no
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from core.config import UploadLimits
 from core.db import locks
 from core.db.clock import now
 from core.db.dataset_tables import DatasetRow
+from core.db.result_tables import SupernetRow
+from core.db.scope import project_of
 from core.db.upload_tables import STATE, UploadPartRow, UploadRow
 from core.domain import keys
+from core.domain.identity import PUBLIC
 from core.domain.uploads import Part, Upload, UploadState
 from core.errors import Conflict, Detail, Gone, InvalidInput, NotFound, TooLarge
-from core.services import jobs, paging
+from core.services import jobs, paging, projects
+from core.services.paging import Order
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME_LENGTH = 255
@@ -44,7 +60,7 @@ def create(
     if length > limits.archive_bytes:
         message = f"An upload has at most {limits.archive_bytes} bytes, not {length}."
         raise TooLarge(message, code="archive_too_large")
-    locks.in_turn(session, "begin uploads")  # two who count at once would both find room
+    check_room(session, length, limits)
     open_now = select(func.count()).select_from(UploadRow).where(_open())
     if session.execute(open_now).scalar_one() >= limits.open_uploads:
         message = (
@@ -52,7 +68,6 @@ def create(
             "end or delete one of them, or wait until one expires."
         )
         raise Conflict(message, code="too_many_uploads")
-    check_room(session, length, limits)
     expires_at = now(limits.expiry_seconds)
     row = UploadRow(name=name, length=length, sha256=sha256, expires_at=expires_at)
     session.add(row)
@@ -61,22 +76,52 @@ def create(
     return row.to_domain()
 
 
+def hold_room(session: Session) -> None:
+    """Let nobody else of the project take or give back room until this transaction ends."""
+    locks.in_turn(session, f"uploads of {project_of(session)}")
+
+
 def check_room(session: Session, size: int, limits: UploadLimits) -> None:
     """Raise TooLarge (`quota_exceeded`) when so many bytes more are beyond what may be stored."""
-    left = limits.stored_bytes - used_bytes(session)
+    hold_room(session)  # two who count at once would both find it
+    most = projects.limits_of(session).stored_bytes
+    most = limits.stored_bytes if most is None else most
+    left = most - used_bytes(session)
     if size > left:
         message = (
-            f"{size} bytes more would pass the {limits.stored_bytes} that may be stored here, of "
+            f"{size} bytes more would pass the {most} that the project may store, of "
             f"which {max(left, 0)} are free: delete datasets or uploads that are not needed."
         )
         raise TooLarge(message, code="quota_exceeded")
 
 
 def used_bytes(session: Session) -> int:
-    """What datasets take in the store, and uploads: those under way the whole of what they may."""
-    stored = select(func.sum(DatasetRow.size_bytes)).where(DatasetRow.deleted_at.is_(None))
-    taken = case((_open(), UploadRow.length), else_=UploadRow.received)
-    return sum(int(session.scalar(each) or 0) for each in (stored, select(func.sum(taken))))
+    """What the project brought: datasets, class statistics, imported supernets, and uploads, those
+    under way by the whole of what they may be. What jobs compute of it is not in it."""
+    # What is everybody's can be seen here, and is nobody's to answer for.
+    kept = DatasetRow.deleted_at.is_(None), DatasetRow.project_id != PUBLIC
+    stored = select(func.sum(DatasetRow.size_bytes)).where(*kept)
+    brought = SupernetRow.job_id.is_(None), SupernetRow.project_id != PUBLIC
+    imported = select(func.sum(SupernetRow.size_bytes)).where(*brought)
+    each = case((_open(), UploadRow.length), else_=UploadRow.received)
+    taken = select(func.sum(each)).select_from(UploadRow)  # else it would be nobody's statement
+    return sum(int(session.scalar(wanted) or 0) for wanted in (stored, imported, taken))
+
+
+def used_by_project(session: Session) -> dict[UUID, int]:
+    """The same for each project that brought anything, for a session of none."""
+    there = DatasetRow.deleted_at.is_(None)
+    brought = SupernetRow.job_id.is_(None)
+    each = case((_open(), UploadRow.length), else_=UploadRow.received)
+    used: Counter[UUID] = Counter()
+    for row, size, which in (
+        (DatasetRow, DatasetRow.size_bytes, there),
+        (SupernetRow, SupernetRow.size_bytes, brought),
+        (UploadRow, each, true()),
+    ):
+        grouped = select(row.project_id, func.sum(size)).where(which).group_by(row.project_id)
+        used.update({project_id: int(size or 0) for project_id, size in session.execute(grouped)})
+    return dict(used)
 
 
 def get(session: Session, upload_id: UUID) -> Upload:
@@ -88,13 +133,15 @@ def get(session: Session, upload_id: UUID) -> Upload:
 
 
 def listing(
-    session: Session, *, limit: int, after: str | None = None
+    session: Session, *, limit: int, after: str | None = None, order: Order = "newest"
 ) -> tuple[tuple[Upload, ...], str | None]:
-    """A page of uploads, those whose time is over left out, newest first, and the token of the
-    next. Raises InvalidInput."""
+    """A page of uploads, those whose time is over left out, and the token of the next.
+
+    Raises InvalidInput.
+    """
     statement = select(UploadRow).where(UploadRow.expires_at > now())
-    by = (UploadRow.created_at, UploadRow.id)
-    rows, token = paging.page(session, statement, by=by, limit=limit, after=after)
+    by = paging.sorted_by(UploadRow, order)
+    rows, token = paging.page(session, statement, by=by, limit=limit, after=after, order=order)
     return tuple(row[0].to_domain() for row in rows), token
 
 

@@ -5,12 +5,15 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from core.db.clock import now
 from core.db.result_tables import SearchRow
+from core.domain import effort
 from core.domain.datasets import Dataset, DatasetId, Embedding
 from core.domain.jobs import Job, JobKind
+from core.domain.prunings import PruneSpec
 from core.domain.searches import (
     EmbedSpec,
     IngestSpec,
@@ -29,13 +32,14 @@ from core.domain.work import (
     Outcome,
     PretrainInputs,
     PretrainOutcome,
+    PruneOutcome,
     RankInputs,
     RankOutcome,
     SearchInputs,
     SearchOutcome,
     StartingPoint,
 )
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, DeadlinePassed, NotFound
 from core.services import (
     contributions,
     datasets,
@@ -43,6 +47,7 @@ from core.services import (
     jobs,
     models,
     moves,
+    prunings,
     races,
     searches,
     sources,
@@ -55,8 +60,6 @@ from core.services.sources import Chosen
 
 Result = dict[str, Any]
 
-MOST_SHARED = 2  # supernets of no single dataset that enter a race
-
 
 def inputs(session: Session, job: Job) -> Inputs:
     """Everything the job's pipeline needs to know. Raises NotFound."""
@@ -64,7 +67,10 @@ def inputs(session: Session, job: Job) -> Inputs:
         case JobKind.INGEST:
             ingest: IngestSpec = wire.load(IngestSpec, job.spec)
             found = tuple(uploads.contents(session, each) for each in ingest.uploads)
-            return IngestInputs(ingest, found)
+            if found or ingest.parent_id is None:
+                return IngestInputs(ingest, found)
+            of = datasets.get(session, ingest.parent_id, report=False)
+            return IngestInputs(ingest, found, of)
         case JobKind.EMBED:
             embed: EmbedSpec = wire.load(EmbedSpec, job.spec)
             seen = _target(session, embed.dataset_id, embed.embedder)
@@ -100,7 +106,11 @@ def inputs(session: Session, job: Job) -> Inputs:
                 chosen.beyond,
                 shared,
                 races.past(session, search) if raced else (),
+                _until(session, job, search),
             )
+        case JobKind.PRUNE:
+            prune: PruneSpec = wire.load(PruneSpec, job.spec)
+            return prunings.inputs(session, prune)
         case JobKind.GROUP:
             raise ValueError("a group is computed by its children alone")
 
@@ -131,6 +141,10 @@ def _written(session: Session, job: Job, outcome: Outcome) -> Result:
             return _pretrained(session, job, outcome)
         case SearchOutcome():
             return _searched(session, job, outcome)
+        case PruneOutcome():
+            result = _embedded(session, job, outcome.embedding)
+            made = prunings.record(session, job.id, outcome)
+            return {**result, "pruning_id": str(made.id)}
 
 
 def _ingested(session: Session, job: Job, outcome: IngestOutcome) -> Result:
@@ -217,6 +231,16 @@ def _searched(session: Session, job: Job, outcome: SearchOutcome) -> Result:
     return result if given is None else {**result, "supernet_id": str(given.id)}
 
 
+def _until(session: Session, job: Job, spec: SearchSpec) -> float | None:
+    """The seconds that the job may have taken at its deadline. Raises DeadlinePassed."""
+    if spec.deadline is None:
+        return None
+    left: float = (spec.deadline - session.scalars(select(now())).one()).total_seconds()
+    if left <= 0:
+        raise DeadlinePassed(jobs.DEADLINE_PASSED)
+    return job.cost_seconds + left
+
+
 def _target(
     session: Session, dataset_id: DatasetId, embedder: str
 ) -> tuple[Dataset, Embedding | None]:
@@ -249,7 +273,7 @@ def _starts(
             return Chosen(), ()
         case StartPolicy.RACE:
             chosen = _others(session, spec, target, supernets_only=True)
-            return chosen, supernets.shared(session, limit=MOST_SHARED)
+            return chosen, supernets.shared(session, limit=effort.SHARED)
         case StartPolicy.NEAREST:
             return _others(session, spec, target, supernets_only=True), ()
         case StartPolicy.MULTI_DATASET:

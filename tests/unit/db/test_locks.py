@@ -6,6 +6,7 @@ import pytest
 
 from core.db import locks
 from core.db.sessions import Sessions
+from core.domain.identity import DEFAULT
 
 
 def alone(sessions: Sessions, chore: str) -> bool:
@@ -20,7 +21,7 @@ def test_who_is_alone_may(sessions: Sessions) -> None:
 
 @pytest.mark.services
 def test_whoever_comes_second_is_told_at_once(postgres_url: str) -> None:
-    sessions = Sessions(postgres_url)
+    sessions = Sessions(postgres_url).within(DEFAULT)
     with ThreadPoolExecutor(1) as other, sessions.begin() as session:
         assert locks.alone(session, "sweep")
         assert not other.submit(alone, sessions, "sweep").result(timeout=20)
@@ -31,7 +32,7 @@ def test_whoever_comes_second_is_told_at_once(postgres_url: str) -> None:
 
 @pytest.mark.services
 def test_a_failed_holder_lets_go(postgres_url: str) -> None:
-    sessions = Sessions(postgres_url)
+    sessions = Sessions(postgres_url).within(DEFAULT)
 
     def fail() -> None:
         with sessions.begin() as session:

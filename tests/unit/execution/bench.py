@@ -1,5 +1,6 @@
 """A database, a dataset and a supervisor whose child plays a scenario."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -9,9 +10,9 @@ from pathlib import Path
 import psutil
 
 from core.config import JobTimings, Settings
-from core.db import schema
 from core.db.sessions import Sessions
 from core.domain.datasets import DatasetReport
+from core.domain.identity import DEFAULT
 from core.domain.jobs import Job, JobId, QueueName
 from core.domain.searches import EmbedSpec
 from core.execution.supervisor import Supervisor
@@ -88,10 +89,12 @@ class Bench:
     rings: list[JobId] = field(default_factory=list)
 
     @classmethod
-    def at(cls, folder: Path) -> "Bench":
+    def at(cls, folder: Path, migrated: Path) -> "Bench":
+        """With a database that is copied from a migrated one."""
         settings = settings_for(folder / "home")
-        schema.migrate(settings.database)
-        return cls(folder, settings, Sessions(settings.database))
+        settings.home.mkdir()
+        shutil.copy(migrated, settings.home / "headstart.db")
+        return cls(folder, settings, Sessions(settings.database).within(DEFAULT))
 
     def submit(self) -> JobId:
         return submit(self.sessions)

@@ -9,8 +9,8 @@ from tests.unit.execution.bench import Bench
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(migrated_sqlite: Path, tmp_path: Path) -> Iterator[Bench]:
     """A migrated SQLite database with supervisors at hand."""
-    made = Bench.at(tmp_path)
+    made = Bench.at(tmp_path, migrated_sqlite)
     yield made
     made.sessions.dispose()

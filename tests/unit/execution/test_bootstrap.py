@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from core import bootstrap
-from core.config import JobTimings, Settings
+from core.config import JobTimings, MlflowSettings, Settings
 from core.errors import InvalidInput
 from core.queue.celery_queue import CeleryQueue
 from core.queue.hintless import HintlessQueue
@@ -47,6 +47,34 @@ def test_an_embedder_without_its_version_is_refused_for_it_would_find_no_source(
     with pytest.raises(ValueError, match="embedder"):
         Settings(embedder="resnet18")
     assert Settings(embedder="resnet18@1-0123456789ab").embedder.startswith("resnet18@")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"tracking_uri": "mlflow.example"},
+        {"tracking_uri": "file:///mlruns"},
+        {"tracking_uri": "https://ana:canary@mlflow.example"},
+        {"tracking_uri": "https://mlflow.example/?token=canary"},
+        {"username": "ana"},
+        {"password": "canary"},
+        {"username": "ana", "password": "canary", "token": "canary"},
+    ],
+)
+def test_mlflow_is_named_without_its_credentials_which_are_whole(told: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="mlflow") as refused:
+        Settings(mlflow={"tracking_uri": "https://mlflow.example", **told})
+    assert "canary" not in str(refused.value)
+
+
+def test_a_deployment_may_say_nothing_of_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TRACKING_URI", "TOKEN", "USERNAME", "PASSWORD", "LINKS_TO", "CA_FILE"):
+        monkeypatch.setenv(f"HEADSTART_MLFLOW__{name}", "")
+    assert Settings().mlflow == MlflowSettings()
+    monkeypatch.setenv("HEADSTART_MLFLOW__TRACKING_URI", "https://mlflow.example/base/")
+    monkeypatch.setenv("HEADSTART_MLFLOW__TOKEN", "canary")
+    assert Settings().mlflow.tracking_uri == "https://mlflow.example/base"
+    assert "canary" not in repr(Settings())
 
 
 def test_a_worker_needs_a_broker(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save
 
 from core.config import S3Storage, Settings
+from core.domain.identity import DEFAULT
 from core.domain.jobs import Checkpoint, JobId, JobKind, JobRecord, Progress
 from core.execution import protocol
 from core.execution.child_context import ChildContext
@@ -27,6 +28,7 @@ def context_at(
     scratch = folder / f"scratch-{fence}"
     scratch.mkdir()
     envelope = protocol.Envelope(
+        project_id=DEFAULT,
         job_id=JOB,
         kind=JobKind.EMBED,
         fence=fence,
@@ -60,6 +62,14 @@ def test_a_checkpoint_is_stored_under_the_attempt_before_it_is_announced(tmp_pat
     assert newest.key == f"default/jobs/{JOB}/a4/checkpoints/1.bin"
     assert (newest.fence, newest.step, newest.size) == (4, 1, 3)
     assert newest.sha256 == hashlib.sha256(b"new").hexdigest()
+
+
+def test_a_new_stage_is_told_of_at_once(tmp_path: Path) -> None:
+    context, said = context_at(tmp_path)
+    for stage in ("race", "race", "search:0"):
+        context.report(Progress(stage, 0.1))
+    told = [event.progress.stage for event in said if isinstance(event, protocol.Reported)]
+    assert told == ["race", "search:0"]
 
 
 def test_checkpoints_only_go_forward(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import sys
 import pytest
 
 SETTLED = """
+import sys
 import torch
+import core.pipelines.search_architecture
 from core.execution import compute
 compute.settle(threads=1)
 print(torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),
-      compute.device("auto") in {"cpu", "cuda"}, compute.device("cuda:3"))
+      compute.device("auto") in {"cpu", "cuda"}, compute.device("cuda:3"), "ot" in sys.modules)
 """
 UNTOUCHED = """
 import sys
@@ -24,7 +26,7 @@ print([name for name in ("torch", "ot", "boto3", "onnxruntime") if name in sys.m
 @pytest.mark.parametrize(
     ("program", "answer"),
     [
-        pytest.param(SETTLED, "1 True True cuda:3", marks=pytest.mark.slow),
+        pytest.param(SETTLED, "1 True True cuda:3 False", marks=pytest.mark.slow),
         (UNTOUCHED, "[]"),
     ],
 )

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from core.domain.datasets import Dataset, DatasetId
+from core.domain.identity import DEFAULT
 from core.domain.searches import EmbedSpec
 from core.domain.work import EmbedInputs
 from core.errors import AppError
@@ -43,6 +44,7 @@ with ChildProcess(command, envelope=sealed(folder), env=os.environ, deadline=1e9
 
 def sealed(folder: Path) -> bytes:
     dataset = Dataset(
+        project_id=DEFAULT,
         id=DatasetId(UUID(int=1)),
         sha256="a" * 64,
         name="digits",

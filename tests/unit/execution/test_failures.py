@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from core.domain.identity import DEFAULT
 from core.domain.jobs import Job, JobId, JobKind, JobState, QueueName
 from core.errors import AppError, CorruptObject, Diverged, NotFound, Unavailable
 from core.execution import failures, host_memory
@@ -21,6 +22,7 @@ from core.storage import local
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 JOB = Job(
     id=JobId(UUID(int=7)),
+    project_id=DEFAULT,
     kind=JobKind.SEARCH,
     queue=QueueName.GPU,
     state=JobState.RUNNING,
@@ -56,6 +58,7 @@ GIB = 1024**3
         ("not_found", Retry.FINAL, Retry.FINAL),
         ("never heard of", Retry.FINAL, Retry.FINAL),
         ("out_of_memory", Retry.FINAL, Retry.FINAL),
+        ("deadline_passed", Retry.FINAL, Retry.FINAL),
         ("host_oom", Retry.CHARGED, Retry.FINAL),
         ("gpu_oom", Retry.CHARGED, Retry.FINAL),
         ("device_fault", Retry.CHARGED, Retry.FINAL),

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from core.config import CANCEL_SECONDS, JobTimings
 from core.db.sessions import Sessions
 from core.domain.datasets import Embedding
-from core.domain.jobs import Job, JobRecord, JobState, QueueName
+from core.domain.jobs import Job, JobRecord, JobState, Progress, QueueName
 from core.domain.work import EmbedOutcome
 from core.errors import LeaseLost, Unavailable
 from core.execution import protocol
@@ -140,7 +140,7 @@ def test_what_was_finished_after_the_cancel_was_accepted_never_appears(
     assert job.dataset_id is not None
     made = Embedding(job.dataset_id, "default", "key", "0" * 64, 4, 10, 1.0)  # type: ignore[arg-type]
     done = protocol.Finished(wire.dump(EmbedOutcome(made)))
-    line = protocol.Reported(None, JobRecord("work", 1, {}))
+    line = protocol.Reported(Progress("work", 0.5), JobRecord("work", 1, {}))
 
     def race() -> list[protocol.Event]:
         cancel(bench, job)

@@ -11,6 +11,7 @@ from core.config import Settings
 from core.data import class_statistics
 from core.errors import InvalidInput
 from core.execution import owned_images
+from headstart import folders
 from tests.unit.pipelines.conftest import striped_archive
 
 EMBEDDER = "oriented-energy@1"
@@ -50,12 +51,12 @@ def test_no_samples_and_if_wanted_no_names(archive: Path, tmp_path: Path) -> Non
     torch.testing.assert_close(load_file(out)["means"], named["means"], rtol=0, atol=0)
 
 
-def test_a_folder_is_as_good_as_an_archive(archive: Path, tmp_path: Path) -> None:
+def test_a_folder_that_was_packed_is_as_good_as_an_archive(archive: Path, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(folder)
     (folder / "train" / "class0" / "link.png").symlink_to(tmp_path / "stripes.zip")
-    by_folder = reduced(folder, tmp_path, "folder")
+    by_folder = reduced(folders.packed(folder, tmp_path / "packed.zip"), tmp_path, "folder")
     assert by_folder.read_bytes() == reduced(archive, tmp_path, "archive").read_bytes()
 
 

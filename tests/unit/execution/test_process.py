@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from core.domain.identity import DEFAULT
 from core.domain.jobs import JobId, JobKind
 from core.execution import protocol
 from core.execution.process import ChildProcess
@@ -62,6 +63,7 @@ def test_a_child_whose_supervisor_is_another_process_computes_nothing(tmp_path: 
 
 def envelope(folder: Path, supervisor: int) -> protocol.Envelope:
     return protocol.Envelope(
+        project_id=DEFAULT,
         job_id=JobId(UUID(int=7)),
         kind=JobKind.EMBED,
         fence=1,

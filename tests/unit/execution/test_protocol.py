@@ -5,7 +5,7 @@ import math
 import pytest
 
 from core.config import S3Storage, Settings
-from core.domain.jobs import Checkpoint, JobRecord, Progress
+from core.domain.jobs import Checkpoint, JobRecord, LogLevel, Progress
 from core.execution import protocol
 from core.execution.process import environment
 
@@ -13,6 +13,7 @@ EVENTS = [
     protocol.Reported(Progress("search", 0.5, 3.0), JobRecord("search", 1, {"loss": 0.1})),
     protocol.Reported(Progress("search", 0.5), None),
     protocol.Alive(),
+    protocol.Said(LogLevel.WARNING, "RuntimeWarning: slow"),
     protocol.Checkpointed(Checkpoint(2, 3, "key", "0" * 64, 10)),
     protocol.Resumed(None, "no checkpoint yet"),
     protocol.Finished({"genotype": {"normal": [["skip", 0]]}}),

@@ -12,6 +12,7 @@ from core.config import Settings
 from core.db import schema
 from core.db.sessions import Sessions
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.domain.jobs import Checkpoint, QueueName
 from core.embedded import embedded
 from core.services import jobs
@@ -40,7 +41,10 @@ def a_worker(settings: Settings, folder: Path) -> Iterator[None]:
 def test_a_running_job_keeps_its_last_two(running: object, tmp_path: Path) -> None:
     settings = settings_for(tmp_path / "home")
     schema.migrate(settings.database)
-    sessions, store = Sessions(settings.database), LocalStore(tmp_path / "home" / "objects")
+    sessions, store = (
+        Sessions(settings.database).within(DEFAULT),
+        LocalStore(tmp_path / "home" / "objects"),
+    )
     (tmp_path / "source").write_bytes(b"weights")
     job_id = submit(sessions)
     with sessions.begin() as session:
@@ -49,16 +53,16 @@ def test_a_running_job_keeps_its_last_two(running: object, tmp_path: Path) -> No
     assert callable(running)
     with running(settings, tmp_path):
         for step in range(6):
-            key = keys.attempt(job_id, job.fence, f"checkpoints/{step}.bin")
+            key = keys.attempt(DEFAULT, job_id, job.fence, f"checkpoints/{step}.bin")
             store.put(key, tmp_path / "source")
             with sessions.begin() as session:
                 made = Checkpoint(job.fence, step, key, "0" * 64, 7)
                 jobs.add_checkpoint(session, job_id, job.fence, made)
-        eventually(lambda: len(list(store.listing(keys.JOBS))) == 2)
+        eventually(lambda: len(list(store.listing(keys.jobs(DEFAULT)))) == 2)
         with sessions.read() as session:
             left = jobs.checkpoints(session, job_id)
     assert [each.step for each in left] == [5, 4]
-    assert {each.key for each in store.listing(keys.JOBS)} == {each.key for each in left}
+    assert {each.key for each in store.listing(keys.jobs(DEFAULT))} == {each.key for each in left}
     sessions.dispose()
 
 

@@ -18,11 +18,11 @@ from sqlalchemy import update
 from core.config import JobTimings
 from core.db.job_tables import JobRow
 from core.db.sessions import Sessions
-from core.domain.jobs import JobState, QueueName
+from core.domain.jobs import JobId, JobState, QueueName
 from core.errors import Conflict, NotFound, Unavailable
 from core.execution import attempt, failures, host_memory, process
 from core.execution.vigil import Vigil
-from core.services import jobs, work
+from core.services import job_logs, jobs, work
 from tests.unit.execution.bench import QUICK, Bench, alive, eventually
 
 
@@ -36,6 +36,12 @@ def watched_from_ready(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
             return (bench.folder / "ready").exists() and super().in_vain
 
     monkeypatch.setattr(attempt, "Vigil", Started)
+
+
+def log_of(bench: Bench, job_id: JobId) -> list[str]:
+    with bench.sessions.read() as session:
+        lines, _ = job_logs.page(session, job_id, limit=100)
+    return [f"{each.level}: {each.message}" for each in lines]
 
 
 def test_success_records_the_result_and_leaves_nothing_behind(bench: Bench) -> None:
@@ -112,6 +118,10 @@ def test_a_failure_keeps_its_code_and_no_secret(
     assert (job.state, job.error_code, job.attempt) == (JobState.FAILED, code, 1)
     assert (job.error_message or "").startswith(message)
     assert "/secret" not in (job.error_message or "")
+    log = log_of(bench, job.id)
+    assert log[-1].startswith(f"error: {message}")
+    assert log[-1].endswith(f"({code})")
+    assert "/secret" not in "".join(log)
 
 
 def test_a_killed_child_is_resumed_from_its_checkpoint(bench: Bench) -> None:
@@ -124,6 +134,15 @@ def test_a_killed_child_is_resumed_from_its_checkpoint(bench: Bench) -> None:
         totals = [record.values["total"] for record in jobs.records(session, job.id, stage="work")]
         kept = jobs.checkpoints(session, job.id)
     assert resumed.values["step"] == 3
+    assert [each for each in log_of(bench, job.id) if "held" not in each] == [
+        "info: Attempt 1 of 3 begins.",
+        "info: Stage work.",
+        "warning: Given back (worker_lost); the next attempt begins.",
+        "info: Attempt 2 of 3 begins.",
+        "info: Resumes from checkpoint 3: newest.",
+        "info: Stage work.",
+        "info: Done; what it made is being registered.",
+    ]
     assert totals == [1, 3, 6, 10, 15, 21]
     assert kept[0].step == 6
 
@@ -474,6 +493,8 @@ def test_who_lost_the_lease_kills_the_child_and_writes_nothing(bench: Bench) -> 
     )
     with bench.sessions.read() as session:
         assert len(jobs.events(session, job_id)) == 4  # queued, running, queued, running
+        lines, _ = job_logs.page(session, job_id, limit=9)
+    assert {each.fence for each in lines} == {taken.fence - 1}  # the last words went unheard
 
 
 def test_drain_gives_the_job_back_uncharged(bench: Bench) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from core.db import locks, schema
 from core.db.sessions import Sessions
+from core.domain.identity import DEFAULT
 from core.domain.jobs import JobState, QueueName
 from core.errors import Unavailable
 from core.execution.supervisor import Supervisor
@@ -76,7 +77,7 @@ def test_a_chore_that_fails_keeps_no_other_from_its_turn() -> None:
 @pytest.mark.services
 def test_a_sweep_is_left_to_whoever_is_at_it(tmp_path: Path, postgres_url: str) -> None:
     schema.migrate(postgres_url)
-    sessions = Sessions(postgres_url)
+    sessions = Sessions(postgres_url).within(DEFAULT)
     job_id = submit(sessions)
     with sessions.begin() as session:
         assert jobs.claim(session, queue=QueueName.CPU, owner="dead:1", lease_seconds=0.01)

@@ -1,5 +1,6 @@
 """A world for pipelines without a supervisor: a local store, a scratch folder, checkpoints."""
 
+import functools
 import io
 import shutil
 import zipfile
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -14,12 +16,19 @@ import pytest
 from PIL import Image
 
 from core.config import UploadLimits
+from core.data import repacking
+from core.data.prepared import Prepared
 from core.domain.datasets import Dataset, DatasetId
+from core.domain.identity import DEFAULT, ProjectId
 from core.domain.jobs import JobRecord, Progress
+from core.nas import alike, export
 from core.nas.ranks import ALONE, Ranks
+from core.pipelines import objects
 from core.pipelines.context import Restored, Stopped
 from core.pipelines.ingest_dataset import ingest
 from core.storage.local import LocalStore
+
+TakenIn = tuple[Path, Prepared]
 
 
 @dataclass
@@ -34,7 +43,9 @@ class World:
     resnet18_weights: Path | None = None
     upload_limits: UploadLimits = field(default_factory=UploadLimits)
     stop_after: int | None = None
+    project: ProjectId = DEFAULT
     halvings: int = 0
+    spent: float = 0.0
     ranks: Ranks = ALONE
     attempt: str = "1"
     signs: int = 0
@@ -84,16 +95,67 @@ def world(tmp_path: Path) -> World:
 
 
 @pytest.fixture
-def registered(world: World, tmp_path: Path) -> Callable[..., Dataset]:
+def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches whose ONNX file nobody looks at: writing it takes most of a small search's time."""
+    monkeypatch.setattr(export, "onnx_bytes", lambda *_: b"a network")
+    monkeypatch.setattr(export, "parity", lambda *_: 0.0)
+    monkeypatch.setattr(alike, "index_bytes", lambda *_: b"an index")
+
+
+@pytest.fixture(scope="session")
+def stripes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], TakenIn]:
+    """Striped images as intake leaves them in a store, taken in once for each number and seed."""
+
+    @functools.cache
+    def taken_in(classes: int, seed: int) -> TakenIn:
+        folder = tmp_path_factory.mktemp("stripes")
+        archive = folder / "stripes.zip"
+        archive.write_bytes(striped_archive(classes=classes, seed=seed))
+        (folder / "intake").mkdir()
+        found = ingest(
+            archive,
+            folder=folder / "intake",
+            store=LocalStore(folder / "objects"),
+            project=DEFAULT,
+            limits=UploadLimits(),
+        )
+        return folder / "objects", found
+
+    return taken_in
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what was packed at other resolutions."""
+    return tmp_path_factory.mktemp("packed")
+
+
+@pytest.fixture
+def packed_once(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A confined process packs the same images at a resolution for the first who wants it."""
+    honest = repacking.repack
+
+    def repack(originals: Path, target: Path, *limits: Any, resolution: int, **more: Any) -> None:
+        known = packed / f"{objects.checksum(originals)}-{resolution}"
+        if not known.exists():
+            honest(originals, target, *limits, resolution=resolution, **more)
+            shutil.copy(target, known)
+        shutil.copy(known, target)
+
+    monkeypatch.setattr(repacking, "repack", repack)
+
+
+@pytest.fixture
+def registered(
+    world: World, tmp_path: Path, stripes: Callable[[int, int], TakenIn], packed_once: None
+) -> Callable[..., Dataset]:
     """Put a dataset of striped images into the world's store, as intake would."""
 
     def register(name: str, *, classes: int = 3, seed: int = 0) -> Dataset:
-        archive = tmp_path / f"{name}.zip"
-        archive.write_bytes(striped_archive(classes=classes, seed=seed))
-        folder = tmp_path / f"intake-{name}"
-        folder.mkdir()
-        found = ingest(archive, folder=folder, store=world.store, limits=UploadLimits())
+        stored, found = stripes(classes, seed)
+        shutil.copytree(stored, tmp_path / "objects", dirs_exist_ok=True)
         return Dataset(
+            project_id=DEFAULT,
             id=DatasetId(uuid4()),
             sha256=found.sha256,
             name=name,

@@ -23,6 +23,7 @@ from core.domain.datasets import (
     Nearness,
     Ranking,
 )
+from core.domain.identity import DEFAULT
 from core.domain.searches import RankSpec, SearchSpec
 from core.domain.work import RankInputs, SearchInputs, Source
 from core.errors import DeletedMeanwhile
@@ -57,9 +58,10 @@ class Registry:
         path = self.world.kept / f"{name}.safetensors"
         save_file(replace(embedded, embedder=EMBEDDER).to_tensors(), path)
         sha256, content = objects.checksum(path), hashlib.sha256(name.encode()).hexdigest()
-        key = keys.embedding(content, EMBEDDER, sha256)
+        key = keys.embedding(DEFAULT, content, EMBEDDER, sha256)
         self.world.store.put(key, path)
         dataset = Dataset(
+            project_id=DEFAULT,
             id=DatasetId(uuid4()),
             sha256=content,
             name=name,

@@ -13,6 +13,7 @@ from core.data import packing
 from core.domain import embedders as names
 from core.domain import keys
 from core.domain.datasets import Dataset, Embedding
+from core.domain.identity import DEFAULT
 from core.domain.jobs import JobRecord, Progress
 from core.domain.searches import EmbedSpec, RankSpec
 from core.domain.supernets import SupernetId
@@ -231,6 +232,8 @@ def test_a_trunk_whose_images_were_deleted_meanwhile_says_so(
     world: World, registered: Register, trunk: Trunk
 ) -> None:
     dataset = registered("target", seed=5)
-    world.store.delete(each.key for each in world.store.listing(keys.dataset(trunk.source.sha256)))
+    world.store.delete(
+        each.key for each in world.store.listing(keys.dataset(DEFAULT, trunk.source.sha256))
+    )
     with pytest.raises(DeletedMeanwhile, match=f"'{trunk.source.name}' were deleted"):
         embed(dataset, world, names.of_trunk(trunk.supernet_id), trunk)

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from core.domain.datasets import Dataset, DatasetId, DatasetReport, Embedding, Neighbour, Ranking
+from core.domain.identity import DEFAULT
 from core.domain.races import Lead, PastRace
 from core.domain.searches import SearchId, SearchSpec, StartPolicy
 from core.domain.supernets import SupernetId
@@ -48,7 +49,7 @@ def past(targets: int) -> tuple[PastRace, ...]:
 
 def given(history: tuple[PastRace, ...], policy: StartPolicy = StartPolicy.RACE) -> SearchInputs:
     target = Dataset(
-        DatasetId(uuid4()), "0" * 64, "target", ("a", "b"), (2, 2), (1, 1), 3, REPORT,
+        DatasetId(uuid4()), DEFAULT, "0" * 64, "target", ("a", "b"), (2, 2), (1, 1), 3, REPORT,
         datetime.now(UTC),
     )  # fmt: skip
     spec = SearchSpec(target.id, "e@1", policy)

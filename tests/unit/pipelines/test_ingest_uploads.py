@@ -11,6 +11,7 @@ import pytest
 from core.config import UploadLimits
 from core.domain import keys
 from core.domain.datasets import IntakeOptions
+from core.domain.identity import DEFAULT
 from core.domain.searches import IngestSpec
 from core.domain.uploads import Part, Upload, UploadId, UploadState
 from core.domain.work import IngestInputs
@@ -31,12 +32,12 @@ def upload(
     upload_id, parts = UploadId(uuid4()), []
     for start in range(0, len(data), PIECE):
         piece = data[start : start + PIECE]
-        key = keys.upload_part(upload_id, start, "t")
+        key = keys.upload_part(DEFAULT, upload_id, start, "t")
         (world.kept / "piece").write_bytes(piece)
         world.store.put(key, world.kept / "piece")
         parts.append(Part(key, start, len(piece), hashlib.sha256(piece).hexdigest()))
     now, size = datetime.now(UTC), len(data)
-    whole = Upload(upload_id, name, size, size, sha256, UploadState.USED, now, now)
+    whole = Upload(upload_id, DEFAULT, name, size, size, sha256, UploadState.USED, now, now)
     return whole, tuple(parts)
 
 
@@ -55,19 +56,22 @@ def test_it_makes_what_an_upload_in_one_request_makes(world: World, tmp_path: Pa
     wanted = ingest(
         tmp_path / "whole.zip",
         folder=tmp_path / "prepared",
+        project=DEFAULT,
         store=world.store,
         limits=UploadLimits(),
         options=options,
     )
-    world.store.delete([keys.originals(wanted.sha256), keys.packed(wanted.sha256, 32)])
+    world.store.delete(
+        [keys.originals(DEFAULT, wanted.sha256), keys.packed(DEFAULT, wanted.sha256, 32)]
+    )
     sha256 = hashlib.sha256(data).hexdigest()
     outcome = ingest_uploads.run(inputs([upload(world, data, sha256=sha256)], options), world)
     for name in ("sha256", "classes", "train_counts", "test_counts", "channels", "report"):
         assert getattr(outcome, name) == getattr(wanted, name)
     assert outcome.originals_sha256 == wanted.originals_sha256
     assert outcome.size_bytes == wanted.size_bytes
-    assert world.store.exists(keys.originals(outcome.sha256))
-    assert world.store.exists(keys.packed(outcome.sha256, 32))
+    assert world.store.exists(keys.originals(DEFAULT, outcome.sha256))
+    assert world.store.exists(keys.packed(DEFAULT, outcome.sha256, 32))
 
 
 def test_it_tells_how_far_it_is(world: World) -> None:
@@ -138,7 +142,7 @@ def test_what_is_not_what_was_sent_is_refused(world: World) -> None:
 def test_what_is_not_all_there_is_refused(world: World) -> None:
     whole, parts = upload(world, striped_archive(classes=3, seed=1))
     cut = Upload(
-        whole.id, whole.name, whole.length + 1, whole.received, None, whole.state,
+        whole.id, DEFAULT, whole.name, whole.length + 1, whole.received, None, whole.state,
         whole.expires_at, whole.created_at,
     )  # fmt: skip
     with pytest.raises(Conflict, match="are here"):

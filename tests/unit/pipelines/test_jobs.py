@@ -16,14 +16,17 @@ from safetensors.torch import load_file
 from core.config import Settings
 from core.domain.datasets import Dataset
 from core.domain.searches import (
+    Budget,
     EmbedSpec,
     HeadInit,
+    Objective,
     PretrainSpec,
     RankSpec,
     SearchSpec,
     Selection,
     SpaceSpec,
     StartPolicy,
+    TradeOffs,
     Training,
 )
 from core.domain.supernets import SupernetId
@@ -49,6 +52,8 @@ from core.pipelines import (
     search_architecture,
 )
 from core.pipelines.context import Stopped
+from core.services import finished, wire
+from core.services.repeating import Config
 from tests.unit.pipelines.conftest import World, apart
 
 EMBEDDER = "oriented-energy@1"
@@ -104,6 +109,8 @@ def several(
     return pretrain_supernet.run(inputs, world)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_onnx")
 def test_a_multi_dataset_supernet_is_a_start_for_another(
     world: World, registered: Register
 ) -> None:
@@ -118,8 +125,9 @@ def test_a_multi_dataset_supernet_is_a_start_for_another(
     pretrained = replace(outcome, embedding=pretrain(apart(world, "one"), target).embedding)
     source = source_of(datasets[0], pretrained)
     chosen = search_inputs(
-        target, source, policy=StartPolicy.SUPERNET, supernet_id=source.supernet.id
-    )
+        target, source, policy=StartPolicy.SUPERNET, supernet_id=source.supernet.id,
+        selection=Selection.MAGNITUDE,
+    )  # fmt: skip
     found = search_architecture.run(chosen, apart(world, "search"))
     assert found.start["supernet_id"] == str(source.supernet.id)
 
@@ -134,6 +142,7 @@ def test_a_multi_dataset_training_resumes_to_the_bit(world: World, registered: R
     assert [record.step for record in world.records] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_multi_dataset_supernet_goes_on_from_its_parent(
     world: World, registered: Register
 ) -> None:
@@ -238,6 +247,7 @@ def warm(world: World, registered: Register, source: Source) -> SearchInputs:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_onnx")
 def test_a_stopped_search_ends_as_an_undisturbed_one(
     world: World, warm: SearchInputs, tmp_path: Path
 ) -> None:
@@ -268,7 +278,7 @@ def test_a_warm_search_hands_over_a_model(
     assert outcome.ranking is not None
     assert {item.name for item in outcome.artifacts} == {
         "genotype.json", "metrics.json", "config.json", "README.md", "report.html",
-        "model.onnx", "model.safetensors",
+        "model.onnx", "model.safetensors", "alike.onnx",
     }  # fmt: skip
     for item in outcome.artifacts:
         objects.fetch(world.store, item.key, tmp_path / item.name, sha256=item.sha256)
@@ -285,16 +295,42 @@ def test_a_warm_search_hands_over_a_model(
     assert accuracy == pytest.approx(outcome.metrics["retrained"]["test_accuracy"], abs=0.02)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert outcome.metrics["onnx_difference"] <= 1e-4
+    for each in outcome.metrics["retrained"]["confused"]:
+        for at in each["images"]:
+            assert (test.labels[at], guesses[at]) == (each["true"], each["predicted"])
+    assert all(each["flops"] > 0 for each in outcome.metrics["selection"]["candidates"])
+    index = onnxruntime.InferenceSession(tmp_path / "alike.onnx")
+    train, _ = dataset_images.load(world, warm.dataset, resolution=16, channels=3)
+    own = train.images[:4].numpy().astype(np.float32) / 255
+    similarities, places, labels = index.run(None, {"images": own})
+    assert places[:, 0].tolist() == [0, 1, 2, 3]
+    assert labels[:, 0].tolist() == train.labels[:4].tolist()
+    np.testing.assert_allclose(similarities[:, 0], 1, atol=1e-4)
     assert [p.fraction for p in world.progress] == sorted(p.fraction for p in world.progress)
     assert world.progress[-1].fraction == pytest.approx(1.0)
     assert "<svg" in (tmp_path / "report.html").read_text()
 
+    # What it keeps is read by who estimates the next one, and by who asks for it again.
+    kept = json.loads(json.dumps([outcome.start, outcome.metrics]))
+    took, twice = (finished._one(warm.spec, *kept, s, warm.dataset.train_counts) for s in (9, 18))
+    assert (took.warm, took.raced, took.lead) == (True, False, None)
+    assert (took.device, took.processes, set(took.memory)) == ("cpu", 1, {"host"})
+    assert took.used is not None
+    assert 0 < took.used <= 1
+    assert twice.ratio == pytest.approx(2 * took.ratio)
+    config = wire.load(Config, json.loads((tmp_path / "config.json").read_text()))
+    assert config.spec == warm.spec
+    assert config.dataset_sha256 == warm.dataset.sha256
+    assert config.start.supernet_sha256 == warm.sources[0].supernet.sha256
+    assert config.start.learning_rates == warm.spec.learning_rates
 
-@pytest.mark.slow
+
+@pytest.mark.usefixtures("without_onnx")
 def test_a_cold_search_ranks_nothing(world: World, registered: Register) -> None:
     inputs = search_inputs(
-        registered("target"), policy=StartPolicy.COLD, head=HeadInit.RANDOM, learning_rates=(0.05,)
-    )
+        registered("target"), policy=StartPolicy.COLD, head=HeadInit.RANDOM,
+        learning_rates=(0.05,), selection=Selection.MAGNITUDE,
+    )  # fmt: skip
     outcome = search_architecture.run(inputs, world)
     assert outcome.ranking is None
     assert outcome.start["supernet_id"] is None
@@ -304,6 +340,73 @@ def test_a_cold_search_ranks_nothing(world: World, registered: Register) -> None
     assert not world.store.exists(world.key("supernet.safetensors"))
 
 
+@pytest.mark.usefixtures("without_onnx")
+def test_a_search_lists_refined_trade_offs_and_trains_the_same_cells(
+    world: World, registered: Register
+) -> None:
+    inputs = search_inputs(
+        registered("target"), policy=StartPolicy.COLD, learning_rates=(0.05,),
+        selection=Selection.MAGNITUDE, objectives=(Objective.FLOPS,),
+    )  # fmt: skip
+    refined = replace(inputs, spec=replace(inputs.spec, trade_offs=TradeOffs.REFINED))
+    plain, found = (
+        search_architecture.run(each, apart(world, str(number)))
+        for number, each in enumerate((inputs, refined))
+    )
+    assert found.metrics["selection"]["trade_offs"] != plain.metrics["selection"]["trade_offs"]
+    losses = (
+        [epoch["train_loss"] for epoch in each.metrics["retrained"]["history"]]
+        for each in (plain, found)
+    )
+    assert next(losses) == next(losses)
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_a_given_architecture_is_trained_and_no_more(
+    world: World, registered: Register, tmp_path: Path
+) -> None:
+    node = [["sep_conv_3x3", 0], ["max_pool_3x3", 1]]
+    given = {"normal": [node] * 2, "reduction": [node] * 2}
+    inputs = search_inputs(
+        registered("target"), policy=StartPolicy.COLD, learning_rates=None,
+        selection=Selection.MAGNITUDE, genotype=given, budget=Budget(seconds=3600.0),
+    )  # fmt: skip
+    outcome = search_architecture.run(inputs, world)
+    assert outcome.genotype == given
+    assert [each.stage for each in world.records] == ["retrain"] * 3
+    metrics = outcome.metrics
+    assert not {"supernet", "discretised", "selection"} & set(metrics)
+    assert (metrics["arms"], metrics["best_arm"]) == ([], None)
+    assert len(metrics["retrained"]["history"]) == 3
+    fractions = [each.fraction for each in world.progress]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1.0)
+    files = {each.name: each for each in outcome.artifacts}
+    for name, alone in (("README.md", "**retrained"), ("report.html", "given cells")):
+        said = objects.fetch(
+            world.store, files[name].key, tmp_path / name, sha256=files[name].sha256
+        ).read_text()
+        assert "The architecture was given" in said
+        assert alone in said
+        assert "inherited weights" not in said
+    took = finished._one(inputs.spec, outcome.start, metrics, 9, inputs.dataset.train_counts)
+    assert (took.warm, took.raced, took.used) == (False, False, None)
+
+    stopped = apart(world, "stopped", stop_after=2)  # amid the retraining
+    with pytest.raises(Stopped):
+        search_architecture.run(inputs, stopped)
+    stopped.stop_after, before = None, len(stopped.progress)
+    again = search_architecture.run(inputs, stopped)
+    assert _weights(world, again, tmp_path) == _weights(world, outcome, tmp_path)
+    resumed = [each.fraction for each in stopped.progress[before:]]
+    assert resumed == sorted(resumed)
+    assert resumed[-1] == pytest.approx(1.0)
+    other = replace(inputs, spec=replace(inputs.spec, training=replace(TRAINING, seed=4)))
+    differently = search_architecture.run(other, apart(world, "seed"))
+    assert _weights(world, differently, tmp_path) != _weights(world, outcome, tmp_path)
+
+
+@pytest.mark.usefixtures("without_onnx")
 @pytest.mark.parametrize("patience", [0, 1])
 def test_what_a_search_saves_is_spent_on_retraining(
     world: World, registered: Register, patience: int
@@ -336,7 +439,7 @@ def test_what_a_search_saves_is_spent_on_retraining(
     assert resumed[-1] == pytest.approx(1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("without_onnx")
 def test_a_rate_that_diverges_loses_alone(
     world: World, registered: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:

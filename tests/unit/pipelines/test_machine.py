@@ -32,6 +32,7 @@ EMBEDDER = "oriented-energy@1"
 SPACE = SpaceSpec(channels=2, layers=3, nodes=1, resolution=8, cells="s2")
 TRAINING = Training(epochs=2, batch_size=16, fit_batch=True)
 Register = Callable[..., Dataset]
+pytestmark = pytest.mark.usefixtures("without_onnx")
 
 
 def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:

@@ -27,6 +27,7 @@ SOURCE = Space(channels=4, layers=3, nodes=2)
 WIDER = SpaceSpec(channels=8, layers=3, nodes=2, resolution=16)
 SEED = 3
 Register = Callable[..., Dataset]
+pytestmark = pytest.mark.usefixtures("without_onnx")
 
 
 def spec_of(dataset: Dataset | None = None, **changes: object) -> SearchSpec:
@@ -137,7 +138,6 @@ def test_what_cannot_be_adapted_is_said(
         loaded(world, net, spec_of(**change))
 
 
-@pytest.mark.slow
 def test_a_search_in_its_own_space_from_a_narrower_source(
     world: World, registered: Register
 ) -> None:
@@ -161,7 +161,6 @@ def losses(outcome: SearchOutcome) -> list[list[object]]:
     return [[row["valid_loss"] for row in arm["history"]] for arm in outcome.metrics["arms"]]
 
 
-@pytest.mark.slow
 def test_a_named_source_of_other_cells_fails_the_job(world: World, registered: Register) -> None:
     dataset, net = registered("target"), registered_net(world, SOURCE)
     spec = spec_of(dataset, supernet_id=net.id, space=replace(WIDER, cells="s3"))

@@ -38,6 +38,7 @@ SPACE = SpaceSpec(channels=2, layers=3, nodes=2, resolution=16)
 # At 8 pixels the finest stripes are gone: a cold start can hardly see what is to be told apart.
 BLIND = SpaceSpec(channels=2, layers=3, nodes=1, resolution=8, cells="s2")
 Register = Callable[..., Dataset]
+pytestmark = pytest.mark.usefixtures("without_onnx")
 
 
 @pytest.fixture
@@ -110,7 +111,6 @@ def test_the_head_asked_for_reaches_race_and_search(
     assert bilevel.configure(Training(), 0.1).solve_head is False  # a pretraining's
 
 
-@pytest.mark.slow
 def test_the_winners_search_is_that_of_the_named_supernet(
     world: World, registered: Register, source: Source, tmp_path: Path
 ) -> None:
@@ -160,7 +160,6 @@ def test_the_winners_search_is_that_of_the_named_supernet(
     assert same.start["race"] is None
 
 
-@pytest.mark.slow
 def test_a_race_that_was_killed_is_run_again_to_the_same_end(
     world: World, registered: Register, source: Source
 ) -> None:
@@ -190,7 +189,6 @@ def untimed(start: object) -> object:
     return json.loads(json.dumps(start), object_pairs_hook=drop)
 
 
-@pytest.mark.slow
 def test_a_broken_file_loses_and_cold_wins(
     world: World, registered: Register, source: Source, tmp_path: Path
 ) -> None:
@@ -212,7 +210,6 @@ def test_a_broken_file_loses_and_cold_wins(
     assert outcome.start["reason"] == "no source can be started from"
 
 
-@pytest.mark.slow
 def test_other_policies_start_without_a_race(
     world: World, registered: Register, source: Source
 ) -> None:
@@ -230,7 +227,6 @@ def test_other_policies_start_without_a_race(
     assert (outcome.start["supernet_id"], outcome.start["dataset_name"]) == (str(newest.id), None)
 
 
-@pytest.mark.slow
 def test_sources_are_adapted_to_a_space_of_the_searchs_own(
     world: World, registered: Register, source: Source
 ) -> None:

@@ -8,7 +8,9 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+import yaml
 
+from core.domain.accuracy import wilson
 from core.domain.datasets import (
     Dataset,
     DatasetId,
@@ -19,6 +21,7 @@ from core.domain.datasets import (
     Ranking,
     Verdict,
 )
+from core.domain.identity import DEFAULT
 from core.nas.genotype import Edge, Genotype
 from core.pipelines import report
 from core.pipelines.report import Findings, Mistake
@@ -34,7 +37,7 @@ def findings(**start: Any) -> Findings:
     about = DatasetReport((), 30, 30, 0, "given", None, {}, {})
     names = ("cat<b>", "dog")
     dataset = Dataset(
-        DatasetId(uuid4()), "0" * 64, "pets <i>", names, (10, 10), (5, 5), 1, about,
+        DatasetId(uuid4()), DEFAULT, "0" * 64, "pets <i>", names, (10, 10), (5, 5), 1, about,
         datetime.now(UTC),
     )  # fmt: skip
     score = {"valid_accuracy": 0.5, "test_accuracy": 0.9}
@@ -124,6 +127,30 @@ def test_the_cards_front_matter_is_quoted() -> None:
     assert "retrained on 85.0 % of the" in card
 
 
+@pytest.mark.parametrize(
+    ("said", "licence"),
+    [
+        ("CC BY 4.0", {"license": "cc-by-4.0"}),
+        ("Ours: ask \U0001f600", {"license": "other", "license_name": "Ours: ask \U0001f600"}),
+        (None, {"license": "unknown"}),
+    ],
+)
+def test_the_cards_front_matter_is_the_hubs(said: str | None, licence: dict[str, str]) -> None:
+    found, name = findings(), "pets: 'x' \U0001f600 # y"
+    dataset = replace(found.dataset, name=name, licence=said)
+    _, front, text = report.card(replace(found, dataset=dataset)).split("---\n", 2)
+    known = yaml.safe_load(front)
+    assert {key: value for key, value in known.items() if key.startswith("license")} == licence
+    assert known["datasets"] == [name]
+    (result,) = known["model-index"][0]["results"]
+    assert result["dataset"]["name"] == name
+    (metric,) = result["metrics"]
+    low, high = metric["args"]["interval"]
+    assert low < metric["value"] == 0.9 < high
+    assert f"95 % interval {100 * low:.1f} % to {100 * high:.1f} %" in metric["name"]
+    assert ("nobody said what that is" in text) == (said is None)
+
+
 def ranked(count: int, *, sources: int, proven: int, nearness: Nearness) -> str:
     """The page of a search whose ranking lists so many; white space as one blank."""
     measures = (Measure.SAMPLES, Measure.CLASSES, Measure.ESTIMATE)
@@ -168,8 +195,8 @@ def test_a_long_ranking_is_cut_and_an_old_one_claims_nothing() -> None:
 )
 def test_the_interval_is_wilsons(share: float, n: int, expected: tuple[float, float]) -> None:
     # Figures of Brown, Cai and DasGupta's formula, worked by hand.
-    assert report.wilson(share, n) == pytest.approx(expected, abs=1e-3)
-    assert report.wilson(0.0, 0) == (0.0, 1.0)
+    assert wilson(share, n) == pytest.approx(expected, abs=1e-3)
+    assert wilson(0.0, 0) == (0.0, 1.0)
 
 
 def test_a_search_that_ended_early_says_why() -> None:

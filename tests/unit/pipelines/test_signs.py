@@ -31,6 +31,7 @@ SPACE = SpaceSpec(channels=2, layers=3, nodes=1, resolution=8, cells="s2")
 TRAINING = Training(epochs=2, batch_size=4, seed=3)
 IMAGES = 48  # of the train split
 Register = Callable[..., Dataset]
+pytestmark = pytest.mark.usefixtures("without_onnx")
 
 
 @dataclass

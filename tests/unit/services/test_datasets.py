@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from core.db.sessions import Sessions
 from core.domain import keys
 from core.domain.datasets import Dataset, DatasetReport, Problem
+from core.domain.identity import DEFAULT
 from core.domain.jobs import JobKind
 from core.domain.searches import EmbedSpec, PretrainSpec
 from core.errors import Conflict, Gone, InvalidInput, NotFound
@@ -293,7 +294,7 @@ def test_a_deleted_dataset_leaves_a_tombstone(sessions: Sessions) -> None:
         assert said is not None
         assert said.neighbours == (replace(neighbour, coupling=(), pairs=(), deleted=True),)
         named = {each.key for each in inventory.named(session)}
-        assert named == {keys.originals(near.sha256), other.key}
+        assert named == {keys.originals(DEFAULT, near.sha256), other.key}
         left = datasets.remembered(session, made.id)
     assert left.deleted_at is not None
     expected = {"classes": (), "report": None, "size_bytes": 0, "originals_sha256": None}
@@ -307,9 +308,11 @@ def test_a_deleted_dataset_leaves_a_tombstone(sessions: Sessions) -> None:
 def test_all_that_is_stored_of_a_dataset_lies_in_its_folder() -> None:
     sha256 = sha256_of("x")
     stored = (
-        keys.originals(sha256), keys.packed(sha256, 32), keys.embedding(sha256, EMBEDDER, sha256)
-    )  # fmt: skip
-    assert all(each.startswith(f"{keys.dataset(sha256)}/") for each in stored)
+        keys.originals(DEFAULT, sha256),
+        keys.packed(DEFAULT, sha256, 32),
+        keys.embedding(DEFAULT, sha256, EMBEDDER, sha256),
+    )
+    assert all(each.startswith(f"{keys.dataset(DEFAULT, sha256)}/") for each in stored)
 
 
 @pytest.mark.parametrize("how", ["of it", "with it"])

@@ -6,6 +6,7 @@ import pytest
 
 from core.db.sessions import Sessions
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.domain.jobs import Checkpoint, JobId
 from core.services import garbage, jobs
 from tests.unit.services.samples import claimed, queued, running
@@ -16,7 +17,7 @@ SOMEBODY = "0c9d1f1e-7b0a-4b5e-9a53-5e6a4f6b2d10"  # fixed: tests are named afte
 def checkpointed(sessions: Sessions, job_id: JobId, fence: int, *steps: int) -> None:
     with sessions.begin() as session:
         for step in steps:
-            key = keys.attempt(job_id, fence, f"checkpoints/{step}.bin")
+            key = keys.attempt(DEFAULT, job_id, fence, f"checkpoints/{step}.bin")
             jobs.add_checkpoint(session, job_id, fence, Checkpoint(fence, step, key, "0" * 64, 5))
 
 
@@ -86,7 +87,9 @@ def judged(sessions: Sessions, *found: str) -> tuple[set[str], set[str]]:
 def test_the_attempt_under_way_may_write_what_it_likes(sessions: Sessions) -> None:
     job = running(sessions)
     second = drained(sessions, job.id, 1)
-    first, now, later = (keys.attempt(job.id, fence, "model/a/b") for fence in (1, second, 3))
+    first, now, later = (
+        keys.attempt(DEFAULT, job.id, fence, "model/a/b") for fence in (1, second, 3)
+    )
     assert judged(sessions, first, now, later) == ({first}, set())
 
 
@@ -96,7 +99,7 @@ def test_a_waiting_jobs_attempts_are_all_over(sessions: Sessions) -> None:
         taken = claimed(session)
         terms = {"reason": "drained", "delay_seconds": 0.0, "charge": False}
         jobs.release(session, taken.id, taken.fence, **terms)  # type: ignore[arg-type]
-    over, next_one = (keys.attempt(waiting.id, fence, "x") for fence in (1, 2))
+    over, next_one = (keys.attempt(DEFAULT, waiting.id, fence, "x") for fence in (1, 2))
     assert judged(sessions, over, next_one) == ({over}, set())
 
 
@@ -105,7 +108,10 @@ def test_an_ended_jobs_files_are_garbage_unless_named(sessions: Sessions) -> Non
     checkpointed(sessions, job.id, 1, 1)
     with sessions.begin() as session:
         jobs.fail(session, job.id, 1, "diverged", "It diverged.")
-    named, other = keys.attempt(job.id, 1, "checkpoints/1.bin"), keys.attempt(job.id, 1, "x")
+    named, other = (
+        keys.attempt(DEFAULT, job.id, 1, "checkpoints/1.bin"),
+        keys.attempt(DEFAULT, job.id, 1, "x"),
+    )
     assert judged(sessions, named, other) == ({other}, set())
 
 
@@ -113,11 +119,11 @@ def test_an_ended_jobs_files_are_garbage_unless_named(sessions: Sessions) -> Non
     "name", ["not-an-id/a1/x", f"{SOMEBODY}/b1/x", f"{SOMEBODY}/a1", f"{SOMEBODY.upper()}/a1/x"]
 )
 def test_what_nobody_here_wrote_is_unknown(sessions: Sessions, name: str) -> None:
-    key = f"{keys.JOBS}/{name}"
+    key = f"{keys.jobs(DEFAULT)}/{name}"
     assert judged(sessions, key) == (set(), {key})
 
 
 def test_the_files_of_unknown_jobs_are_unknown(sessions: Sessions) -> None:
-    key = keys.attempt(JobId(uuid4()), 1, "x")
+    key = keys.attempt(DEFAULT, JobId(uuid4()), 1, "x")
     assert judged(sessions, key) == (set(), {key})
     assert judged(sessions) == (set(), set())

@@ -14,7 +14,7 @@ from core.db.job_tables import IdempotencyKeyRow, JobRow
 from core.db.sessions import Sessions
 from core.domain.jobs import Job
 from core.errors import Conflict, InvalidInput
-from core.services import idempotency
+from core.services import idempotency, moves
 from tests.unit.services.samples import queued
 
 ASKED = {"kind": "embed", "spec": {"n": 1, "rate": 0.5}}
@@ -28,6 +28,24 @@ def ask(sessions: Sessions, key: str | None, asked: object = ASKED) -> tuple[Job
 def jobs_there(sessions: Sessions) -> int:
     with sessions.read() as session:
         return session.scalar(select(func.count()).select_from(JobRow)) or 0
+
+
+def _refused(session: Session) -> None:
+    with moves.attempt(session):
+        queued(session)
+        raise InvalidInput("the second of two")
+
+
+def test_moves_since_a_savepoint_are_rolled_back_with_it(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        kept = queued(session)
+        with pytest.raises(InvalidInput):
+            _refused(session)
+        with moves.attempt(session):
+            queued(session)
+        assert len(moves.made(session)) == 2
+        assert session.get(JobRow, kept.id) is not None
+    assert jobs_there(sessions) == 2
 
 
 def test_a_key_stands_for_one_job(sessions: Sessions) -> None:

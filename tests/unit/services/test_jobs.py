@@ -302,7 +302,7 @@ def test_listing_filters(sessions: Sessions) -> None:
         jobs.cancel(session, embed.id)
         found = jobs.listing(session, limit=10, kind=JobKind.SEARCH)[0]
         assert [job.id for job in found] == [search.id]
-        found = jobs.listing(session, limit=10, state=S.CANCELLED)[0]
+        found = jobs.listing(session, limit=10, states=[S.CANCELLED])[0]
         assert [job.id for job in found] == [embed.id]
         assert jobs.listing(session, limit=10, dataset_id=uuid4()) == ((), None)
 

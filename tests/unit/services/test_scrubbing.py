@@ -12,6 +12,7 @@ from core.db.result_tables import SearchRow
 from core.db.sessions import Sessions
 from core.domain import keys
 from core.domain.datasets import Dataset, ImagePair, Ranking
+from core.domain.identity import DEFAULT
 from core.domain.searches import SearchSpec
 from core.execution import collector
 from core.services import datasets, scrubbing, searches
@@ -70,7 +71,7 @@ def test_what_was_deleted_is_in_no_ranking(
         assert after.count(words) == before.count(words)
     collector.collect(sessions, store)
     assert stored(sessions) == after
-    assert list(store.listing(keys.dataset(gone.sha256))) == []
+    assert list(store.listing(keys.dataset(DEFAULT, gone.sha256))) == []
 
 
 def test_thousands_of_deleted_datasets_are_not_too_many(sessions: Sessions) -> None:

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from core.domain.datasets import DatasetId, Hubness
+from core.domain.prunings import Architecture, PruneSpec, PruningId
 from core.domain.searches import (
     EmbedSpec,
     HeadInit,
@@ -16,8 +17,10 @@ from core.domain.searches import (
     RankSpec,
     Retraining,
     SearchSpec,
+    Selection,
     SpaceSpec,
     StartPolicy,
+    TradeOffs,
     Training,
 )
 from core.domain.supernets import SupernetId
@@ -31,6 +34,13 @@ NAN, INF = float("nan"), float("inf")
 SEARCH = SearchSpec(HERE, "default-1")
 PRETRAIN = PretrainSpec(HERE, "mnist", "default-1")
 SUPERNET = SupernetId(uuid4())
+PRUNE = PruneSpec(HERE, Architecture.RESNET18)
+CELL = [[["sep_conv_3x3", 0], ["skip_connect", 1]]] * 2
+GIVEN: dict[str, Any] = {
+    "policy": StartPolicy.COLD,
+    "space": SpaceSpec(nodes=2),
+    "genotype": {"normal": CELL, "reduction": CELL},
+}
 
 
 def places(spec: specs.Spec) -> list[str]:
@@ -53,6 +63,9 @@ def places(spec: specs.Spec) -> list[str]:
         replace(SEARCH, policy=StartPolicy.MULTI_DATASET, learning_rates=None),
         replace(SEARCH, policy=StartPolicy.SUPERNET, supernet_id=SUPERNET),
         replace(SEARCH, training=Training(weight_decay=0)),
+        PRUNE,
+        replace(PRUNE, share=0.99, source_id=HERE, labels={"team": "a"}),
+        replace(SEARCH, **GIVEN),
     ],
 )
 def test_sensible_requests_pass(spec: specs.Spec) -> None:
@@ -124,6 +137,18 @@ def test_an_embedders_name_is_safe_in_a_key(embedder: str) -> None:
         ({"retraining": Retraining(drop_path=NAN)}, "retraining.drop_path"),
         ({"retraining": Retraining(budget_seconds=0)}, "retraining.budget_seconds"),
         ({"objectives": (Objective.FLOPS, Objective.FLOPS)}, "objectives"),
+        (GIVEN | {"policy": StartPolicy.RACE}, "policy"),
+        (GIVEN | {"space": SpaceSpec()}, "genotype"),
+        (GIVEN | {"space": SpaceSpec(nodes=2, cells="s3")}, "genotype"),
+        (GIVEN | {"genotype": {"normal": [["skip_connect", 0]], "reduction": 7}}, "genotype"),
+        (GIVEN | {"genotype": {}}, "genotype"),
+        (GIVEN | {"learning_rates": (0.1,)}, "learning_rates"),
+        (GIVEN | {"patience": 3}, "patience"),
+        (GIVEN | {"selection": Selection.BEST_OF}, "selection"),
+        (GIVEN | {"objectives": (Objective.FLOPS,)}, "objectives"),
+        (GIVEN | {"contribute": True}, "contribute"),
+        ({"trade_offs": TradeOffs.REFINED}, "trade_offs"),
+        (GIVEN | {"retraining": Retraining(distillation=0.5)}, "retraining.distillation"),
     ],
 )
 def test_a_bad_setting_is_named(change: dict[str, Any], place: str) -> None:
@@ -187,3 +212,25 @@ def test_names_are_those_that_the_algorithms_have() -> None:
 )
 def test_how_long_a_search_waits_for_progress(change: dict[str, Any], waits: int) -> None:
     assert replace(SEARCH, **change).waits == waits
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"share": 0.0}, "share"),
+        ({"share": 1.0}, "share"),
+        ({"share": NAN}, "share"),
+        ({"resolution": 31}, "resolution"),
+        ({"epochs": 0}, "epochs"),
+        ({"retrain_epochs": True}, "retrain_epochs"),
+        ({"batch_size": 1}, "batch_size"),
+        ({"learning_rate": INF}, "learning_rate"),
+        ({"inherit": True}, "inherit"),
+        ({"mask_from": PruningId(SUPERNET), "source_id": HERE}, "source_id"),
+        ({"labels": {"": "x"}}, "labels"),
+    ],
+)
+def test_what_cannot_be_pruned_is_told(changes: dict[str, Any], place: str) -> None:
+    assert [each.split("[")[0].split(".")[0] for each in places(replace(PRUNE, **changes))] == [
+        place
+    ]

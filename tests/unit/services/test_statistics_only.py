@@ -31,7 +31,9 @@ def statistics(tmp_path: Path) -> ClassStatistics:
 
 def registered(sessions: Sessions, statistics: ClassStatistics, name: str = "owned") -> Dataset:
     with sessions.begin() as session:
-        return statistics_only.register(session, statistics, sha256=sha256_of("s"), name=name)[0]
+        return statistics_only.register(
+            session, statistics, sha256=sha256_of("s"), name=name, size_bytes=5
+        )[0]
 
 
 def test_it_becomes_a_dataset_with_its_embedding(
@@ -49,7 +51,9 @@ def test_it_becomes_a_dataset_with_its_embedding(
     assert made.sha256 in seen.key
     assert seen.centre == pytest.approx(statistics.centre, rel=1e-6)
     with sessions.begin() as session:
-        again = statistics_only.register(session, statistics, sha256=made.sha256, name="other")
+        again = statistics_only.register(
+            session, statistics, sha256=made.sha256, name="other", size_bytes=5
+        )
     assert again == (made, False)
 
 

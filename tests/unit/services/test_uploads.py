@@ -16,6 +16,7 @@ from core.db.clock import now
 from core.db.sessions import Sessions
 from core.db.upload_tables import UploadPartRow, UploadRow
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.domain.uploads import Part, Upload, UploadState
 from core.errors import AppError, Conflict, Gone, InvalidInput, NotFound, TooLarge
 from core.services import datasets, jobs, uploads
@@ -35,7 +36,9 @@ def begun(sessions: Sessions, **changes: Any) -> Upload:
 
 
 def part(of: Upload, start: int, size: int, token: str = "t") -> Part:
-    return Part(keys.upload_part(of.id, start, token), start, size, sha256_of(f"{start}{token}"))
+    return Part(
+        keys.upload_part(DEFAULT, of.id, start, token), start, size, sha256_of(f"{start}{token}")
+    )
 
 
 def sent(sessions: Sessions, to: Upload, start: int, size: int, token: str = "t") -> Upload:
@@ -362,11 +365,11 @@ def test_a_bad_beginning_says_all_that_is_wrong(sessions: Sessions) -> None:
 
 def test_parts_lie_in_the_folder_of_their_upload() -> None:
     upload_id = uuid4()
-    key = keys.upload_part(upload_id, 7, "t")
+    key = keys.upload_part(DEFAULT, upload_id, 7, "t")
     assert key == f"default/uploads/{upload_id}/00000000000000000007-t"
-    assert key.startswith(f"{keys.upload(upload_id)}/")
+    assert key.startswith(f"{keys.upload(DEFAULT, upload_id)}/")
     with pytest.raises(ValueError, match="token"):
-        keys.upload_part(upload_id, 7, "../x")
+        keys.upload_part(DEFAULT, upload_id, 7, "../x")
 
 
 def test_only_jobs_that_name_it_keep_an_upload(sessions: Sessions) -> None:

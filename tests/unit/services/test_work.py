@@ -8,6 +8,7 @@ import pytest
 
 from core.data import manifests
 from core.db.sessions import Sessions
+from core.domain import effort
 from core.domain.datasets import Dataset
 from core.domain.jobs import Job, JobKind, JobState, QueueName
 from core.domain.searches import (
@@ -248,7 +249,7 @@ def test_what_cannot_be_continued(sessions: Sessions) -> None:
         drnas = refused(shared.id, training=Training(method=Method.DRNAS))
         assert drnas[0].startswith("training.method")
     with sessions.read() as session:
-        assert jobs.listing(session, limit=5, state=JobState.QUEUED) == ((), None)
+        assert jobs.listing(session, limit=5, states=[JobState.QUEUED]) == ((), None)
 
 
 def test_an_embed_job(sessions: Sessions) -> None:
@@ -467,7 +468,7 @@ def test_each_policy_has_its_starts(sessions: Sessions, policy: StartPolicy) -> 
 
 
 def test_supernets_of_no_one_dataset_are_starts_for_every_target(sessions: Sessions) -> None:
-    for number in range(work.MOST_SHARED + 1):
+    for number in range(effort.SHARED + 1):
         with sessions.begin() as session:
             made, _ = supernets.register(
                 session,
@@ -483,7 +484,7 @@ def test_supernets_of_no_one_dataset_are_starts_for_every_target(sessions: Sessi
                 lineage={"kind": "import"},
             )
     policies = {
-        StartPolicy.RACE: work.MOST_SHARED,
+        StartPolicy.RACE: effort.SHARED,
         StartPolicy.MULTI_DATASET: 1,
         StartPolicy.SUPERNET: 1,
         StartPolicy.NEAREST: 0,
@@ -586,7 +587,7 @@ def test_bad_requests_queue_nothing(sessions: Sessions) -> None:
         with pytest.raises(InvalidInput, match="no embedding by 'other'"):
             searches.submit_search(session, other)
     with sessions.read() as session:
-        assert jobs.listing(session, limit=5, state=JobState.QUEUED) == ((), None)
+        assert jobs.listing(session, limit=5, states=[JobState.QUEUED]) == ((), None)
         assert searches.listing(session, limit=5) == ((), None)
 
 

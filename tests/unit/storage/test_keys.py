@@ -7,16 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain import keys as product
+from core.domain.identity import DEFAULT, PUBLIC, ProjectId
 from core.domain.jobs import JobId
 from core.errors import InvalidInput
 from core.storage.keys import MAX_KEY_BYTES, checked
 
+OWN = ProjectId(UUID(int=2**127))
 SPELLED = [
-    product.originals("a" * 64),
-    product.packed("a" * 64, 32),
-    product.embedding("a" * 64, "default-1", "b" * 64),
-    product.supernet("c" * 64),
-    product.attempt(JobId(UUID(int=7)), 3, "model.onnx"),
+    product.originals(OWN, "a" * 64),
+    product.packed(DEFAULT, "a" * 64, 32),
+    product.embedding(PUBLIC, "a" * 64, "default-1", "b" * 64),
+    product.supernet(PUBLIC, "c" * 64),
+    product.attempt(OWN, JobId(UUID(int=7)), 3, "model.onnx"),
 ]
 
 

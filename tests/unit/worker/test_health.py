@@ -8,6 +8,7 @@ import pytest
 
 from core.config import Settings
 from core.db.sessions import Sessions
+from core.domain.identity import DEFAULT
 from core.domain.jobs import QueueName
 from tests.unit.execution.bench import submit
 from worker.beat import NAME, Beat, expect
@@ -35,7 +36,7 @@ def beat(settings: Settings, *queues: QueueName, idle: bool = True, age: float =
 
 def queued(settings: Settings) -> None:
     """A job for the CPU queue that has waited for longer than anybody's patience."""
-    sessions = Sessions(settings.database)
+    sessions = Sessions(settings.database).within(DEFAULT)
     submit(sessions)
     sessions.dispose()
     time.sleep(0.3)

@@ -9,6 +9,7 @@ import pytest
 
 from core.db import schema
 from core.db.sessions import Sessions
+from core.domain.identity import DEFAULT
 from core.domain.jobs import JobState, QueueName
 from core.execution import metrics
 from tests.fixtures.servers import free_port
@@ -40,7 +41,7 @@ def test_a_worker_tells_what_it_did(tmp_path: Path) -> None:
         worker_place=1,  # of a fleet: each has a port of its own
     )
     schema.migrate(settings.database)
-    sessions = Sessions(settings.database)
+    sessions = Sessions(settings.database).within(DEFAULT)
     job_id = submit(sessions)
     lifecycle = Lifecycle(settings, child_command=scenario_command("succeed", tmp_path))
     lifecycle.begin([QueueName.CPU], 1)

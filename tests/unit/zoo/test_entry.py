@@ -1,6 +1,7 @@
 """Bundles enter a registry once, and leave it as they came."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from core.config import UploadLimits
 from core.data import bundle as files
 from core.db.sessions import Sessions
 from core.domain import keys
+from core.domain.identity import DEFAULT, PUBLIC
 from core.domain.jobs import JobKind
 from core.domain.supernets import Supernet, lineage
-from core.errors import CorruptObject, InvalidInput, NotFound
+from core.errors import CorruptObject, InvalidInput, NotFound, TooLarge
 from core.nas.space import Space
 from core.nas.supernet import Supernet as Network
 from core.pipelines import objects
-from core.services import bundles, supernets
+from core.services import bundles, supernets, uploads
 from core.storage.local import LocalStore
 from core.zoo import entry
 from tests.unit.data.bundle_files import LINEAGE, SPACE, TENSORS, encoded
@@ -28,7 +31,7 @@ def test_a_file_is_registered_once(sessions: Sessions, store: LocalStore, good: 
     made, created = entry.enter(good, sessions=sessions, store=store)
     assert created
     sha256 = objects.checksum(good)
-    assert (made.name, made.sha256, made.key) == ("tiny", sha256, keys.supernet(sha256))
+    assert (made.name, made.sha256, made.key) == ("tiny", sha256, keys.supernet(DEFAULT, sha256))
     assert (made.dataset_id, made.job_id, made.resolution) == (None, None, 16)
     assert made.lineage == {**LINEAGE, "kind": "import"}
     assert (made.seconds, made.metrics["valid_accuracy"]) == (2.5, 0.5)
@@ -51,18 +54,56 @@ def test_many_at_once_are_one(sessions: Sessions, store: LocalStore, good: Path)
         assert len(supernets.listing(session, limit=9)[0]) == 1
 
 
+def test_room_is_found_once(sessions: Sessions, store: LocalStore, tmp_path: Path) -> None:
+    """Four files come at once where two have room: what is refused leaves nothing behind."""
+    paths = [tmp_path / str(number) for number in range(4)]
+    for path in paths:
+        path.write_bytes(encoded(name=path.name))
+    size = paths[0].stat().st_size
+    limits = UploadLimits(stored_bytes=2 * size)
+
+    def entered(path: Path) -> bool:
+        try:
+            return entry.enter(path, sessions=sessions, store=store, limits=limits)[1]
+        except TooLarge:
+            return False
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(entered, paths)) == [False, False, True, True]
+    assert len(list(store.listing(""))) == 2
+    with sessions.read() as session:
+        assert uploads.used_bytes(session) == 2 * size
+    for path in paths:  # what is there already needs no room
+        with suppress(TooLarge):
+            _, created = entry.enter(path, sessions=sessions, store=store, limits=limits)
+            assert not created
+
+
+def test_the_package_s_supernets_are_nobody_s_to_answer_for(
+    sessions: Sessions, store: LocalStore, good: Path
+) -> None:
+    everybodys = sessions.within(PUBLIC)
+    assert entry.enter(good, sessions=everybodys, store=store)[1]
+    with sessions.read() as session:
+        assert supernets.shared(session) != ()
+        assert uploads.used_bytes(session) == 0
+
+
 def test_who_comes_second_gets_the_first(
     sessions: Sessions, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes that both looked before either wrote: the database decides."""
     bundle, sha256 = files.read(good), objects.checksum(good)
     with sessions.begin() as session:
-        first, _ = bundles.register(session, bundle, sha256=sha256)
+        first, _ = bundles.register(session, bundle, key="k", sha256=sha256, size_bytes=5)
     looked = supernets.find
     answers = iter([lambda *_: None, looked])
     monkeypatch.setattr(supernets, "find", lambda *given: next(answers)(*given))
     with sessions.begin() as session:
-        assert bundles.register(session, bundle, sha256=sha256) == (first, False)
+        assert bundles.register(session, bundle, key="k", sha256=sha256, size_bytes=5) == (
+            first,
+            False,
+        )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +127,7 @@ def test_what_no_search_could_use_is_refused(
         entry.enter(path, sessions=sessions, store=store)
     assert caught.value.stable_code == "bad_bundle"
     assert (caught.value.details[0].place, caught.value.details[0].code) == found
-    assert not store.exists(keys.supernet(objects.checksum(path)))
+    assert not store.exists(keys.supernet(DEFAULT, objects.checksum(path)))
     with sessions.read() as session:
         assert supernets.shared(session) == ()
 

@@ -8,6 +8,7 @@ import pytest
 from core.db import schema
 from core.db.sessions import Sessions
 from core.domain.datasets import Dataset
+from core.domain.identity import DEFAULT
 from core.domain.searches import (
     PretrainSpec,
     SearchSpec,
@@ -21,10 +22,17 @@ from core.pipelines import notes, pretrain_supernet, search_architecture
 from core.pipelines.context import Stopped
 from core.services import supernets
 from core.zoo import entry
-from tests.unit.pipelines.conftest import World, registered, world
+from tests.unit.pipelines.conftest import (
+    World,
+    packed,
+    packed_once,
+    registered,
+    stripes,
+    world,
+)
 from tests.unit.services.samples import dataset
 
-__all__ = ["registered", "world"]
+__all__ = ["packed", "packed_once", "registered", "stripes", "world"]
 
 EMBEDDER = "oriented-energy@1"
 SPACE = SpaceSpec(channels=2, layers=3, nodes=2, resolution=16)
@@ -37,7 +45,7 @@ def registries(tmp_path: Path) -> Iterator[tuple[Sessions, Sessions]]:
     urls = [f"sqlite:///{tmp_path / name}" for name in ("here.db", "elsewhere.db")]
     for url in urls:
         schema.migrate(url)
-    here, elsewhere = map(Sessions, urls)
+    here, elsewhere = (Sessions(each).within(DEFAULT) for each in urls)
     yield here, elsewhere
     here.dispose()
     elsewhere.dispose()

@@ -14,7 +14,7 @@ from core.embedded import embedded
 from core.errors import Unavailable
 from core.services import supernets
 from core.storage.local import LocalStore
-from core.zoo import shipped
+from core.zoo import entry, shipped
 from tests.unit.data.bundle_files import encoded
 
 
@@ -60,7 +60,7 @@ def test_they_are_entered_once_and_the_broken_one_is_logged(
 ) -> None:
     settings = Settings(home=tmp_path)
     with capture_logs() as lines:
-        shipped.enter(settings, sessions, store)
+        entry.enter_shipped(settings, sessions, store)
     said = [(each["event"], each["bundle"]) for each in lines]
     assert said == [
         ("zoo_bundle_entered", "a"),
@@ -69,7 +69,7 @@ def test_they_are_entered_once_and_the_broken_one_is_logged(
     ]
     assert names(sessions) == ["other", "tiny"]
     with capture_logs() as lines:
-        shipped.enter(settings, sessions, store)
+        entry.enter_shipped(settings, sessions, store)
     assert [each["event"] for each in lines] == ["zoo_bundle_left_out"]
     assert names(sessions) == ["other", "tiny"]
 
@@ -79,7 +79,7 @@ def test_off_means_off(
     sessions: Sessions, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADSTART_ZOO", "off")
-    shipped.enter(Settings(home=tmp_path), sessions, store)
+    entry.enter_shipped(Settings(home=tmp_path), sessions, store)
     assert names(sessions) == []
 
 
@@ -92,7 +92,7 @@ def test_a_store_that_is_away_is_not_fatal(
 
     monkeypatch.setattr(store, "put", away)
     with capture_logs() as lines:
-        shipped.enter(Settings(home=tmp_path), sessions, store)
+        entry.enter_shipped(Settings(home=tmp_path), sessions, store)
     assert {each["event"] for each in lines} == {"zoo_bundle_left_out"}
     assert len(lines) == 3
 
