@@ -1,29 +1,40 @@
 """The HTTP application over a container: routers, pages, static files, problems, guard."""
 
+import hashlib
+import json
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
+from threading import Lock
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Match
 from starlette.types import ASGIApp
 
-from api import contract, metrics, problems, security
+from api import browsers, conditional, contract, methods, metrics, problems, security
+from api.identity import Identify, operator
+from api.polling import Polls
 from api.problems import Problem
+from api.recognition import Recogniser
 from api.requests import Requests
 from api.routes import (
+    audit,
     bundles,
     datasets,
     embedders,
     exports,
     health,
+    inference,
     intake,
     jobs,
+    keys,
+    me,
     models,
     neighbours,
+    prunings,
     s3_uploads,
     searches,
     statistics,
@@ -31,15 +42,20 @@ from api.routes import (
     supernets,
     uploads,
     versions,
+    webhooks,
 )
+from api.strictness import strict
 from api.watching import Watcher
 from api.web import pages
 from api.web import routers as web
+from core import tracing
 from core.bootstrap import Container
 from core.errors import AppError
 from core.execution.metrics import Everything, count
+from core.inference.batching import Inference
 
 RESOURCES = (
+    jobs,  # first: routes are tried in this order, and most requests are polls
     intake,
     datasets,
     exports,
@@ -52,11 +68,17 @@ RESOURCES = (
     bundles,
     supernets,
     searches,
-    jobs,
+    prunings,
     streams,
     models,
+    inference,
+    webhooks,
+    keys,
+    audit,
+    me,
     health,
 )
+UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds, for ever
 DESCRIPTION = """\
 Upload a labelled image dataset, let Headstart find the pretrained supernet nearest to it by
 optimal-transport dataset distance, continue a differentiable architecture search from there, and
@@ -69,16 +91,23 @@ class Application(FastAPI):
     """What FastAPI says of itself, completed, and every request seen."""
 
     request_lines = False  # whether each is logged
+    _describing = Lock()
 
     def build_middleware_stack(self) -> ASGIApp:
         """Before what answers for bugs stands what sees every answer."""
         return Requests(super().build_middleware_stack(), lines=self.request_lines)
 
     def openapi(self) -> dict[str, Any]:
-        """The document at `/openapi.json`."""
-        if self.openapi_schema is None:
-            self.openapi_schema = contract.document(super().openapi())
-        return self.openapi_schema
+        """The document at `/openapi.json`; the first time it takes a second."""
+        with self._describing:
+            if self.openapi_schema is None:
+                self.openapi_schema = contract.document(super().openapi())
+            return self.openapi_schema
+
+    @cached_property
+    def interface(self) -> bytes:
+        """The same, ready to be sent."""
+        return json.dumps(self.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def described() -> Application:
@@ -87,12 +116,21 @@ def described() -> Application:
         title="Headstart",
         version=_version(),
         description=DESCRIPTION,
+        openapi_url=None,  # the stock route holds up everybody while the document is made
         docs_url=None,  # the stock pages load scripts from elsewhere, which our policy forbids
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={
+            "tracer_provider": tracing.provider(),
+            "exclude": lambda scope: scope.get("path") in UNTRACED,
+            "operation_spans": False,
+            "metrics": False,  # /metrics has them
+            "logs": False,
+            "auto_configure": False,
+        },
     )
     for resource in RESOURCES:
-        app.include_router(resource.router)
+        app.include_router(resource.router, dependencies=[Depends(strict)])
     return app
 
 
@@ -101,31 +139,44 @@ def create_app(container: Container) -> FastAPI:
     app = described()
     app.state.container = container
     app.state.watcher = Watcher(container.sessions)
+    app.state.polls = Polls(container.sessions, app.state.watcher.thread)
     app.state.metrics = Everything(container.sessions)
+    app.state.inference = Inference(container.settings.inference)
     container.sessions.follow(count)
     app.request_lines = container.settings.log_format == "json"  # people would see nothing else
-    app.include_router(metrics.router)
+    app.add_route("/openapi.json", openapi, include_in_schema=False)
+    app.include_router(metrics.router, dependencies=[Depends(operator)])
     app.include_router(web.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     _answer_problems(app)
+    app.add_middleware(conditional.Tags)
+    app.add_middleware(methods.Heads)
     app.add_middleware(
         security.Guard,
         respond=respond,
-        any_host=container.settings.allow_unauthenticated_network,
+        any_host=container.settings.allow_unauthenticated_network
+        or container.settings.auth == "keys",
+        inference_bytes=container.settings.inference.body_bytes,
+    )
+    app.state.recogniser = Recogniser()
+    app.add_middleware(
+        Identify,
+        respond=respond,
+        recogniser=app.state.recogniser,
+        rates=container.settings.rates,
     )
     return app
 
 
-def _allowed(request: Request) -> list[str]:
-    """The methods that this address takes."""
-    routes = request.app.router.routes
-    return [
-        method
-        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
-        )
-    ]
+def openapi(request: Request) -> Response:
+    """What the interface is, for programs. In a thread, as it is no coroutine."""
+    text = request.app.interface
+    return conditional.answered(
+        request,
+        f'"{hashlib.sha256(text).hexdigest()[:32]}"',
+        lambda: Response(text, media_type=contract.JSON),
+        cache=conditional.NO_CACHE,
+    )
 
 
 def _version() -> str:
@@ -137,8 +188,13 @@ def _version() -> str:
 
 def respond(request: Request, problem: Problem) -> Response:
     """The problem as a page for people who browse, as problem+json for everyone else."""
-    if request.url.path.startswith("/v1/") or not pages.wanted(request):
+    path = request.scope["path"]
+    if path == "/v2" or path.startswith("/v2/"):  # as the Open Inference Protocol has it, too
+        return problems.as_json(problem, error=problem.detail)
+    if path.startswith("/v1/") or not pages.wanted(request):
         return problems.as_json(problem)
+    if problem.status == 401 and "hx-request" not in request.headers:
+        return pages.see(browsers.door(request))
     return pages.problem(request, problem)
 
 
@@ -150,7 +206,9 @@ def _answer_problems(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def _framework(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:  # the framework names the methods of one route only
-            error.headers = {"Allow": ", ".join(_allowed(request))}
+            error.headers = {"Allow": ", ".join(methods.allowed(request.scope))}
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers=error.headers)
         return respond(request, problems.of_http(error))
 
     @app.exception_handler(RequestValidationError)

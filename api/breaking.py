@@ -31,8 +31,7 @@ def _operation(name: str, before: Json, after: Json) -> Iterator[str]:
     if before["operationId"] != after["operationId"]:
         yield f"{name}: operation {before['operationId']} has another name"
     known, now = _parameters(before), _parameters(after)
-    for each in known.keys() - now.keys():
-        yield f"{name}: parameter {each} gone"
+    yield from _shapes(f"{name}: parameter", known, now)
     for each in now:
         if now[each].get("required") and not known.get(each, {}).get("required"):
             yield f"{name}: parameter {each} required"
@@ -45,8 +44,8 @@ def _operation(name: str, before: Json, after: Json) -> Iterator[str]:
             continue
         shown = after["responses"][status]
         for kind in ("content", "headers"):
-            for each in answer.get(kind, {}).keys() - shown.get(kind, {}).keys():
-                yield f"{name}: answer {status}: {each} gone"
+            told = f"{name}: answer {status}:"
+            yield from _shapes(told, answer.get(kind, {}), shown.get(kind, {}))
 
 
 def _parameters(operation: Json) -> dict[str, Json]:
@@ -57,8 +56,16 @@ def _body(name: str, before: Json | None, after: Json | None) -> Iterator[str]:
     known, now = before or {}, after or {}
     if now.get("required") and not known.get("required"):
         yield f"{name} required"
-    for media in known.get("content", {}).keys() - now.get("content", {}).keys():
-        yield f"{name}: {media} gone"
+    yield from _shapes(f"{name}:", known.get("content", {}), now.get("content", {}))
+
+
+def _shapes(name: str, before: Json, after: Json) -> Iterator[str]:
+    """What of parameters, headers or ways of writing a body is gone, or of another type."""
+    for each, described in before.items():
+        if each not in after:
+            yield f"{name} {each} gone"
+        elif _shape(described.get("schema", {})) != _shape(after[each].get("schema", {})):
+            yield f"{name} {each}: another type"
 
 
 def _schemas(old: Json, new: Json) -> Iterator[str]:

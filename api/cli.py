@@ -4,8 +4,7 @@ Exit status: 0 done, 1 refused or failed (the reason is printed), 2 not a valid 
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -15,29 +14,39 @@ import typer
 from api import (
     dataset_commands,
     findings,
-    operating,
-    remote,
-    serving,
+    inference_commands,
+    login_commands,
+    pruning_commands,
+    search_commands,
     statistics_commands,
     terminal,
     upload_commands,
+    webhook_commands,
     zoo_commands,
 )
-from api.remote import Json, Refused, Remote, path_of
+from api.commands import Commands
 from api.web import words
 from core.domain.datasets import Hubness
-from core.domain.searches import Method, Objective, Selection, StartPolicy
 from core.errors import AppError
+from headstart.problems import Problem
+from headstart.schema import JobView, ModelView
 
 app = typer.Typer(
     name="headstart",
+    cls=Commands,
     help="A head start for neural architecture search.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-DatasetArgument = Annotated[str, typer.Argument(help="A dataset's id, unique id prefix, or name.")]
+LATEST = 20  # of a list, where nothing is named
+
+DatasetArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A dataset's id, unique id prefix, or name.", autocompletion=terminal.dataset_names
+    ),
+]
 EmbedderOption = Annotated[
     str | None, typer.Option(help="As GET /v1/embedders names it; else the service's default.")
 ]
@@ -50,63 +59,77 @@ Wait = Annotated[bool, typer.Option("--wait", help="Stay and show progress until
 def main() -> None:
     """The `headstart` command."""
     try:
-        app()
-    except Refused as refused:
-        terminal.show_problem(refused)
+        app(prog_name="headstart")
+    except Problem as problem:
+        terminal.show_problem(problem)
         sys.exit(1)
     except AppError as error:
-        terminal.show_problem(Refused(error.message, code=error.stable_code))
+        terminal.show_problem(Problem(error.message, code=error.stable_code))
         sys.exit(1)
 
 
-@app.command()
-def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8765,
+@app.callback()
+def root(
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="The server and key that `headstart login --as` kept under this name; else "
+            "HEADSTART_URL and HEADSTART_KEY, the profile `default`, or this machine."
+        ),
+    ] = None,
 ) -> None:
-    """Run the service here: database, files and workers included unless Redis is configured."""
-    settings = serving.read_settings()
-    try:
-        serving.check_address(host, settings)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--host") from error
-    serving.check_free(host, port)
-    serving.run(settings, host=host, port=port)
+    """A head start for neural architecture search."""
+    terminal.PROFILE.set(profile)
 
 
 app.command("upload")(upload_commands.upload)
-app.command()(operating.worker)
-app.command()(operating.migrate)
-app.command("doctor")(operating.check)
-app.command()(operating.gc)
-app.command()(operating.verify)
-app.command()(operating.restored)
+app.command()(login_commands.login)
+app.command()(inference_commands.predict)
+app.command()(search_commands.search)
+app.command()(search_commands.estimate)
+app.command()(search_commands.clone)
+app.command()(search_commands.replay)
+app.command()(pruning_commands.prune)
+app.command()(pruning_commands.prunings)
 app.command("statistics")(statistics_commands.write)
 app.command("register-statistics")(statistics_commands.register)
 app.command("supernets")(zoo_commands.registered)
 app.add_typer(dataset_commands.app)
+app.add_typer(login_commands.app)
+app.add_typer(webhook_commands.app)
 app.add_typer(zoo_commands.app)
 
 
 @app.command()
 def embed(
     dataset: Annotated[
-        str | None, typer.Argument(help="A dataset's id, unique id prefix, or name.")
+        str | None,
+        typer.Argument(
+            help="A dataset's id, unique id prefix, or name.",
+            autocompletion=terminal.dataset_names,
+        ),
     ] = None,
     embedder: EmbedderOption = None,
     every: Annotated[bool, typer.Option("--all", help="Every registered dataset.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Embed a dataset, or all, so that rankings by that embedder find them."""
     if (dataset is None) != every:
         raise typer.BadParameter("name one dataset, or give --all", param_hint="DATASET")
-    with _server() as server:
-        listed = (each for each in server.listed("/v1/datasets") if not each["statistics_only"])
-        found = [server.dataset(dataset)] if dataset else list(listed)
-        body = _given(embedder=embedder)
-        asked = [server.post(path_of("datasets", f"{each['id']}:embed"), body) for each in found]
-        for each, job in zip(found, asked, strict=True):
-            done = terminal.watch(server, job)
-            terminal.out.print(f"{each['name']} {done['result']['embedder']}", markup=False)
+    with terminal.server() as client:
+        listed = (each for each in client.datasets.list() if not each["statistics_only"])
+        found = [client.datasets.find(dataset)] if dataset else list(listed)
+        asked = [
+            client.datasets.embed(each["id"], **terminal.given(embedder=embedder))
+            for each in found
+        ]
+        done = [terminal.watch(client, job.view) for job in asked]
+    if as_json:
+        terminal.show_json({"items": done})
+        return
+    for each, job in zip(found, done, strict=True):
+        named = (job["result"] or {})["embedder"]
+        terminal.out.print(f"{each['name']} {named}", markup=False)
 
 
 @app.command()
@@ -123,17 +146,17 @@ def rank(
     as_json: AsJson = False,
 ) -> None:
     """Rank every other dataset that the embedder has seen by its distance to a dataset."""
-    with _server() as server:
-        at = path_of("datasets", server.dataset(dataset)["id"])
-        body = _given(embedder=embedder, k=k, supernets_only=supernets_only, hubness=hubness)
-        terminal.watch(server, server.post(f"{at}:rank", body))
-        # A query's truth values are words.
-        chosen = str(supernets_only).lower()
-        found = server.get(f"{at}/neighbours", k=k, supernets_only=chosen)
-        if as_json:
-            terminal.show_json(found)
-        else:
-            findings.show_neighbours(found)
+    with terminal.server() as client:
+        at = client.datasets.id_of(dataset)
+        body = terminal.given(
+            embedder=embedder, k=k, supernets_only=supernets_only, hubness=hubness
+        )
+        terminal.watch(client, client.datasets.rank(at, **body).view)
+        found = client.datasets.neighbours(at, k=k, supernets_only=supernets_only)
+    if as_json:
+        terminal.show_json(found)
+    else:
+        findings.show_neighbours(found)
 
 
 @app.command()
@@ -143,13 +166,12 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say why a source lies where the last ranking of a dataset put it."""
-    with _server() as server:
-        ids = [server.dataset(each)["id"] for each in (dataset, source)]
-        found = server.get(path_of("datasets", ids[0], "neighbours", ids[1]))
-        if as_json:
-            terminal.show_json(found)
-        else:
-            findings.show_explanation(found)
+    with terminal.server() as client:
+        found = client.datasets.neighbour(dataset, source)
+    if as_json:
+        terminal.show_json(found)
+    else:
+        findings.show_explanation(found)
 
 
 @app.command()
@@ -164,6 +186,7 @@ def pretrain(
     epochs: Epochs = None,
     seed: Seed = None,
     wait: Wait = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a supernet on a dataset, or on each of several, and register it as a source."""
     if bool(datasets) == every:
@@ -171,109 +194,59 @@ def pretrain(
     alone = datasets if datasets and len(datasets) == 1 else None
     if (name is None) == bool(alone):
         raise typer.BadParameter("is for one dataset, and needed there", param_hint="--name")
-    with _server() as server:
-        listed = server.listed("/v1/datasets") if every else map(server.dataset, datasets or ())
-        ids = [each["id"] for each in listed if not (every and each["statistics_only"])]
-        body = {"training": _given(epochs=epochs, seed=seed)}
-        if alone:
-            job = server.post(path_of("supernets"), body | {"dataset_id": ids[0], "name": name})
+    with terminal.server() as client:
+        options: dict[str, Any] = {"training": terminal.given(epochs=epochs, seed=seed)}
+        if alone and name:
+            asked = client.supernets.create(alone[0], name=name, **options)
         else:
-            job = server.post(path_of("supernets:pretrain"), body | {"dataset_ids": ids})
-        _say_submitted(job)
-        if wait:
-            job = terminal.watch(server, job)
-            _say_made(job, "supernet_id")
-
-
-@app.command()
-def search(
-    dataset: DatasetArgument,
-    policy: Annotated[
-        StartPolicy | None, typer.Option(help="Where to start; else the winner of a short race.")
-    ] = None,
-    supernet: Annotated[UUID | None, typer.Option(help="The source of policy supernet.")] = None,
-    epochs: Epochs = None,
-    seed: Seed = None,
-    learning_rate: Annotated[
-        list[float] | None,
-        typer.Option(help="May be repeated: the best one is kept; else one that suits the start."),
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(help="Epochs without progress that end the search; 0: it runs to its end."),
-    ] = None,
-    retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of the retraining.")] = None,
-    method: Annotated[Method | None, typer.Option(help="How alphas are fitted.")] = None,
-    cells: Annotated[str | None, typer.Option(help="Cell space of a cold start.")] = None,
-    channels: Annotated[int | None, typer.Option(help="Width of its first cell.")] = None,
-    layers: Annotated[int | None, typer.Option(help="Its cells.")] = None,
-    resolution: Annotated[int | None, typer.Option(help="Side of its images in pixels.")] = None,
-    adapt: Annotated[
-        bool, typer.Option("--adapt", help="Adapt a warm start's source to that space, too.")
-    ] = False,
-    selection: Annotated[
-        Selection | None, typer.Option(help="How cells are chosen in the end.")
-    ] = None,
-    objective: Annotated[
-        list[Objective] | None,
-        typer.Option(help="May be repeated: list the cells that trade it off with accuracy."),
-    ] = None,
-    contribute: Annotated[
-        bool, typer.Option("--contribute", help="Let later searches start from its supernet.")
-    ] = False,
-    wait: Wait = False,
-) -> None:
-    """Search an architecture for a dataset."""
-    with _server() as server:
-        found = server.dataset(dataset)
-        if supernet is not None and policy is None:
-            policy = StartPolicy.SUPERNET
-        body = _given(
-            dataset_id=found["id"],
-            policy=policy,
-            supernet_id=None if supernet is None else str(supernet),
-            learning_rates=learning_rate or None,
-            patience=patience,
-            retrain_epochs=retrain_epochs,
-            selection=selection,
-            objectives=objective or None,
-            contribute=contribute or None,
-            training=_given(epochs=epochs, seed=seed, method=method),
-            space=_given(cells=cells, channels=channels, layers=layers, resolution=resolution),
-            adapt=adapt,
-        )
-        asked = server.post(path_of("searches"), body)
-        terminal.out.print(f"search {asked['id']}")
-        _say_submitted(asked["job"])
-        if wait:
-            job = terminal.watch(server, asked["job"])
-            done = server.get(path_of("searches", asked["id"]))
-            findings.show_start(done["start"] or {})
-            terminal.show_model(server.get(path_of("models", done["model_id"])))
-            _say_made(job, "supernet_id")
+            listed = (each for each in client.datasets.list() if not each["statistics_only"])
+            ids = [each["id"] for each in listed] if every else datasets or ()
+            asked = client.supernets.pretrain(ids, **options)
+        if not as_json:
+            _say_submitted(asked.view)
+        job = terminal.watch(client, asked.view) if wait else asked.view
+    if as_json:
+        terminal.show_json(job)
+    elif wait:
+        terminal.show_made(job)
 
 
 @app.command()
 def jobs(
     job_id: Annotated[UUID | None, typer.Argument(help="One job; else the latest.")] = None,
     cancel: Annotated[bool, typer.Option("--cancel", help="Ask it to stop.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="What workers said of it.")] = False,
     wait: Wait = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show jobs; cancel or follow one."""
-    if job_id is None and (cancel or wait):
-        raise typer.BadParameter("name the job to cancel or to wait for", param_hint="JOB_ID")
-    with _server() as server:
+    """Show jobs; cancel or follow one, or read its log."""
+    if job_id is None and (cancel or wait or logs):
+        raise typer.BadParameter("name the job that is meant", param_hint="JOB_ID")
+    with terminal.server() as client:
         if job_id is None:
-            _show_jobs(server.get(path_of("jobs"), page_size=20)["items"])
+            found = list(islice(client.jobs.list(page_size=LATEST), LATEST))
+            if as_json:
+                terminal.show_json({"items": found})
+            else:
+                _show_jobs(found)
             return
         if cancel:
-            server.post(path_of("jobs", f"{job_id}:cancel"))
-        job = server.get(path_of("jobs", str(job_id)))
+            client.jobs.cancel(str(job_id))
+        job = client.jobs.get(str(job_id))
         if wait:
-            job = terminal.watch(server, job)
-        _show_jobs([job])
-        if job["error_message"]:
-            terminal.out.print(f"{job['error_message']} ({job['error_code']})", markup=False)
+            job = terminal.watch(client, job)
+        lines = list(client.jobs.logs(str(job_id))) if logs else []
+    if as_json:
+        terminal.show_json({"items": lines} if logs else job)
+        return
+    if logs:
+        for each in lines:
+            said = f"{each['at']}  {each['level']:<7}  {each['message']}"
+            terminal.out.print(said, markup=False, soft_wrap=True)
+        return
+    _show_jobs([job])
+    if job["error_message"]:
+        terminal.out.print(f"{job['error_message']} ({job['error_code']})", markup=False)
 
 
 @app.command()
@@ -283,58 +256,39 @@ def models(
         Path | None,
         typer.Option(help="Folder for the files of the model, or of the newest.", file_okay=False),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show models; download the files of one."""
-    with _server() as server:
+    with terminal.server() as client:
+        latest = client.models.list(page_size=LATEST)
         if model_id is None and download is None:
-            found = server.get(path_of("models"), page_size=20)["items"]
-            terminal.show_table(
-                ("model", "retrained", "made"), [_model_row(each) for each in found]
-            )
+            found = list(islice(latest, LATEST))
+            if as_json:
+                terminal.show_json({"items": found})
+                return
+            rows = [_model_row(each) for each in found]
+            terminal.show_table(("model", "retrained", "made"), rows)
             return
-        named = _newest_model(server) if model_id is None else str(model_id)
-        model = server.get(path_of("models", named))
-        terminal.show_model(model)
+        newest = None if model_id else next(latest, None)
+        if model_id is None and newest is None:
+            raise Problem("There is no model yet: search one first.", code="not_found")
+        model = newest or client.models.get(str(model_id))
+        if as_json:
+            terminal.show_json(model)
+        else:
+            terminal.show_model(model)
         if download is not None:
-            _download(server, model, download)
+            with terminal.transfer("downloading") as sent:
+                made = client.models.download(model["id"], download, progress=sent)
+            for each in made if not as_json else ():
+                terminal.out.print(str(each), markup=False)
 
 
-def _newest_model(server: Remote) -> str:
-    found = server.get(path_of("models"), page_size=1)["items"]
-    if not found:
-        raise Refused("There is no model yet: search one first.", code="not_found")
-    return str(found[0]["id"])
-
-
-def _download(server: Remote, model: Json, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for artifact in model["artifacts"]:
-        target = folder / Path(artifact["name"]).name
-        server.download(artifact["href"], target, sha256=artifact["sha256"])
-        terminal.out.print(str(target), markup=False)
-
-
-@contextmanager
-def _server() -> Iterator[Remote]:
-    with remote.connect() as http:
-        yield Remote(http)
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _say_submitted(job: Json) -> None:
+def _say_submitted(job: JobView) -> None:
     terminal.out.print(f"job {job['id']}")
 
 
-def _say_made(job: Json, key: str) -> None:
-    made = (job["result"] or {}).get(key)
-    if made:
-        terminal.out.print(f"{key.removesuffix('_id')} {made}")
-
-
-def _show_jobs(found: list[Json]) -> None:
+def _show_jobs(found: list[JobView]) -> None:
     rows = [
         (
             each["id"],
@@ -349,7 +303,7 @@ def _show_jobs(found: list[Json]) -> None:
     terminal.show_table(("job", "kind", "state", "stage", "done", "compute"), rows)
 
 
-def _model_row(model: Json) -> tuple[str, str, str]:
+def _model_row(model: ModelView) -> tuple[str, str, str]:
     retrained = model["metrics"].get("retrained") or {}
     return model["id"], words.percent(retrained.get("test_accuracy")), model["created_at"]
 

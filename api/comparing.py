@@ -35,8 +35,8 @@ def changes(container: Container, before: Dataset, after: Dataset) -> "Differenc
 
     with (
         turn(_turns, "Other datasets are being compared", patience=PATIENCE_SECONDS),
-        container.store.open(keys.originals(before.sha256)) as old,
-        container.store.open(keys.originals(after.sha256)) as new,
+        container.store.open(keys.originals(before.project_id, before.sha256)) as old,
+        container.store.open(keys.originals(after.project_id, after.sha256)) as new,
     ):
         try:
             return versions.difference(versions.read(old), versions.read(new))

@@ -11,8 +11,11 @@ from typing import Any, Final
 
 from api import problems
 from api.codes import CODES
+from api.identity import is_open
+from api.methods import STREAM
 from api.problems import MEDIA_TYPE
 from api.samples import SAMPLES
+from api.views.inference import InferenceBody
 from api.views.problems import ProblemView
 
 Answers = dict[int | str, dict[str, Any]]
@@ -20,8 +23,9 @@ Json = dict[str, Any]
 
 JSON: Final = "application/json"
 SCHEMAS: Final = "#/components/schemas/"
+NAMED: Final = (ProblemView, InferenceBody)  # no route says that it sends or reads them
 # `PageView[JobView]`, as a name and as a title, is `JobPage` to generated clients.
-GENERIC: Final = re.compile(r"(Page|List)(?:View|ed)[_\[](\w+?)View[_\]]")
+GENERIC: Final = re.compile(r"(Page)View[_\[](\w+?)View[_\]]")
 HEADERS: Final[Mapping[str, tuple[Json, str]]] = {
     "Cache-Control": ({"type": "string"}, "How long the answer may be kept."),
     "Content-Digest": ({"type": "string"}, "`sha-256=:BASE64:`, the SHA-256 of the body."),
@@ -30,6 +34,10 @@ HEADERS: Final[Mapping[str, tuple[Json, str]]] = {
     "Idempotency-Replayed": (
         {"type": "string", "enum": ["true"]},
         "An earlier request under this key made the job.",
+    ),
+    "Inference-Header-Content-Length": (
+        {"type": "integer"},
+        "Bytes of the body that are JSON; tensors follow.",
     ),
     "Location": ({"type": "string", "format": "uri-reference"}, "Where to look for it."),
     "Preference-Applied": ({"type": "string"}, "Which of `Prefer` was followed."),
@@ -42,6 +50,13 @@ HEADERS: Final[Mapping[str, tuple[Json, str]]] = {
     "Upload-Expires": ({"type": "string"}, "Until when the upload is kept, as an HTTP date."),
     "Upload-Length": ({"type": "integer", "minimum": 1}, "Bytes of the whole upload."),
     "Upload-Offset": ({"type": "integer", "minimum": 0}, "Bytes of the upload that are stored."),
+    "WWW-Authenticate": ({"type": "string", "enum": ["Bearer"]}, "Send a key."),
+}
+KEY: Final[Json] = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "hs_ID_SECRET_CHECK",
+    "description": "An API key, where the service asks for keys: on one's own machine it may not.",
 }
 
 
@@ -91,16 +106,21 @@ def document(raw: Json) -> Json:
     schemas = found["components"]["schemas"]
     for theirs in ("HTTPValidationError", "ValidationError"):
         schemas.pop(theirs, None)
-    problem = ProblemView.model_json_schema(ref_template=SCHEMAS + "{model}")
-    schemas |= {**problem.pop("$defs"), "ProblemView": problem}
+    for kind in NAMED:
+        shown = kind.model_json_schema(ref_template=SCHEMAS + "{model}")
+        schemas |= {**shown.pop("$defs"), kind.__name__: shown}
     for name, sample in SAMPLES.items():
         schemas[name]["examples"] = [sample]
     found["components"]["examples"] = {
         code: {"summary": CODES[code].sentence, "value": _example(code)} for code in sorted(CODES)
     }
-    for path in found["paths"].values():
-        for method, operation in path.items():
+    found["components"]["securitySchemes"] = {"key": KEY}
+    for path, operations in found["paths"].items():
+        for method, operation in operations.items():
+            operation["security"] = [] if is_open(path) else [{"key": []}]
             _complete(method, operation)
+            if method == "get" and path.startswith("/v1/"):
+                _tag(operation)
     return found
 
 
@@ -109,6 +129,8 @@ def _complete(method: str, operation: Json) -> None:
     first = re.split(r"[.;:](?:\s|$)", operation["description"], maxsplit=1)[0]
     operation["summary"] = " ".join(first.split())
     answers = operation["responses"]
+    # The framework calls it a text, and generators would read all of it before they look.
+    answers.get("200", {}).get("content", {}).get(STREAM, {}).pop("schema", None)
     if MEDIA_TYPE not in answers.get("422", {}).get("content", {}):
         answers.pop("422", None)  # the framework's own, which we never send
     for status, those in _by_status(_usual(method, operation)).items():
@@ -121,18 +143,33 @@ def _complete(method: str, operation: Json) -> None:
             answers[str(status)] = answer
 
 
+def _tag(operation: Json) -> None:
+    """What `conditional.Tags` does to JSON that has no entity tag of its own."""
+    answers = operation["responses"]
+    if JSON not in answers["200"].get("content", {}) or "304" in answers:
+        return
+    told = answers["200"].setdefault("headers", {})
+    answers["304"] = unchanged("Cache-Control", *told)[304]
+    told.update(headers("ETag", "Cache-Control")["headers"])
+    operation.setdefault("parameters", []).append(IF_NONE_MATCH)
+
+
 def _usual(method: str, operation: Json) -> Iterator[str]:
     takes = operation.get("requestBody", {}).get("content", {})
     asks = {each["in"] for each in operation.get("parameters", ())}
     yield from ("bad_request", "unknown_host", "internal", "unavailable")
+    if operation["security"]:
+        yield from ("unauthenticated", "key_revoked", "key_expired", "rate_limited")
     if method not in {"get", "head", "options"}:
+        yield from ("forbidden", "csrf")
         yield from ("cross_site", "unsupported_media_type")
         if set(takes) <= {JSON}:
             yield "too_large"
     if JSON in takes:
         yield "malformed_json"
+    yield "validation_error"  # of parameters that it does not take, too
     if JSON in takes or asks & {"path", "query"}:
-        yield from ("validation_error", "invalid_input")
+        yield "invalid_input"
     if "path" in asks:
         yield "not_found"
 
@@ -155,6 +192,8 @@ def _refusal(codes: Iterable[str]) -> Json:
             }
         },
     }
+    if CODES[named[0]].status == 401:
+        return answer | headers("WWW-Authenticate")
     passing = any(problems.passes(CODES[each].status, each) for each in named)
     return answer | headers("Retry-After") if passing else answer
 

@@ -1,17 +1,21 @@
 """The only file that knows where a request keeps its container, session and announcements."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, cast
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from api.identity import identity_of
+from api.polling import Polls
 from api.watching import Watcher
 from core import crash_points
 from core.bootstrap import Container
 from core.domain.jobs import Job
+from core.inference.batching import Inference
+from core.services import quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +33,24 @@ class UnitOfWork:
 
 # Not plain functions: each request would wait for a thread of the pool to call them.
 async def container_of(request: Request) -> Container:
-    """The container that `create_app` was given."""
-    return cast(Container, request.app.state.container)
+    """The container that `create_app` was given, as far as it is the caller's project's."""
+    whole = cast(Container, request.app.state.container)
+    return replace(whole, sessions=whole.sessions.within(identity_of(request).project_id))
 
 
 async def watcher_of(request: Request) -> Watcher:
     """Who waits for news of jobs, for all requests."""
     return cast(Watcher, request.app.state.watcher)
+
+
+async def polls_of(request: Request) -> Polls:
+    """Who reads single jobs, for all requests."""
+    return cast(Polls, request.app.state.polls)
+
+
+async def inference_of(request: Request) -> Inference:
+    """Who computes with finished models, for all requests."""
+    return cast(Inference, request.app.state.inference)
 
 
 @contextmanager
@@ -44,6 +59,7 @@ def working(container: Container) -> Iterator[UnitOfWork]:
     with container.sessions.begin() as session:
         work = UnitOfWork(session)
         yield work
+        quotas.check(session, container.settings)
     for job in work.jobs:  # lost here? a worker's next look finds the row
         crash_points.reach("before_announce")
         container.queue.announce(job.id, job.queue)
@@ -61,26 +77,21 @@ def read_session(container: "ContainerDep") -> Iterator[Session]:
         yield session
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which page of a list the caller asks for."""
-
-    limit: int
-    after: str | None
+async def turn() -> AsyncIterator[None]:
+    """Held while files are fetched or made: that can take seconds of a thread."""
+    yield
 
 
-def page(
-    page_size: Annotated[int, Query(ge=1, le=100)] = 20,
-    page_token: Annotated[str | None, Query(max_length=200)] = None,
-) -> Page:
-    """Reads `page_size` and `page_token`."""
-    return Page(page_size, page_token)
-
-
+FILES = 12  # of 40 threads: the others are for what is answered at once
+FileTurn = Depends(turn, scope="function", max_concurrency=FILES)
+# Together fewer than the connections of a pool (15). Who has one waits for a thread yet, in which
+# its answer is checked; with all threads waiting for connections nobody would go on.
+READERS, WRITERS = 8, 6
 # `scope="function"` ends the dependency before the response is sent: a caller never holds a 202
 # for a row that did not commit.
 ContainerDep = Annotated[Container, Depends(container_of)]
+PollsDep = Annotated[Polls, Depends(polls_of)]
 WatcherDep = Annotated[Watcher, Depends(watcher_of)]
-WorkDep = Annotated[UnitOfWork, Depends(unit_of_work, scope="function")]
-SessionDep = Annotated[Session, Depends(read_session, scope="function")]
-PageDep = Annotated[Page, Depends(page)]
+InferenceDep = Annotated[Inference, Depends(inference_of)]
+WorkDep = Annotated[UnitOfWork, Depends(unit_of_work, scope="function", max_concurrency=WRITERS)]
+SessionDep = Annotated[Session, Depends(read_session, scope="function", max_concurrency=READERS)]

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,10 +23,12 @@ from core.db import schema
 from core.db.clock import now
 from core.db.job_tables import JobRow, in_state
 from core.db.sessions import Sessions
+from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.domain.jobs import JobState
-from core.domain.keys import TENANT
-from core.errors import AppError, Unavailable
+from core.errors import AppError, InvalidInput, Unavailable
 from core.execution import gpus
+from core.execution.mlflow_server import Away, MlflowServer
 from core.storage.select import store_of
 
 GIB = 1024**3
@@ -207,7 +209,7 @@ def _object_store(settings: Settings) -> Iterator[Line]:
     kind = "bucket" if isinstance(settings.storage, S3Storage) else "folder"
     store, token = store_of(settings), secrets.token_hex(16)
     store.check()
-    key = f"{TENANT}/probes/{token}"
+    key = f"{keys.folder(DEFAULT)}/probes/{token}"
     with tempfile.NamedTemporaryFile() as probe:
         probe.write(token.encode())
         probe.flush()
@@ -247,6 +249,24 @@ def _gpu(settings: Settings) -> Iterator[Line]:
         yield Line("gpu", State.OK, "none: jobs compute on the CPU")
 
 
+def _mlflow(settings: Settings) -> Iterator[Line]:
+    """Nobody needs it to search, so at worst it is a warning."""
+    told = settings.mlflow
+    if told.tracking_uri is None:
+        yield Line("mlflow", State.OK, "not configured: it is told of no searches")
+        return
+    todo = "See that it runs, and that HEADSTART_MLFLOW__… names it and how to be let in. "
+    todo += "Searches go on, and are told when it answers."
+    try:
+        with closing(MlflowServer(told)) as server:
+            found = server.experiment(told.experiment, make=False)
+    except (Away, InvalidInput) as error:
+        yield Line("mlflow", State.WARN, f"cannot be told of searches: {error}", todo)
+        return
+    until = "" if found else ", which the first search will make"
+    yield Line("mlflow", State.OK, f"it answers; experiment {told.experiment}{until}")
+
+
 @contextmanager
 def _sessions(settings: Settings) -> Iterator[Sessions]:
     sessions = Sessions(settings.database)
@@ -261,4 +281,6 @@ ADVICE = {
     "object store": "See that it runs, that the bucket exists (`headstart migrate --bucket` makes "
     "it), and that HEADSTART_STORAGE__… names it and its keys.",
 }
-CHECKS: tuple[Check, ...] = (_python, _torch, _home, _database, _redis, _object_store, _gpu)
+CHECKS: tuple[Check, ...] = (
+    *(_python, _torch, _home, _database, _redis, _object_store, _gpu, _mlflow),
+)

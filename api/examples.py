@@ -6,19 +6,22 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from core.data import packed_rows, packing
+from core.data import packed_rows, packing, places
 from core.data.images import Pixels
 from core.data.prepared import DEFAULT_RESOLUTION
 from core.domain import keys
-from core.domain.datasets import Dataset
+from core.domain.datasets import Dataset, ImagePlace
 from core.errors import NotFound
 from core.execution import caches
 from core.ports import ObjectStore
 from core.services import datasets
+
+Split = Literal["train", "test"]
 
 VERSION = 1
 EXAMPLES = 8
@@ -41,18 +44,16 @@ def strip(store: ObjectStore, dataset: Dataset, class_index: int, *, home: Path)
     return (folder / f"{class_index}.png").read_bytes()
 
 
-def image(store: ObjectStore, dataset: Dataset, index: int) -> bytes:
-    """A PNG of one train image: train images come first in the packed file."""
+def image(store: ObjectStore, dataset: Dataset, place: ImagePlace) -> bytes:
+    """A PNG of one image."""
     datasets.check_images(dataset)
-    if not 0 <= index < dataset.n_train:
-        last = dataset.n_train - 1
-        raise NotFound(f"This dataset has train images 0 to {last}.", code="unknown_image")
+    row = places.row(dataset, place)
     try:
-        packed = store.open(keys.packed(dataset.sha256, DEFAULT_RESOLUTION))
+        packed = store.open(keys.packed(dataset.project_id, dataset.sha256, DEFAULT_RESOLUTION))
     except NotFound as error:
         raise NotFound("The images of this dataset are not here.", code="unknown_image") from error
     with packed:
-        pixels = packed_rows.read_image(packed, index)
+        pixels = packed_rows.read_image(packed, row)
     buffer = io.BytesIO()
     _tile(pixels).save(buffer, "PNG")
     return buffer.getvalue()
@@ -62,7 +63,7 @@ def _draw_all(store: ObjectStore, dataset: Dataset, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         packed = Path(scratch) / "packed.safetensors"
-        key = keys.packed(dataset.sha256, DEFAULT_RESOLUTION)
+        key = keys.packed(dataset.project_id, dataset.sha256, DEFAULT_RESOLUTION)
         with store.open(key) as source, packed.open("wb") as target:
             shutil.copyfileobj(source, target)
         drawn = Path(scratch) / "strips"

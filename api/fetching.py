@@ -68,7 +68,7 @@ def presigned(
     store, limits = _direct(container), container.settings.uploads
     upload = uploads.create(session, name=name, length=length, sha256=sha256, limits=limits)
     seconds = min(SIGNED_SECONDS, limits.expiry_seconds)
-    key = keys.sent_directly(upload.id)
+    key = keys.sent_directly(upload.project_id, upload.id)
     return upload, store.presign(key, length=length, seconds=seconds)
 
 
@@ -123,7 +123,7 @@ def _direct(container: Container) -> DirectStore:
 @contextmanager
 def _sent(container: Container, upload: Upload) -> Iterator[BinaryIO]:
     """What lies in the bucket; taken away at the end, unless trying once more may help."""
-    key = keys.sent_directly(upload.id)
+    key = keys.sent_directly(upload.project_id, upload.id)
     try:
         stream = container.store.open(key)
     except NotFound:

@@ -1,10 +1,12 @@
 """What a ranking found, as the command line shows it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from api import terminal
-from api.remote import Json
 from api.web import evidence, race_rows, words
+
+Json = Mapping[str, Any]
 
 HEAVIEST = 10
 VERDICT = ("nearness", "nearest", "threshold", "share", "references")

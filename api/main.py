@@ -10,9 +10,9 @@ from fastapi import FastAPI
 from api import requests
 from api.app import create_app
 from api.leaving import Farewell, announced
-from core import bootstrap
+from core import bootstrap, tracing
 from core.config import Settings
-from core.execution import caches, collector
+from core.execution import caches, collector, deliveries, mlflow_sender
 from core.execution.sweeper import Sweeper
 
 
@@ -20,6 +20,7 @@ def create() -> FastAPI:
     """The application on what the environment says; the database is migrated beforehand."""
     settings = Settings()
     bootstrap.configure_logging(settings.log_format)
+    tracing.begin()
     if settings.log_format == "json":
         requests.take_over_logs()
     container = bootstrap.build(settings)
@@ -34,10 +35,16 @@ def create() -> FastAPI:
             seconds=collector.EVERY_SECONDS,
         )
         tidier.start()
-        with announced(leaving, tell=app.state.watcher.leave):
+        with (
+            deliveries.sending(settings, container.sessions),
+            mlflow_sender.telling(settings, container.sessions, container.store),
+            announced(leaving, tell=app.state.watcher.leave),
+        ):
             yield
+        app.state.inference.close()
         tidier.stop(patience=collector.STOP_SECONDS)
         container.close()
+        tracing.end()  # the server ends by the signal that it got: nothing runs after this
 
     app.router.lifespan_context = closing
     return app

@@ -1,21 +1,26 @@
-"""The upload form's body, parsed while it streams: a browser without scripts can upload too."""
+"""The upload forms' bodies, parsed while they stream: a browser without scripts can upload too."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import TypeAdapter, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from api import problems
+from api import problems, registration, security
 from api.deps import ContainerDep
+from api.routes import bundles
 from api.schemas import Name
-from api.uploads import Received, Sink, body, spooled
+from api.uploads import Expected, Received, Sink, body, spooled
+from core.config import Settings
 from core.errors import InvalidInput
 
-MOST_PARTS = 4
+MOST_PARTS = 12
 LONGEST_FIELD = 4_096
 LONGEST_HEADER = 16_384  # a file's name, which nobody reads, may be long
 
@@ -28,6 +33,7 @@ class NamedArchive:
 
     name: str
     archive: Received
+    fields: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -75,13 +81,31 @@ class _Form:
 
 
 async def form_archive(request: Request, container: ContainerDep) -> AsyncIterator[NamedArchive]:
-    """The form's archive as a file, and its name."""
-    async with spooled(container.settings) as (sink, path):
+    """The form's archive as a file, its name, and its other fields."""
+    async with _sent(request, container.settings) as (form, archive):
+        fields = {name: raw.decode("utf-8", "replace") for name, raw in form.fields.items()}
+        yield NamedArchive(_checked(form.fields.get("name", bytearray())), archive, fields)
+
+
+async def form_bundle(request: Request, container: ContainerDep) -> AsyncIterator[Received]:
+    """The file of a form that sends a supernet."""
+    room = partial(registration.check_room, container)
+    await run_in_threadpool(room, security.announced(request.headers) or 0)
+    async with _sent(request, container.settings, bundles.EXPECTED) as (_, bundle):
+        yield bundle
+
+
+@asynccontextmanager
+async def _sent(
+    request: Request, settings: Settings, expected: Expected | None = None
+) -> AsyncIterator[tuple[_Form, Received]]:
+    """The form and its file, called `archive` whatever it holds."""
+    async with spooled(settings, expected) as (sink, path):
         form = await _parse(request, sink)
         if sink.size == 0:
-            raise InvalidInput("Choose an archive to upload.", code="empty_body")
-        name = _checked(form.fields.get("name", bytearray()))
-        yield NamedArchive(name, Received(path, sink.size, sink.digest().hex()))
+            noun = expected.noun if expected else "archive"
+            raise InvalidInput(f"Choose the {noun} to upload.", code="empty_body")
+        yield form, Received(path, sink.size, sink.digest().hex())
 
 
 async def _parse(request: Request, sink: Sink) -> _Form:
@@ -133,3 +157,4 @@ def _malformed(message: str) -> InvalidInput:
 
 
 FormArchiveDep = Annotated[NamedArchive, Depends(form_archive, scope="function")]
+FormBundleDep = Annotated[Received, Depends(form_bundle, scope="function")]

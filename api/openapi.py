@@ -1,7 +1,7 @@
 """What is committed of the contract: `docs/openapi.json`, and all codes in `docs/problems.md`.
 
-`python -m api.openapi --write` renews both, and refuses what would break clients until
-`docs/openapi-changes.md` says so.
+`python -m api.openapi --write` renews both, and what of the client is made of them; it refuses
+what would break clients until `docs/openapi-changes.md` says so.
 """
 
 import json
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from api import breaking
+from api import breaking, client_code
 from api.app import described
 from api.codes import CODES, JOB_CODES
 
@@ -61,6 +61,7 @@ def main(arguments: list[str]) -> str | None:
             return "\n".join([f"These break clients; list them in {CHANGES}:", *left])
     COMMITTED.write_text(written(new), "utf-8")
     TABLE.write_text(tabled(), "utf-8")
+    client_code.write()
     return None
 
 

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from api import doctor, serving, terminal
-from api.remote import Refused
+import headstart
+from api import doctor, environment, terminal
 from api.web import words
 from core import bootstrap
 from core.bootstrap import Container
@@ -22,7 +22,7 @@ from core.execution.collector import Finding, Kind
 from core.execution.verification import Problem
 from core.services import restoring
 from core.storage import select
-from core.zoo import shipped
+from core.zoo import entry
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
@@ -42,14 +42,14 @@ def worker(
     concurrency: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
 ) -> None:
     """Compute jobs of a cluster until told to stop; `serve` alone does so on one machine."""
-    settings = serving.read_settings()
+    settings = environment.read_settings()
     if settings.redis_url is None:
-        raise Refused(
+        raise headstart.Problem(
             "A worker needs HEADSTART_REDIS_URL; on one machine `headstart serve` computes too.",
             code="not_a_cluster",
         )
     if find_spec("torch") is None:
-        raise Refused(
+        raise headstart.Problem(
             "This computes: install headstart-nas[worker] to have what it takes.",
             code="not_installed",
         )
@@ -65,13 +65,13 @@ def migrate(
 
     Before the first start and after each upgrade; does nothing when done.
     """
-    settings = serving.read_settings()
+    settings = environment.read_settings()
     bootstrap.configure_logging(settings.log_format)
     if bucket:
         select.make_bucket(settings)
     schema.migrate(settings.database)
     with _container(settings) as container:
-        shipped.enter(settings, container.sessions, container.store)
+        entry.enter_shipped(settings, container.sessions, container.store)
     terminal.out.print("The database is ready.")
 
 
@@ -91,7 +91,7 @@ def gc(
 ) -> None:
     """Delete what nothing needs any more, from this machine's caches too. Safe beside running
     workers."""
-    settings = serving.read_settings()
+    settings = environment.read_settings()
     count: Counter[Kind] = Counter()
     size: Counter[Kind] = Counter()
 
@@ -124,7 +124,7 @@ def gc(
 
 def verify(as_json: AsJson = False) -> None:
     """Read every stored file that the database names and compare its checksum."""
-    settings = serving.read_settings()
+    settings = environment.read_settings()
     problems: list[Problem] = []
     with _container(settings) as container:
         read = verification.verify(container.sessions, container.store, tell=problems.append)
@@ -142,7 +142,7 @@ def verify(as_json: AsJson = False) -> None:
 
 def restored() -> None:
     """Once after restoring a backup, before anything runs: lost attempts can do no harm."""
-    settings = serving.read_settings()
+    settings = environment.read_settings()
     with _container(settings) as container, container.sessions.begin() as session:
         count = restoring.begin_anew(session)
     terminal.out.print(f"{count} jobs that had not ended will go on from what was backed up.")
@@ -150,7 +150,7 @@ def restored() -> None:
 
 def check(as_json: AsJson = False) -> None:
     """Check everything that the service stands on and say what to do about what is wrong."""
-    findings = doctor.examine(serving.read_settings())
+    findings = doctor.examine(environment.read_settings())
     if as_json:
         lines = [
             {"what": each.what, "state": each.state.value, "said": each.said, "todo": each.todo}

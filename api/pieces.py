@@ -103,7 +103,9 @@ def forget(container: Container, upload_id: UUID) -> None:
     """Delete the upload and its objects. Raises NotFound, and Conflict while a job reads it."""
     with container.sessions.begin() as session:
         parts = uploads.drop(session, upload_id)
-    container.store.delete([*(part.key for part in parts), keys.sent_directly(upload_id)])
+    container.store.delete(
+        [*(part.key for part in parts), keys.sent_directly(container.sessions.project, upload_id)]
+    )
 
 
 def abandon(container: Container, upload_id: UUID) -> None:
@@ -125,7 +127,8 @@ class _Held:
 
     def append(self, upload_id: UUID, start: int, path: Path, size: int, sha256: str) -> Upload:
         """Store the piece, then count it."""
-        key = keys.upload_part(upload_id, start, self.token)
+        project = self.container.sessions.project
+        key = keys.upload_part(project, upload_id, start, self.token)
         self.container.store.put(key, path)
         most = self.container.settings.uploads.most_parts
         try:

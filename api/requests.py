@@ -17,6 +17,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics, security
+from core import tracing
+from core.domain.identity import NOBODY, Identity
 
 HEADER: Final = b"x-request-id"
 # What cannot be mistaken for anything but a name, wherever it is shown.
@@ -67,6 +69,10 @@ class _Seen:
         self.status = GONE
         self.sent = self.received = 0
         self.whole = False
+        self._span = tracing.current()  # the framework's
+        self._span.say({"headstart.request.id": self.id})
+        if scope.get("query_string"):
+            self._span.say({"url.query": "REDACTED"})  # names and labels may be in there
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -76,11 +82,17 @@ class _Seen:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self._say()
             message = {**message, "headers": [*message.get("headers", ()), self.header]}
         elif message["type"] == "http.response.body":
             self.sent += len(message.get("body", b""))
             self.whole = not message.get("more_body", False)
         await self._send(message)
+
+    def _say(self) -> None:
+        who_asks = who(self._scope)
+        project = {"headstart.project.id": who_asks["project"]} if who_asks else {}
+        self._span.say({"headstart.operation": operation_of(self._scope), **project})
 
     def count(self) -> None:
         operation, method = operation_of(self._scope), self._scope["method"]
@@ -102,6 +114,7 @@ class _Seen:
             ms=round((time.perf_counter() - self._began) * 1000, 1),
             bytes=self.sent,
             **more,
+            **who(self._scope),
             **({} if self.whole else {"cut": True}),
         )
 
@@ -125,6 +138,14 @@ def operation_of(scope: Scope) -> str:
         return route.operation_id
     module = route.endpoint.__module__.rpartition(".")[2]
     return f"{module}.{route.name}"
+
+
+def who(scope: Scope) -> dict[str, str]:
+    """Project and key of a request, for the log; never anything secret."""
+    identity: Identity = scope.get("state", {}).get("identity", NOBODY)
+    if identity.key_id is None:
+        return {}
+    return {"project": str(identity.project_id), "key": identity.key_id}
 
 
 def is_upload(method: str, path: str) -> bool:

@@ -1,27 +1,28 @@
 """Request bodies: strict, so that a typing slip is an answer and not a surprise."""
 
 import unicodedata
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from core.domain import embedders
-from core.domain.datasets import AS_USUAL, DatasetId, Hubness, IntakeOptions
+from core.domain.datasets import (
+    AS_USUAL,
+    MOST_LEFT_OUT,
+    DatasetId,
+    Hubness,
+    ImagePlace,
+    IntakeOptions,
+)
 from core.domain.groups import PretrainEach
 from core.domain.searches import (
-    RETRAIN_RATE,
-    HeadInit,
     IngestSpec,
     Method,
-    Objective,
     PretrainSpec,
     RankSpec,
     Retraining,
-    SearchSpec,
-    Selection,
     SpaceSpec,
-    StartPolicy,
     Training,
 )
 from core.domain.supernets import SupernetId
@@ -32,12 +33,18 @@ LONGEST_NAME = 120
 MOST_DATASETS = 1000  # that one supernet is trained on
 MOST_TOGETHER = 500  # jobs that one request queues: its transaction stays short
 MOST_NEIGHBOURS = 100
+MOST_ITEMS = 10_000  # of a list or an object of a body: far more than any takes
 SPACE, TRAINING, RETRAINING = SpaceSpec(), Training(), Retraining()
 
 
+def as_stored(name: str) -> str:
+    """How a name is spelled once it is taken: composed, with one kind of space, trimmed."""
+    return _one_kind_of_space(unicodedata.normalize("NFC", name)).strip()
+
+
 def clean_name(name: str) -> str:
-    """A name fit to show: composed, trimmed, on one line. Raises ValueError, saying why not."""
-    composed = _one_kind_of_space(unicodedata.normalize("NFC", name)).strip()
+    """A name fit to show, on one line. Raises ValueError, saying why not."""
+    composed = as_stored(name)
     if not composed:
         raise ValueError("a name needs at least one character")
     if len(composed) > LONGEST_NAME:
@@ -56,7 +63,11 @@ def _one_kind_of_space(text: str) -> str:
     return "".join(" " if unicodedata.category(each) == "Zs" else each for each in text)
 
 
-Name = Annotated[str, AfterValidator(clean_name)]
+Name = Annotated[
+    str,
+    AfterValidator(clean_name),
+    Field(json_schema_extra={"minLength": 1, "maxLength": LONGEST_NAME}),
+]
 Whole = Annotated[int, Field(strict=True)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 LearningRate = Annotated[Real, Field(gt=0, le=10)]
@@ -68,12 +79,30 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _countable(cls, given: Any) -> Any:
+        """Raise ValueError before a mistake is told of each of far too many items."""
+        parts = [given, *given.values()] if isinstance(given, dict) else []
+        if any(isinstance(each, list | dict) and len(each) > MOST_ITEMS for each in parts):
+            raise ValueError(f"a list or an object has more than {MOST_ITEMS} items")
+        return given
 
-class IngestBody(Body):
-    """Make a dataset of complete uploads; several are one dataset, and their files' names may say
-    the splits. Further fields as the query parameters of an upload in one request."""
+    @model_validator(mode="before")
+    @classmethod
+    def _one_kind_of_number(cls, given: Any) -> Any:
+        """2.0 is 2 in JSON, where 2 is wanted."""
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in given.items()
+        }
 
-    uploads: Annotated[tuple[UUID, ...], Field(min_length=1, max_length=MOST_ARCHIVES)]
+
+class IntakeBody(Body):
+    """What a dataset is to be called, where it comes from, and how it is to be read."""
+
     name: Name
     seed: Whole = AS_USUAL.seed
     test_share: Real = AS_USUAL.test_share
@@ -84,19 +113,49 @@ class IngestBody(Body):
     source: str | None = None
     parent_id: UUID | None = None
 
+    def options(self) -> IntakeOptions:
+        """As the domain says it. Raises InvalidInput (`bad_options`)."""
+        return IntakeOptions(
+            self.seed, self.test_share, self.group, self.unreadable_share, self.label
+        )
+
+
+class IngestBody(IntakeBody):
+    """Make a dataset of complete uploads; several are one dataset, and their files' names may say
+    the splits. Further fields as the query parameters of an upload in one request."""
+
+    uploads: Annotated[tuple[UUID, ...], Field(min_length=1, max_length=MOST_ARCHIVES)]
+
     def to_spec(self, embedder: str) -> IngestSpec:
         """As the domain says it. Raises InvalidInput (`bad_options`)."""
         return IngestSpec(
             uploads=tuple(UploadId(each) for each in self.uploads),
             name=self.name,
             embedder=embedder,
-            options=IntakeOptions(
-                self.seed, self.test_share, self.group, self.unreadable_share, self.label
-            ),
+            options=self.options(),
             licence=self.licence,
             source=self.source,
             parent_id=None if self.parent_id is None else DatasetId(self.parent_id),
         )
+
+
+class ImageBody(Body):
+    """An image of a dataset, by its place in its split from 0."""
+
+    split: Literal["train", "test"]
+    index: Annotated[Whole, Field(ge=0)]
+
+
+class LeaveOutBody(Body):
+    """Make the next version of a dataset, without these images; `name` is the dataset's own unless
+    another is given."""
+
+    images: Annotated[tuple[ImageBody, ...], Field(min_length=1, max_length=MOST_LEFT_OUT)]
+    name: Name | None = None
+
+    def places(self) -> list[ImagePlace]:
+        """As the domain says it."""
+        return [ImagePlace(each.split, each.index) for each in self.images]
 
 
 class SpaceBody(Body):
@@ -244,53 +303,4 @@ class PretrainEachBody(Body):
             space=self.space.to_spec(),
             training=self.training.to_spec(),
             learning_rate=self.learning_rate,
-        )
-
-
-class SearchBody(Body):
-    """Search an architecture for one dataset."""
-
-    dataset_id: UUID
-    policy: StartPolicy = StartPolicy.RACE
-    supernet_id: UUID | None = None
-    head: HeadInit = HeadInit.EVERY_EPOCH
-    space: SpaceBody = SpaceBody()
-    adapt: Flag = False
-    training: TrainingBody = TrainingBody()
-    learning_rates: (
-        Annotated[tuple[LearningRate, ...], Field(min_length=1, max_length=8)] | None
-    ) = None
-    patience: Annotated[Whole, Field(ge=0, le=10_000)] | None = None
-    retrain_epochs: Annotated[Whole, Field(ge=1, le=10_000)] = 20
-    retrain_learning_rate: LearningRate = RETRAIN_RATE
-    retraining: RetrainingBody = RetrainingBody()
-    selection: Selection = Selection.MAGNITUDE
-    objectives: Annotated[tuple[Objective, ...], Field(max_length=3)] = ()
-    contribute: Flag = False
-
-    @model_validator(mode="after")
-    def _supernet_goes_with_its_policy(self) -> "SearchBody":
-        if (self.policy is StartPolicy.SUPERNET) != (self.supernet_id is not None):
-            raise ValueError("supernet_id is given with policy 'supernet', and only then")
-        return self
-
-    def to_spec(self, embedder: str) -> SearchSpec:
-        """As the domain says it."""
-        return SearchSpec(
-            dataset_id=DatasetId(self.dataset_id),
-            embedder=embedder,
-            policy=self.policy,
-            supernet_id=None if self.supernet_id is None else SupernetId(self.supernet_id),
-            head=self.head,
-            space=self.space.to_spec(),
-            adapt=self.adapt,
-            training=self.training.to_spec(),
-            learning_rates=self.learning_rates,
-            patience=self.patience,
-            retrain_epochs=self.retrain_epochs,
-            retrain_learning_rate=self.retrain_learning_rate,
-            retraining=self.retraining.to_spec(),
-            selection=self.selection,
-            objectives=self.objectives,
-            contribute=self.contribute,
         )

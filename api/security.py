@@ -1,6 +1,9 @@
 """What every request must pass and every response carries: host, origin, size, headers."""
 
+import math
+import re
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,11 +13,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import methods
 from api.problems import Problem
+from core.storage.addresses import is_loopback
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 LARGEST_BODY: Final = 1024 * 1024
+# Of JSON, a list or an object counting for ten: nobody else is answered while one is read, and a
+# megabyte of brackets takes seconds.
+MOST_PARTS: Final = 100_000
 UPLOADS: Final = frozenset(
     {
         ("POST", "/v1/datasets"),
@@ -22,9 +30,12 @@ UPLOADS: Final = frozenset(
         ("POST", "/v1/datasets:statistics"),
         ("POST", "/v1/supernets:import"),
         ("POST", "/datasets"),
+        ("POST", "/registry/import"),
     }
 )
 PIECES: Final = "/v1/uploads/"
+# Whose bodies are tensors and images: in types of their own, and larger than requests are.
+INFERENCE: Final = re.compile(r"/v2/models/[^/]+/infer|/v1/models/[^/]+:predict")
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -43,10 +54,13 @@ Respond = Callable[[Request, Problem], Response]
 class Guard:
     """Refuses foreign hosts, foreign pages and oversized bodies before any route runs."""
 
-    def __init__(self, app: ASGIApp, *, respond: Respond, any_host: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, respond: Respond, any_host: bool, inference_bytes: int
+    ) -> None:
         self.app = app
         self.respond = respond
         self.any_host = any_host
+        self.inference_bytes = inference_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer with the reason it may not pass."""
@@ -56,10 +70,13 @@ class Guard:
         request = Request(scope)
         problem = self._objection(request)
         if problem is not None:
-            await self.respond(request, problem)(scope, receive, _hardened(send))
+            await self.respond(request, problem)(scope, receive, hardened(send))
             return
-        body = receive if _is_upload(request) else _capped(receive)
-        await self.app(scope, body, _hardened(send))
+        if not _is_upload(request):
+            inference = is_inference(request.method, scope["path"])
+            parts = math.inf if inference else MOST_PARTS  # tensors are read beside the loop
+            receive = _capped(receive, self._largest(request), parts)
+        await self.app(scope, receive, hardened(send))
 
     def _objection(self, request: Request) -> Problem | None:
         headers = request.headers
@@ -67,29 +84,57 @@ class Guard:
             # Servers and proxies do not agree on which of them counts (RFC 9112, 6.1).
             detail = "Say how long the body is, or that it comes in chunks, and not both."
             return Problem(400, "bad_request", detail, headers=(("Connection", "close"),))
+        if not self.any_host and not _came_here(request.scope.get("server")):
+            detail = (
+                "This service asks nobody for a key, so it answers on loopback addresses alone: "
+                "its operator sets HEADSTART_AUTH=keys."
+            )
+            return Problem(400, "unknown_host", detail)
         if not self.any_host and _host_name(headers.get("host", "")) not in LOOPBACK:
             detail = "This service answers to localhost only; open it as http://127.0.0.1."
             return Problem(400, "unknown_host", detail)
         if request.method not in SAFE_METHODS and not _from_own_page(headers):
             detail = "This request comes from another site's page, so it was not carried out."
             return Problem(403, "cross_site", detail)
-        if _not_json(request):
+        if _not_json(request) and request.method in methods.allowed(request.scope):
             detail = "This address takes application/json."
             return Problem(415, "unsupported_media_type", detail)
-        if not _is_upload(request) and _announced(headers) > LARGEST_BODY:
-            detail = f"This address takes at most {LARGEST_BODY:,} bytes."
+        largest = self._largest(request)
+        if not _is_upload(request) and (announced(headers) or 0) > largest:
+            detail = f"This address takes at most {largest:,} bytes."
             return Problem(413, "too_large", detail)
         return None
 
+    def _largest(self, request: Request) -> int:
+        inference = is_inference(request.method, request.scope["path"])
+        return self.inference_bytes if inference else LARGEST_BODY
+
+
+def is_inference(method: str, path: str) -> bool:
+    """Whether a model is asked for its answer."""
+    return method == "POST" and INFERENCE.fullmatch(path) is not None
+
 
 def _is_upload(request: Request) -> bool:
-    method, path = request.method, request.url.path
+    method, path = request.method, request.scope["path"]
     return (method, path) in UPLOADS or (method == "PATCH" and path.startswith(PIECES))
 
 
-def _announced(headers: Headers) -> int:
+def announced(headers: Headers) -> int | None:
+    """The bytes that the body is said to have, where they are said."""
     length = headers.get("content-length", "")
-    return int(length) if length.isascii() and length.isdigit() else 0
+    return int(length) if length.isascii() and length.isdigit() else None
+
+
+def _came_here(server: tuple[str, int | None] | None) -> bool:
+    """Whether a request came to a loopback address or a socket in a folder: its Host header is
+    whatever the caller wants. For servers that were told by others where to listen."""
+    if server is None or server[1] is None:
+        return True
+    try:
+        return is_loopback(ip_address(server[0]))
+    except ValueError:
+        return False
 
 
 def _host_name(host: str) -> str:
@@ -116,36 +161,42 @@ def _place_of(origin: str) -> str | None:
 
 
 def _not_json(request: Request) -> bool:
-    headers = request.headers
+    headers, path = request.headers, request.scope["path"]
     empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
-    api = request.url.path.startswith("/v1/") and request.method not in SAFE_METHODS
-    if not api or empty or _is_upload(request):
+    api = path.startswith("/v1/") and request.method not in SAFE_METHODS
+    if not api or empty or _is_upload(request) or is_inference(request.method, path):
         return False
     media = headers.get("content-type", "").partition(";")[0].strip().lower()
     return media != "application/json"
 
 
-def _capped(receive: Receive) -> Receive:
+def _capped(receive: Receive, largest: int, most_parts: float) -> Receive:
     """Counts the body as it arrives: Content-Length may be absent or a lie."""
-    seen = 0
+    seen = commas = brackets = 0
 
     async def counted() -> Message:
-        nonlocal seen
+        nonlocal seen, commas, brackets
         message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > LARGEST_BODY:
+        chunk = message.get("body", b"")
+        seen += len(chunk)
+        commas += chunk.count(b",")
+        brackets += chunk.count(b"[") + chunk.count(b"{")
+        # Without a comma they are nested, which ends soon.
+        if seen > largest or (commas and commas + 10 * brackets > most_parts):
             raise HTTPException(413)
         return message
 
     return counted
 
 
-def _hardened(send: Send) -> Callable[[Message], Awaitable[None]]:
-    async def hardened(message: Message) -> None:
+def hardened(send: Send) -> Callable[[Message], Awaitable[None]]:
+    """Puts the headers on that every answer carries."""
+
+    async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
         await send(message)
 
-    return hardened
+    return sending

@@ -14,46 +14,32 @@ from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from api import terminal
 from api.app import create_app
 from api.leaving import announced
-from api.remote import Refused
-from core import bootstrap
+from core import bootstrap, tracing
 from core.bootstrap import Container
 from core.config import Settings
 from core.embedded import embedded
 from core.errors import Conflict
-from core.execution import caches, collector
+from core.execution import caches, collector, deliveries, mlflow_sender
 from core.execution.sweeper import Sweeper
 
 DRAIN_SECONDS = 20
-
-
-def read_settings() -> Settings:
-    """What the environment says. Raises Refused naming every variable that does not fit."""
-    try:
-        return Settings()
-    except ValidationError as error:  # its own text shows the values, passwords among them
-        wrong = tuple(
-            f"{_variable(each['loc'])}: {each['msg']}"
-            for each in error.errors(include_input=False, include_url=False)
-        )
-        raise Refused(
-            "The settings in the environment are not acceptable.",
-            code="invalid_settings",
-            details=wrong,
-        ) from None
+# Longer than programs and pages wait between polls: else they connect anew each time, or ask on a
+# connection that is just being closed. Proxies keep theirs for a minute.
+KEEP_ALIVE_SECONDS = 65
 
 
 def check_address(host: str, settings: Settings) -> None:
     """Raise ValueError for an address that strangers could reach."""
-    if _is_loopback(host) or settings.allow_unauthenticated_network:
+    if _is_loopback(host) or settings.auth == "keys" or settings.allow_unauthenticated_network:
         return
     raise ValueError(
         f"{host} can be reached from other machines, and nobody is asked who they are. Listen on "
-        "127.0.0.1, or set HEADSTART_ALLOW_UNAUTHENTICATED_NETWORK=true behind a proxy that asks."
+        "127.0.0.1, ask for keys by HEADSTART_AUTH=keys, or set "
+        "HEADSTART_ALLOW_UNAUTHENTICATED_NETWORK=true behind a proxy that asks."
     )
 
 
@@ -75,21 +61,26 @@ def run(settings: Settings, *, host: str, port: int) -> None:
     """Serve until SIGINT or SIGTERM; running jobs are handed back, to be resumed next time."""
     os.umask(0o077)  # data sets and models are their owner's, whatever the home folder allows
     bootstrap.configure_logging(settings.log_format)
+    tracing.begin()
     signal.signal(signal.SIGTERM, _stop)  # uvicorn passes the signal on when it has drained
-    with _container(settings) as container:
-        shown = f"[{host}]" if ":" in host else host
-        terminal.err.print(f"Headstart is at http://{shown}:{port}/", markup=False)
-        app = create_app(container)
-        app.router.lifespan_context = _letting_go
-        uvicorn.run(
-            app,
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-        )
+    try:
+        with _container(settings) as container:
+            shown = f"[{host}]" if ":" in host else host
+            terminal.err.print(f"Headstart is at http://{shown}:{port}/", markup=False)
+            app = create_app(container)
+            app.router.lifespan_context = _letting_go
+            uvicorn.run(
+                app,
+                host=host,
+                port=port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            )
+    finally:
+        tracing.end()
 
 
 @asynccontextmanager
@@ -98,6 +89,7 @@ async def _letting_go(app: FastAPI) -> AsyncIterator[None]:
     it for as long as they may. Nobody asks this one whether it is ready."""
     with announced(Event(), tell=app.state.watcher.leave, seconds=0):
         yield
+    app.state.inference.close()
 
 
 @contextmanager
@@ -111,7 +103,11 @@ def _container(settings: Settings) -> Iterator[Container]:
     tidier = Sweeper(tidying, seconds=collector.EVERY_SECONDS)
     tidier.start()
     try:
-        yield container
+        with (
+            deliveries.sending(settings, container.sessions),
+            mlflow_sender.telling(settings, container.sessions, container.store),
+        ):
+            yield container
     finally:
         tidier.stop(patience=collector.STOP_SECONDS)
         container.close()
@@ -128,9 +124,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _variable(place: tuple[int | str, ...]) -> str:
-    """The environment variable of a setting; which kind of storage is no part of its name."""
-    parts = [str(each) for each in place if each not in {"s3", "local"}]
-    return f"HEADSTART_{'__'.join(parts).upper()}"

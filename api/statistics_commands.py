@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from api import remote, serving, terminal
-from api.remote import Refused, Remote
+from api import terminal
+from headstart import folders
+from headstart.problems import Problem
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 FEW = 5  # images of a class below which its mean nearly is an image
 
 
@@ -23,26 +25,34 @@ def write(
     anonymous: Annotated[
         bool, typer.Option("--anonymous", help="Number the classes instead of naming them.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Reduce images to class statistics here, to register without handing the images over."""
-    settings = serving.read_settings()
     try:
-        # Here, and only when it is called for: nothing else of this command needs torch.
+        # Here, and only when it is called for: no other command of a client needs torch.
+        from api import environment
         from core.execution import owned_images
     except ImportError as error:
-        raise Refused(
+        raise Problem(
             "This computes: install headstart-nas[worker] to have what it takes.",
             code="not_installed",
         ) from error
-    with tempfile.TemporaryDirectory(prefix="headstart-") as scratch:
+    settings = environment.read_settings()
+    with (
+        tempfile.TemporaryDirectory(prefix="headstart-") as scratch,
+        folders.as_archive(images) as archive,
+    ):
         counts = owned_images.reduce(
-            images,
+            archive,
             out,
             scratch=Path(scratch),
             settings=settings,
             embedder=embedder or settings.embedder,
             anonymous=anonymous,
         )
+    if as_json:
+        terminal.show_json({"file": str(out), "images": dict(counts)})
+        return
     terminal.out.print(str(out), markup=False)
     terminal.out.print(f"{len(counts)} classes, {sum(counts.values())} images")
     few = [name for name, count in counts.items() if count < FEW]
@@ -57,15 +67,13 @@ def write(
 def register(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
     name: Annotated[str, typer.Option(help="What to call the dataset.")],
+    as_json: AsJson = False,
 ) -> None:
     """Register a dataset by a file of class statistics; its images stay where they are."""
-    with remote.connect() as http, terminal.transfer(file.stat().st_size) as bar:
-        task = bar.task_ids[0]
-        dataset = Remote(http).upload(
-            file,
-            name=name,
-            sent=lambda size: bar.advance(task, size),
-            address="/v1/datasets:statistics",
-        )
+    with terminal.server() as client, terminal.transfer() as sent:
+        dataset = client.datasets.register_statistics(file, name=name, progress=sent)
+    if as_json:
+        terminal.show_json(dataset)
+        return
     terminal.out.print(f"dataset {dataset['id']}")
     terminal.out.print(f"{len(dataset['classes'])} classes, by statistics only")

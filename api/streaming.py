@@ -5,7 +5,7 @@ has an id, so that whoever was cut off within one gets all of it again.
 """
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,12 +16,15 @@ from sqlalchemy.orm import Session
 from api.views.jobs import EventView, JobView, RecordView
 from api.views.shapes import View
 from api.watching import Watcher
+from core.domain.identity import ProjectId
 from core.domain.jobs import TERMINAL, Children, Job, JobId
 from core.errors import AppError, Detail, InvalidInput
 from core.services import fanout, jobs, news
 from core.services.news import News, Place
 
-PING_SECONDS = 15.0  # of silence: then a comment shows that the connection lives
+# Of silence: then a comment shows that the connection lives. With the seconds that a key is
+# recognised for, that is how long a stream outlives its key.
+PING_SECONDS = 10.0
 PLACE = re.compile(
     r"(?P<seq>\d{1,9})-(?P<at>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z)?", re.ASCII
 )
@@ -55,15 +58,18 @@ def read(session: Session, *, job_id: JobId, place: Place, limit: int = news.AT_
     return Batch(job, fanout.children(session, [job]), found)
 
 
-async def after(watcher: Watcher, job_id: JobId, place: Place) -> Batch:
-    """As `read`, in the watcher's thread."""
+async def after(watcher: Watcher, project: ProjectId, job_id: JobId, place: Place) -> Batch:
+    """As `read`, in the watcher's thread, of a project's job."""
     look = partial(read, job_id=job_id, place=place)
-    return await watcher.read(look, name=(job_id, repr(place)))
+    return await watcher.read(look, project=project, name=(job_id, repr(place)))
 
 
-async def follow(watcher: Watcher, job_id: JobId, batch: Batch) -> AsyncIterator[bytes]:
-    """Frames from this batch on to the job's end, or until the service leaves or its database is
-    lost: then the caller comes again."""
+async def follow(
+    watcher: Watcher, batch: Batch, still: Callable[[], Awaitable[None]]
+) -> AsyncIterator[bytes]:
+    """Frames from this batch on to the job's end; or until `still` raises that the caller's key
+    has ended, the service leaves or its database is lost: then the caller comes again."""
+    job = batch.job
     with watcher.place():
         while True:
             for frame in frames(batch):
@@ -73,12 +79,14 @@ async def follow(watcher: Watcher, job_id: JobId, batch: Batch) -> AsyncIterator
             version = news.version(batch.job, batch.standing)
             try:
                 while not batch.news.more and not await watcher.changed(
-                    job_id, version, patience=PING_SECONDS
+                    job.id, version, patience=PING_SECONDS
                 ):
                     if watcher.leaving:
                         return
+                    await still()
                     yield KEEPALIVE_COMMENT
-                batch = await after(watcher, job_id, batch.news.place)
+                await still()
+                batch = await after(watcher, job.project_id, job.id, batch.news.place)
             except AppError:
                 return
 

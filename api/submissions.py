@@ -29,7 +29,14 @@ def answers(*codes: str) -> contract.Answers:
     """Those of a route that queues a job, which may also be refused with these codes."""
     return {
         202: contract.headers("Location", "Retry-After", REPLAYED),
-        **contract.refusals("idempotency_key_in_flight", "idempotency_key_reused", *codes),
+        **contract.refusals(
+            "idempotency_key_in_flight",
+            "idempotency_key_reused",
+            "too_many_jobs",
+            "gpu_seconds_spent",
+            "queue_full",
+            *codes,
+        ),
     }
 
 
@@ -69,12 +76,17 @@ class Submission:
         return job
 
 
-def submission(
+# No plain function, for which each request would wait for a thread.
+async def submission(
     work: WorkDep,
     response: Response,
     key: Annotated[
         Annotated[str, AfterValidator(clean_key)] | None,
-        Header(alias="Idempotency-Key", description=DESCRIPTION),
+        Header(
+            alias="Idempotency-Key",
+            description=DESCRIPTION,
+            json_schema_extra={"pattern": f'^({KEY.pattern}|"{KEY.pattern}")$'},
+        ),
     ] = None,
 ) -> Submission:
     """The request's transaction and key."""

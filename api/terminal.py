@@ -2,41 +2,73 @@
 
 import json
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 
-from api import sending
-from api.remote import Json, Refused, Remote, path_of
+import headstart
 from api.web import words
+from headstart import bars
+from headstart.bars import Sent
+from headstart.problems import JobFailed, Problem
+from headstart.schema import FullDatasetView, JobView, ModelView
 
-PAUSE = 1.0  # seconds from one look at a job to the next, at least
 WIDE = 200  # piped into a file or another program: never cut an id in two
+RETRY_FOR = 5.0  # seconds that somebody at a terminal waits for a server that is away
+
+# What to run next, by what went wrong.
+HINTS = {
+    "unauthenticated": "`headstart login` asks for a key and keeps it; HEADSTART_KEY gives one.",
+    "key_expired": "`headstart login` asks for another key and keeps it.",
+    "key_revoked": "`headstart login` asks for another key and keeps it.",
+    "not_ranked": "`headstart rank DATASET` ranks it.",
+    "not_a_neighbour": "`headstart rank DATASET -k 100` keeps more neighbours.",
+    "dataset_in_use": "`headstart jobs` shows them; `headstart jobs ID --cancel` ends one.",
+    "too_many_jobs": "`headstart jobs` shows them; `headstart jobs ID --cancel` ends one.",
+    "webhook_off": "`headstart webhooks update WEBHOOK --enable` turns it on.",
+    "too_many_webhooks": "`headstart webhooks delete WEBHOOK` makes room.",
+    "quota_exceeded": "`headstart datasets rm DATASET` makes room.",
+}
+
+# Of --profile, which is said before any command.
+PROFILE: ContextVar[str | None] = ContextVar("profile", default=None)
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def show_problem(refused: Refused) -> None:
-    """The sentence, what it lists, and the code."""
-    err.print(f"{escape(refused.sentence)} [dim]({escape(refused.code)})[/dim]")
-    for detail in refused.details:
-        if detail not in refused.sentence:
+@contextmanager
+def server() -> Iterator[headstart.Client]:
+    """The server of --profile, else the one that the environment or a profile names."""
+    with headstart.Client(profile=PROFILE.get(), retry_for=RETRY_FOR) as client:
+        yield client
+
+
+def dataset_names() -> list[str]:
+    """What a shell may complete a dataset's name to; nothing where no server answers at once."""
+    try:
+        with headstart.Client(timeout=1.0, retry_for=0.0) as client:
+            return sorted({each["name"] for each in client.datasets.list()})
+    except Problem:
+        return []
+
+
+def show_problem(problem: Problem) -> None:
+    """The sentence, what it lists, the code, and what to run next."""
+    err.print(f"{escape(problem.detail)} [dim]({escape(problem.code)})[/dim]")
+    for detail in problem.details:
+        if detail not in problem.detail:
             err.print(f"  {escape(detail)}")
+    if hint := HINTS.get(problem.code):
+        err.print(hint, markup=False)
+    if isinstance(problem, JobFailed):
+        err.print(f"`headstart jobs {problem.job['id']}` shows the job.", markup=False)
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -49,17 +81,18 @@ def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     out.print(table)
 
 
-def show_json(body: Json) -> None:
+def show_json(body: Any) -> None:
     """A body as it came, in ASCII: any terminal and any program can read it."""
     sys.stdout.write(json.dumps(body, indent=2) + "\n")
 
 
-def show_model(model: Json) -> None:
+def show_model(model: ModelView) -> None:
     """A model's accuracies and files."""
     metrics = model["metrics"]
     rows = [
         (name, words.percent((metrics.get(name) or {}).get("test_accuracy")))
         for name in ("supernet", "discretised", "retrained")
+        if name in metrics or name == "retrained"  # a given architecture has that alone
     ]
     out.print(f"model {model['id']}")
     show_table(("accuracy on the test split", ""), rows)
@@ -68,74 +101,44 @@ def show_model(model: Json) -> None:
 
 
 @contextmanager
-def transfer(total: int) -> Iterator[Progress]:
-    """A bar for an upload."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bar:
-        bar.add_task("uploading", total=total)
-        yield bar
+def transfer(description: str = "uploading") -> Iterator[Sent]:
+    """A bar for files on their way."""
+    with bars.transferring(True, description, console=err) as sent:
+        yield sent
 
 
 def upload(
-    remote: Remote,
+    client: headstart.Client,
     archives: Sequence[Path],
     *,
     name: str,
-    options: Json,
-    fetched: Sequence[str] = (),
-) -> Json:
+    uploads: Sequence[str] = (),
+    **options: Any,
+) -> FullDatasetView:
     """Send archives and wait until they, with uploads that are there already, are a dataset.
 
-    Raises Refused, with all that is wrong.
+    Raises Problem, with all that is wrong.
     """
-    with transfer(sum(archive.stat().st_size for archive in archives)) as bar:
-        sent = partial(bar.advance, bar.task_ids[0])
-        job = sending.upload(
-            remote, archives, name=name, options=options, sent=sent, fetched=fetched
-        )
-    done = watch(remote, job)
-    return remote.get(path_of("datasets", done["result"]["dataset_id"]))
+    client.health()  # who has no server hears so at once; what has begun waits through outages
+    with transfer() as sent:
+        job = client.datasets.send(archives, name=name, uploads=uploads, progress=sent, **options)
+    done = watch(client, job.view)
+    return client.datasets.get((done["result"] or {})["dataset_id"])
 
 
-def watch(remote: Remote, job: Json) -> Json:
-    """Follow a job to its end. Raises Refused when it does not succeed."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task(words.stage(job["stage"]), total=1.0, left="")
-        tag: str | None = None
-        while job["poll_after_ms"] is not None:
-            eta = job["eta_seconds"]
-            left = "" if eta is None else f"{words.left(eta)} left"
-            said = words.stage(job["stage"])
-            bar.update(task, completed=job["progress"], description=said, left=left)
-            first, asked = tag is None, time.monotonic()
-            job, tag = remote.news(f"/v1/jobs/{job['id']}", job, tag)
-            if job["poll_after_ms"] is not None and not (first and tag):
-                # Of a job that goes on all the time there is always news.
-                time.sleep(max(0.0, PAUSE - (time.monotonic() - asked)))
-    if job["state"] == "failed":
-        sentence = job["error_message"] or "The job failed; the service's log says more."
-        raise Refused(sentence, code=job["error_code"] or "failed", details=_found(remote, job))
-    if job["state"] == "cancelled":
-        raise Refused("The job was cancelled.", code="cancelled")
-    return job
+def show_made(job: JobView) -> None:
+    """The supernet that a job has registered, if any."""
+    made = (job["result"] or {}).get("supernet_id")
+    if made:
+        out.print(f"supernet {made}")
 
 
-def _found(remote: Remote, job: Json) -> tuple[str, ...]:
-    """What was wrong with an upload, all of it."""
-    if job["kind"] != "ingest":
-        return ()
-    records = remote.get(path_of("jobs", job["id"], "records"), stage="refusal")["items"]
-    found = [each for record in records for each in record["values"]["findings"]]
-    return tuple(f"{each['place']}: {each['message']}" for each in found)
+def watch(client: headstart.Client, job: JobView) -> JobView:
+    """Follow a job to its end. Raises Problem when it does not succeed."""
+    with bars.following(True, console=err, stage=words.stage, left=words.left) as told:
+        return client.jobs.wait(job["id"], progress=told)
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Options that were given."""
+    return {name: value for name, value in values.items() if value is not None}

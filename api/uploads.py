@@ -6,7 +6,7 @@ The one asynchronous corner of the service: a slow client must not hold a thread
 import base64
 import errno
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from api import contract
+from api import contract, security
 from core.config import Settings
 from core.errors import InvalidInput, TooLarge, Unavailable
 from core.execution import scratch
@@ -47,6 +47,9 @@ REFUSALS = (
     "invalid_digest",
     "storage_full",
 )
+
+
+Room = Callable[[int], None]  # raises where there is none for so many bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +135,16 @@ async def spooled(
 
 @asynccontextmanager
 async def received(
-    request: Request, settings: Settings, expected: Expected
+    request: Request, settings: Settings, expected: Expected, *, room: Room | None = None
 ) -> AsyncIterator[Received]:
-    """The body as a file, when it is what was expected."""
+    """The body as a file, when it is what was expected; `room` is asked for as many bytes as are
+    announced before one of them is received."""
     noun = expected.noun
     _check_media_type(request, expected)
     digest = _content_digest(request.headers.get("content-digest"))
     _check_announced_length(request, expected)
+    if room is not None:
+        await run_in_threadpool(room, security.announced(request.headers) or 0)
     async with spooled(settings, expected) as (sink, path):
         async for chunk in body(request):
             await sink.write(chunk)
@@ -176,8 +182,7 @@ def _check_media_type(request: Request, expected: Expected) -> None:
 
 
 def _check_announced_length(request: Request, expected: Expected) -> None:
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > expected.limit:
+    if (security.announced(request.headers) or 0) > expected.limit:
         raise _too_large(expected)
 
 

@@ -12,6 +12,7 @@ from fastapi import Request
 from sqlalchemy.orm import Session
 
 from core.db.sessions import Sessions
+from core.domain.identity import ProjectId
 from core.domain.jobs import JobId
 from core.errors import AppError
 from core.services import news
@@ -30,8 +31,8 @@ class Watcher:
     """Looks every `seconds` at the jobs that somebody waits for, in one statement or, with groups
     among them, two; at nothing while nobody waits. At most `most` may wait.
 
-    One per process: it has a thread of its own, so none of those that answer requests is kept,
-    and uses one connection at a time. To be called from one event loop.
+    One per process: it has a `thread` of its own, so none of those that answer requests is kept,
+    and uses one connection at a time; polls are read in it too. To be called from one event loop.
     """
 
     def __init__(self, sessions: Sessions, *, seconds: float = 0.5, most: int = 1_000) -> None:
@@ -42,7 +43,7 @@ class Watcher:
         self._waiters: set[_Waiter] = set()
         self._queued: dict[Hashable, asyncio.Task[Any]] = {}
         self._turn = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="watcher")
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="watcher")
         self._looking: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leaving = False
@@ -71,30 +72,34 @@ class Watcher:
         finally:
             self._admitted -= 1
 
-    async def read(self, look: Callable[[Session], T], *, name: Hashable) -> T:
-        """What `look` finds, in the watcher's own thread, one after the other.
+    async def read(self, look: Callable[[Session], T], *, project: ProjectId, name: Hashable) -> T:
+        """What `look` finds of the project's, in the watcher's own thread, one after the other.
 
         Who wants to look for the same, by name, while that waits for its turn, shares it: what
         hundreds wait for is read once or twice, and by all after it happened.
         """
+        return await self._shared(look, self._sessions.within(project), (project, name))
+
+    async def _shared(self, look: Callable[[Session], T], sessions: Sessions, name: Hashable) -> T:
         if name not in self._queued:
-            self._queued[name] = asyncio.ensure_future(self._read(look, name))
+            self._queued[name] = asyncio.ensure_future(self._read(look, sessions, name))
         found: T = await asyncio.shield(self._queued[name])
         return found
 
-    async def _read(self, look: Callable[[Session], T], name: Hashable) -> T:
+    async def _read(self, look: Callable[[Session], T], sessions: Sessions, name: Hashable) -> T:
         def reading() -> T:
-            with self._sessions.read() as session:
+            with sessions.read() as session:
                 return look(session)
 
         async with self._turn:
             del self._queued[name]  # whoever comes from here on may know of something later
-            return await asyncio.get_running_loop().run_in_executor(self._thread, reading)
+            return await asyncio.get_running_loop().run_in_executor(self.thread, reading)
 
     async def changed(self, job_id: JobId, version: str, *, patience: float) -> bool:
         """Wait until the job has another version than this, for `patience` seconds at most.
 
-        False when it has not, or `leave` was called. Raises Unavailable.
+        For those who have seen the job: it is looked for in all projects. False when it has not,
+        or `leave` was called. Raises Unavailable.
         """
         if self._leaving:
             return False
@@ -126,7 +131,8 @@ class Watcher:
             waiting = tuple(self._waiters)
             ids = {waiter.job_id for waiter in waiting}
             try:
-                found = await self.read(partial(news.versions, ids=ids), name=self)
+                look = partial(news.versions, ids=ids)
+                found = await self._shared(look, self._sessions, self)
             except AppError as error:
                 for waiter in waiting:
                     if not waiter.changed.done():

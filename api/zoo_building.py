@@ -10,9 +10,9 @@ from uuid import UUID
 
 import typer
 
-from api import remote, terminal
-from api.remote import Json, Refused, Remote, path_of
-from core.data import bundle as files
+from api import terminal
+from core.data import manifests
+from headstart.problems import Problem
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.zst")
 TOLD = frozenset({"licence", "source"})
@@ -50,30 +50,38 @@ def build(
             "of its own datasets that the service has."
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train a supernet on all archives of a folder at once, through the service, as a file."""
     archives = _archives(folder, only, fewest=2 if continue_from is None else 1)
     told = _told(about)
-    with remote.connect() as http:
-        server = Remote(http)
-        datasets = [_uploaded(server, called, path) for called, path in archives.items()]
+    with terminal.server() as client:
+        datasets = [
+            terminal.upload(client, [path], name=called) for called, path in archives.items()
+        ]
+        if not as_json:
+            for each in datasets:
+                terminal.out.print(f"dataset {each['id']} {each['name']}", markup=False)
         first, *others = (each["id"] for each in datasets)
-        body = {
-            "dataset_id": first,
-            "others": others,
-            "name": name,
-            "space": {"channels": channels, "layers": layers, "resolution": resolution},
-            "training": {"epochs": rounds, "seed": seed, "paths": paths},
-            "learning_rate": learning_rate,
-            "steps": steps,
-            "continue_from": None if continue_from is None else str(continue_from),
-        }
-        job = terminal.watch(server, server.post(path_of("supernets"), body))
-        supernet = job["result"]["supernet_id"]
+        job = client.supernets.create(
+            first,
+            name=name,
+            others=others,
+            space={"channels": channels, "layers": layers, "resolution": resolution},
+            training={"epochs": rounds, "seed": seed, "paths": paths},
+            learning_rate=learning_rate,
+            steps=steps,
+            continue_from=None if continue_from is None else str(continue_from),
+        )
+        done = terminal.watch(client, job.view)
+        supernet = (done["result"] or {})["supernet_id"]
         with tempfile.TemporaryDirectory(prefix="headstart-") as scratch:
-            made = Path(scratch) / "made"
-            server.download(path_of("supernets", supernet, "bundle"), made)
+            made = client.supernets.export(supernet, Path(scratch) / "made")
             _write(out, made, told)
+    if as_json:
+        ids = [each["id"] for each in datasets]
+        terminal.show_json({"supernet_id": supernet, "dataset_ids": ids, "file": str(out)})
+        return
     terminal.out.print(f"supernet {supernet}")
     terminal.out.print(str(out), markup=False)
 
@@ -88,11 +96,11 @@ def _archives(folder: Path, only: list[str] | None, *, fewest: int) -> dict[str,
     }
     missing = sorted(set(only or ()) - set(found))
     if missing:
-        raise Refused(f"{folder} has no archive '{missing[0]}'.", code="not_found")
+        raise Problem(f"{folder} has no archive '{missing[0]}'.", code="not_found")
     chosen = {name: path for name, path in found.items() if not only or name in only}
     if len(chosen) < fewest:
         message = f"{folder} has {len(chosen)} archives; {fewest} or more are needed."
-        raise Refused(message, code="too_few")
+        raise Problem(message, code="too_few")
     return chosen
 
 
@@ -103,28 +111,21 @@ def _told(about: Path | None) -> Mapping[str, Any]:
         told = json.loads(about.read_text())
         fit = all(set(each) <= TOLD for each in told.values())
     except (ValueError, AttributeError, TypeError) as error:
-        raise Refused(f"{about} is not JSON by archive: {error}.", code="unreadable") from error
+        raise Problem(f"{about} is not JSON by archive: {error}.", code="unreadable") from error
     if not fit:
         message = f"{about}: each archive has a licence, a source, and nothing else."
-        raise Refused(message, code="unreadable")
+        raise Problem(message, code="unreadable")
     return dict(told)
-
-
-def _uploaded(server: Remote, name: str, path: Path) -> Json:
-    dataset = terminal.upload(server, [path], name=name, options={})
-    terminal.out.print(f"dataset {dataset['id']} {name}", markup=False)
-    return dataset
 
 
 def _write(out: Path, made: Path, told: Mapping[str, Any]) -> None:
     """The bundle with what is known of its datasets' licences."""
-    manifest = files.read(made).manifest
+    manifest, _ = manifests.read(made)
     datasets = [each | told.get(each["name"], {}) for each in manifest.lineage["datasets"]]
     lineage = {**manifest.lineage, "datasets": datasets}
     partial = out.with_name(f".{out.name}.partial")
     try:
-        files.write(partial, made, replace(manifest, lineage=lineage))
-        files.read(partial)  # what was told must be fit to be read, too
+        manifests.rewrite(partial, made, replace(manifest, lineage=lineage))
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Supernets in and out of the registry, each as one file."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from io import BufferedReader
 from typing import Annotated, Any
 from uuid import UUID
@@ -8,8 +9,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api import contract, downloads, uploads
-from api.deps import ContainerDep
+from api import contract, downloads, registration, uploads
+from api.deps import ContainerDep, FileTurn
 from api.uploads import Expected, Received
 from api.views.results import SupernetView
 from core.bootstrap import Container
@@ -37,7 +38,8 @@ BODY = {
 
 async def bundle_file(request: Request, container: ContainerDep) -> AsyncIterator[Received]:
     """The request's body as a file."""
-    async with uploads.received(request, container.settings, EXPECTED) as found:
+    room = partial(registration.check_room, container)
+    async with uploads.received(request, container.settings, EXPECTED, room=room) as found:
         yield found
 
 
@@ -56,20 +58,26 @@ FileDep = Annotated[Received, Depends(bundle_file, scope="function")]
             **contract.headers("Location"),
         },
         201: contract.headers("Location"),
-        **contract.refusals("bad_bundle", "bundle_too_large", *uploads.REFUSALS),
+        **contract.refusals("bad_bundle", "bundle_too_large", "quota_exceeded", *uploads.REFUSALS),
     },
 )
 def enter(file: FileDep, container: ContainerDep, response: Response) -> SupernetView:
     """Register the supernet in the body; the same file is the same supernet."""
-    supernet, created = entry.enter(file.path, sessions=container.sessions, store=container.store)
+    supernet, created = entry.enter(
+        file.path,
+        sessions=container.sessions,
+        store=container.store,
+        limits=container.settings.uploads,
+    )
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/v1/supernets/{supernet.id}"
     return SupernetView.model_validate(supernet)
 
 
 @router.get(
-    "/v1/supernets/{supernet_id}/bundle",
+    "/v1/supernets/{supernet_id:uuid}/bundle",
     operation_id="supernets_bundle",
+    dependencies=[FileTurn],
     response_class=StreamingResponse,
     openapi_extra=contract.takes(contract.IF_NONE_MATCH),
     responses={

@@ -1,19 +1,21 @@
 """Datasets: look, compare."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api import conditional, contract, examples, submissions
-from api.deps import ContainerDep, PageDep, SessionDep
-from api.schemas import DEFAULT_EMBEDDER, DEFAULT_RANK, EmbedderBody, RankBody
+from api.deps import ContainerDep, FileTurn, SessionDep
+from api.examples import Split
+from api.lists import ByName, PageDep
+from api.schemas import DEFAULT_EMBEDDER, DEFAULT_RANK, EmbedderBody, RankBody, as_stored
 from api.submissions import SubmissionDep
 from api.views.datasets import DatasetView, FullDatasetView, ReportView
 from api.views.jobs import JobView
 from api.views.shapes import PageView
-from core.domain.datasets import DatasetId
+from core.domain.datasets import DatasetId, ImagePlace
 from core.domain.jobs import JobKind
 from core.domain.searches import EmbedSpec
 from core.services import datasets, searches
@@ -22,6 +24,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
 DELETED = contract.refusals("dataset_deleted")
 PICTURE: dict[str, Any] = {
+    "dependencies": [FileTurn],
     "response_class": Response,
     "openapi_extra": contract.takes(contract.IF_NONE_MATCH),
     "responses": {
@@ -37,27 +40,41 @@ PICTURE: dict[str, Any] = {
 
 
 @router.get("", operation_id="datasets_list")
-def index(session: SessionDep, page: PageDep) -> PageView[DatasetView]:
-    """All datasets, newest first."""
-    found, token = datasets.listing(session, limit=page.limit, after=page.after)
-    shown = [DatasetView.model_validate(each) for each in found]
-    return PageView(items=shown, next_page_token=token)
+def index(
+    session: SessionDep,
+    page: PageDep,
+    order: ByName = "newest",
+    name: Annotated[str | None, Query(description="Those of exactly this name.")] = None,
+    deleted: Annotated[
+        bool, Query(description="Those that were deleted, in place of all.")
+    ] = False,
+) -> PageView[DatasetView]:
+    """The datasets there are, or were."""
+    found, token = datasets.listing(
+        session,
+        limit=page.limit,
+        after=page.after,
+        order=order,
+        name=None if name is None else as_stored(name),
+        deleted=deleted,
+    )
+    return page.of([DatasetView.model_validate(each) for each in found], token)
 
 
-@router.get("/{dataset_id}", operation_id="datasets_get", responses=DELETED)
+@router.get("/{dataset_id:uuid}", operation_id="datasets_get", responses=DELETED)
 def show(dataset_id: UUID, session: SessionDep) -> FullDatasetView:
     """One dataset with its intake report."""
     return FullDatasetView.model_validate(datasets.get(session, DatasetId(dataset_id)))
 
 
-@router.get("/{dataset_id}/report", operation_id="datasets_report", responses=DELETED)
+@router.get("/{dataset_id:uuid}/report", operation_id="datasets_report", responses=DELETED)
 def report(dataset_id: UUID, session: SessionDep) -> ReportView:
     """What intake saw in the archive."""
     return ReportView.model_validate(datasets.get(session, DatasetId(dataset_id)).report)
 
 
 @router.get(
-    "/{dataset_id}/examples/{class_index}.png",
+    "/{dataset_id:uuid}/examples/{class_index}.png",
     operation_id="datasets_class_examples",
     **PICTURE,
 )
@@ -76,18 +93,23 @@ def show_examples(
     )
 
 
-@router.get("/{dataset_id}/images/{index}.png", operation_id="datasets_image", **PICTURE)
+@router.get("/{dataset_id:uuid}/images/{index}.png", operation_id="datasets_image", **PICTURE)
 def show_image(
-    dataset_id: UUID, index: int, request: Request, container: ContainerDep
+    dataset_id: UUID,
+    index: int,
+    request: Request,
+    container: ContainerDep,
+    split: Annotated[Split, Query(description="Which split the place is in.")] = "train",
 ) -> Response:
-    """One train image, by its place in the train split from 0, as rankings name it; 404
-    `unknown_image`. A dataset registered by statistics alone has none."""
+    """One image, by its place in its split from 0: rankings name those of train, a model's
+    `confused` those of test; 404 `unknown_image`. A dataset registered by statistics alone has
+    none."""
     with container.sessions.read() as session:
         dataset = datasets.get(session, DatasetId(dataset_id))
     return _drawn(
         request,
-        f"{dataset.sha256[:32]}-image-{index}-{examples.VERSION}",
-        lambda: examples.image(container.store, dataset, index),
+        f"{dataset.sha256[:32]}-{split}-{index}-{examples.VERSION}",
+        lambda: examples.image(container.store, dataset, ImagePlace(split, index)),
     )
 
 
@@ -99,7 +121,7 @@ def _drawn(request: Request, tag: str, draw: Callable[[], bytes]) -> Response:
 
 
 @router.post(
-    "/{dataset_id}:embed",
+    "/{dataset_id:uuid}:embed",
     operation_id="datasets_embed",
     status_code=202,
     responses=submissions.answers(*submissions.ON_A_DATASET),
@@ -120,7 +142,7 @@ def embed(
 
 
 @router.post(
-    "/{dataset_id}:rank",
+    "/{dataset_id:uuid}:rank",
     operation_id="datasets_rank",
     status_code=202,
     responses=submissions.answers(*submissions.ON_A_DATASET),

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
 from api import contract, downloads
-from api.deps import ContainerDep
+from api.deps import ContainerDep, FileTurn
 from core.bootstrap import Container
 from core.domain import keys
 from core.domain.datasets import Dataset, DatasetId
@@ -39,8 +39,9 @@ RESPONSES: contract.Answers = {
 
 
 @router.get(
-    "/{dataset_id}/export",
+    "/{dataset_id:uuid}/export",
     operation_id="datasets_export",
+    dependencies=[FileTurn],
     response_class=StreamingResponse,
     openapi_extra=contract.takes(contract.IF_NONE_MATCH),
     responses=RESPONSES,
@@ -68,7 +69,7 @@ def _written(dataset: Dataset, form: Form, container: Container) -> BufferedRead
     """The file, open; its name is gone already, and it goes when it is closed."""
     with scratch.folder(container.settings.home, "export-") as folder:
         path = folder / "originals.parquet"
-        objects.fetch(container.store, keys.originals(dataset.sha256), path)
+        objects.fetch(container.store, keys.originals(dataset.project_id, dataset.sha256), path)
         if form is Form.IMAGE_FOLDER:
             from core.data import exporting  # pyarrow, for those who ask
 

@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from api import contract, deps, pieces, registration, submissions, uploads
+from api import contract, deps, pieces, registration, security, submissions, uploads
 from api.codes import ARCHIVE_CODES
 from api.deps import ContainerDep
 from api.registration import Origin
@@ -22,7 +23,7 @@ from core.domain.datasets import AS_USUAL, DatasetId, IntakeOptions
 from core.domain.jobs import JobKind
 from core.domain.searches import IngestSpec
 from core.domain.uploads import UploadId
-from core.errors import AppError, Conflict, NotFound
+from core.errors import AppError, Conflict, Detail, InvalidInput, NotFound
 from core.services import datasets, searches
 from core.services.specs import MOST_ARCHIVES
 
@@ -106,7 +107,9 @@ ANSWERS: contract.Answers = {
         "dataset_deleted",
         "deleted_meanwhile",
         "not_found",
+        "queue_full",
         "quota_exceeded",
+        "too_many_jobs",
         "too_many_uploads",
         "unknown_embedder",
         "upload_busy",
@@ -145,9 +148,13 @@ async def sent(
 ) -> AsyncIterator[Received | None]:
     """The archive that came as the body; none where uploads are named."""
     if upload_ids:
+        if security.announced(request.headers) or "transfer-encoding" in request.headers:
+            words = "Name uploads, or send an archive as the body: of both one would be lost."
+            raise InvalidInput(words, details=[Detail("query.upload", "invalid", words)])
         yield None
     else:
-        async with received(request, container.settings, archive_of(container.settings)) as found:
+        settings, room = container.settings, partial(registration.check_room, container)
+        async with received(request, settings, archive_of(settings), room=room) as found:
             yield found
 
 

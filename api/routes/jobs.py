@@ -1,26 +1,21 @@
 """Jobs: how the work is going, and stopping it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
-from sqlalchemy.orm import Session
 
 from api import conditional, contract, watching
-from api.deps import ContainerDep, PageDep, SessionDep, WatcherDep, WorkDep
-from api.views.jobs import EventView, JobView, RecordView
-from api.views.shapes import Listed, PageView
-from core.bootstrap import Container
-from core.domain.jobs import Children, Job, JobId, JobKind, JobState
-from core.services import fanout, jobs, news
+from api.deps import ContainerDep, PollsDep, SessionDep, WatcherDep, WorkDep
+from api.identity import known_still
+from api.lists import ByTime, Labels, LongPageDep, Moment, PageDep, States, labelled
+from api.views.jobs import EventView, JobView, LogLineView, RecordView
+from api.views.shapes import PageView
+from core.domain.jobs import JobId, JobKind, JobState
+from core.services import fanout, history, job_logs, jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-CACHE = "no-cache"
 PREFER = contract.sends(
     "Prefer",
     f"`wait=N`: answer as soon as the job has changed, and after N seconds (at most "
@@ -33,28 +28,35 @@ PREFER = contract.sends(
 def index(
     session: SessionDep,
     page: PageDep,
+    order: ByTime = "newest",
     kind: JobKind | None = None,
-    state: JobState | None = None,
+    state: States = (),
+    label: Labels = (),
     dataset_id: UUID | None = None,
     parent_id: UUID | None = None,
+    created_after: Annotated[Moment | None, Query(description="At this time, or later.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Before this time.")] = None,
 ) -> PageView[JobView]:
-    """Jobs, newest first; of one group, if asked."""
+    """Jobs; of one kind, in some states, of one dataset or group, of some days, if asked."""
     found, token = jobs.listing(
         session,
         limit=page.limit,
         after=page.after,
+        order=order,
         kind=kind,
-        state=state,
+        states=state,
+        labels=labelled(label),
         dataset_id=dataset_id,
         parent_id=parent_id,
+        created_after=created_after,
+        created_before=created_before,
     )
     standing = fanout.children(session, found)
-    items = [JobView.of(each, standing) for each in found]
-    return PageView(items=items, next_page_token=token)
+    return page.of([JobView.of(each, standing) for each in found], token)
 
 
 @router.get(
-    "/{job_id}",
+    "/{job_id:uuid}",
     operation_id="jobs_get",
     response_model=JobView,
     responses={
@@ -66,57 +68,74 @@ def index(
 async def show(
     job_id: UUID,
     request: Request,
-    response: Response,
     container: ContainerDep,
+    polls: PollsDep,
     watcher: WatcherDep,
-) -> JobView | Response:
+) -> Response:
     """One job; `poll_after_ms` says when asking again makes sense. With `Prefer: wait=N` the
     answer comes when the job has changed, in N seconds at the latest: since the answer that
     `If-None-Match` names, or since the request."""
-    id_ = JobId(job_id)
-    look = partial(_seen, job_id=id_)
+    project, id_ = container.sessions.project, JobId(job_id)
+    seen, headers = await polls.job(project, id_), {"Cache-Control": conditional.NO_CACHE}
     patience = conditional.wait_of(request)
-    if not patience or watcher.full:
-        seen = await run_in_threadpool(_read, container, look)
-    else:
-        response.headers["Preference-Applied"] = f"wait={patience}"
-        with watcher.place():
-            seen = await watcher.read(look, name=id_)
-            known = "if-none-match" not in request.headers or seen.is_known_to(request)
-            if known and not seen.job.finished:
+    if patience and not watcher.full:
+        headers["Preference-Applied"] = f"wait={patience}"
+        known = "if-none-match" not in request.headers or seen.is_known_to(request)
+        if known and not seen.job.finished:
+            with watcher.place():
                 waiting = watcher.changed(id_, seen.version, patience=patience)
-                if await watching.while_heard(request, waiting):
-                    seen = await watcher.read(look, name=id_)
+                changed = await watching.while_heard(request, waiting)
+                await known_still(request)
+                if changed:
+                    seen = await polls.job(project, id_)
+    headers["ETag"] = seen.tag(request)
     if seen.is_known_to(request):
-        unchanged = conditional.unchanged(seen.tag(request), cache=CACHE)
-        unchanged.headers.update(response.headers)
-        return unchanged
-    response.headers["ETag"], response.headers["Cache-Control"] = seen.tag(request), CACHE
-    return JobView.of(seen.job, seen.standing)
+        return Response(status_code=304, headers=headers)
+    # Ready to be sent: the framework would check and convert it once more for each who polls.
+    return Response(seen.body, media_type=contract.JSON, headers=headers)
 
 
-@router.get("/{job_id}/records", operation_id="jobs_records")
+@router.get("/{job_id:uuid}/records", operation_id="jobs_records")
 def records(
     job_id: UUID,
     session: SessionDep,
+    page: LongPageDep,
+    order: ByTime = "oldest",
     stage: Annotated[str | None, Query(max_length=64)] = None,
-) -> Listed[RecordView]:
-    """The job's history so far, an epoch a line."""
-    jobs.get(session, JobId(job_id))
-    found = jobs.records(session, JobId(job_id), stage=stage)
-    return Listed(items=[RecordView.model_validate(each) for each in found])
+) -> PageView[RecordView]:
+    """The job's history so far, an epoch a line. A line that a resumed attempt has written again
+    comes where that attempt is: who pages through a running job takes the last of each stage and
+    step."""
+    jobs.get(session, job_id)
+    found, token = history.records(
+        session, job_id, stage=stage, limit=page.limit, after=page.after, order=order
+    )
+    return page.of([RecordView.model_validate(each) for each in found], token)
 
 
-@router.get("/{job_id}/events", operation_id="jobs_events")
-def events(job_id: UUID, session: SessionDep) -> Listed[EventView]:
+@router.get("/{job_id:uuid}/events", operation_id="jobs_events")
+def events(
+    job_id: UUID, session: SessionDep, page: LongPageDep, order: ByTime = "oldest"
+) -> PageView[EventView]:
     """Every move of the job, and why."""
-    jobs.get(session, JobId(job_id))
-    found = jobs.events(session, JobId(job_id))
-    return Listed(items=[EventView.model_validate(each) for each in found])
+    jobs.get(session, job_id)
+    found, token = history.events(session, job_id, limit=page.limit, after=page.after, order=order)
+    return page.of([EventView.model_validate(each) for each in found], token)
+
+
+@router.get("/{job_id:uuid}/logs", operation_id="jobs_logs")
+def logs(
+    job_id: UUID, session: SessionDep, page: LongPageDep, order: ByTime = "oldest"
+) -> PageView[LogLineView]:
+    """What its workers said of it: the last 200 lines of each of its last three attempts, which
+    come with the job's signs of life, every ten seconds."""
+    jobs.get(session, job_id)
+    found, token = job_logs.page(session, job_id, limit=page.limit, after=page.after, order=order)
+    return page.of([LogLineView.model_validate(each) for each in found], token)
 
 
 @router.post(
-    "/{job_id}:cancel",
+    "/{job_id:uuid}:cancel",
     operation_id="jobs_cancel",
     status_code=202,
     responses={
@@ -131,34 +150,3 @@ def cancel(job_id: UUID, work: WorkDep, response: Response) -> JobView:
         response.status_code = 200
     job = jobs.cancel(work.session, job_id)
     return JobView.of(job, fanout.children(work.session, [job]))
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A job as it stood at one moment."""
-
-    job: Job
-    standing: Mapping[JobId, Children]
-
-    @property
-    def version(self) -> str:
-        """What changes with it."""
-        return news.version(self.job, self.standing)
-
-    def tag(self, request: Request) -> str:
-        """The entity tag of its view; another release may show the same job otherwise."""
-        return f'"{request.app.version}-{self.version}"'
-
-    def is_known_to(self, request: Request) -> bool:
-        """Whether the caller has this view of it."""
-        return conditional.matches(request, self.tag(request))
-
-
-def _seen(session: Session, *, job_id: JobId) -> Seen:
-    job = jobs.get(session, job_id)
-    return Seen(job, fanout.children(session, [job]))
-
-
-def _read(container: Container, look: Callable[[Session], Seen]) -> Seen:
-    with container.sessions.read() as session:
-        return look(session)

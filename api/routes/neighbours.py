@@ -14,7 +14,7 @@ from core.domain.datasets import DatasetId, Ranking
 from core.errors import NotFound
 from core.services import datasets
 
-router = APIRouter(prefix="/v1/datasets/{dataset_id}", tags=["datasets"])
+router = APIRouter(prefix="/v1/datasets/{dataset_id:uuid}", tags=["datasets"])
 
 Wanted = Annotated[int, Query(ge=1, le=MOST_NEIGHBOURS, description="How many neighbours.")]
 SupernetsOnly = Annotated[bool, Query(description="Only those that a search can start from.")]
@@ -33,7 +33,7 @@ def index(
 
 
 @router.get(
-    "/neighbours/{source_dataset_id}",
+    "/neighbours/{source_dataset_id:uuid}",
     operation_id="datasets_neighbour",
     responses=contract.refusals("dataset_deleted", "not_a_neighbour", "not_ranked"),
 )

@@ -142,7 +142,7 @@ def presign(
 
 
 @router.post(
-    "/{upload_id}:complete",
+    "/{upload_id:uuid}:complete",
     operation_id="uploads_complete",
     responses=contract.refusals(
         "busy",

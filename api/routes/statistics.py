@@ -1,6 +1,7 @@
 """Datasets whose images stay with their owner: registered by class statistics alone."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -33,7 +34,8 @@ def upload_name(name: Annotated[Name, Query(description="What to call the datase
 
 async def statistics_file(request: Request, container: ContainerDep) -> AsyncIterator[Received]:
     """The request's body as a file."""
-    async with uploads.received(request, container.settings, EXPECTED) as found:
+    room = partial(registration.check_room, container)
+    async with uploads.received(request, container.settings, EXPECTED, room=room) as found:
         yield found
 
 
@@ -55,6 +57,7 @@ FileDep = Annotated[Received, Depends(statistics_file, scope="function")]
         201: contract.headers("Location"),
         **contract.refusals(
             "bad_statistics",
+            "quota_exceeded",
             "statistics_file_too_large",
             "unknown_embedder",
             "wrong_dimension",

@@ -1,13 +1,15 @@
 """Jobs as streams of events, for those who would rather hear than ask."""
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api import contract, streaming
-from api.deps import WatcherDep
+from api.deps import ContainerDep, WatcherDep
+from api.identity import known_still
 from core.domain.jobs import JobId
 from core.errors import Unavailable
 from core.services.news import START
@@ -41,7 +43,7 @@ class EventStream(StreamingResponse):
 
 
 @router.get(
-    "/{job_id}/stream",
+    "/{job_id:uuid}/stream",
     operation_id="jobs_stream",
     response_class=EventStream,
     responses={
@@ -56,6 +58,8 @@ class EventStream(StreamingResponse):
 )
 async def stream(
     job_id: UUID,
+    request: Request,
+    container: ContainerDep,
     watcher: WatcherDep,
     last_event_id: Annotated[str | None, Header(description=LAST_EVENT_ID)] = None,
 ) -> Response:
@@ -67,8 +71,8 @@ async def stream(
     if watcher.full:
         message = "As many as this service lets watch are watching, or it stops: try again."
         raise Unavailable(message, code="busy")
-    id_ = JobId(job_id)
-    batch = await streaming.after(watcher, id_, place)
+    batch = await streaming.after(watcher, container.sessions.project, JobId(job_id), place)
     if batch.last and not batch.adds_to(place):
         return Response(status_code=204)
-    return EventStream(streaming.follow(watcher, id_, batch), headers=HEADERS)
+    still = partial(known_still, request)
+    return EventStream(streaming.follow(watcher, batch, still), headers=HEADERS)

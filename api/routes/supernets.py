@@ -5,7 +5,8 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from api import submissions
-from api.deps import ContainerDep, PageDep, SessionDep
+from api.deps import ContainerDep, SessionDep
+from api.lists import ByName, PageDep
 from api.schemas import PretrainBody, PretrainEachBody
 from api.submissions import SubmissionDep
 from api.views.jobs import JobView
@@ -59,14 +60,17 @@ def pretrain_each(
 
 
 @router.get("/v1/supernets", operation_id="supernets_list")
-def index(session: SessionDep, page: PageDep) -> PageView[SupernetView]:
-    """All supernets, newest first."""
-    found, token = supernets.listing(session, limit=page.limit, after=page.after)
-    shown = [SupernetView.model_validate(each) for each in found]
-    return PageView(items=shown, next_page_token=token)
+def index(
+    session: SessionDep, page: PageDep, order: ByName = "newest", dataset_id: UUID | None = None
+) -> PageView[SupernetView]:
+    """Supernets; those trained on one dataset, if asked."""
+    found, token = supernets.listing(
+        session, limit=page.limit, after=page.after, order=order, dataset_id=dataset_id
+    )
+    return page.of([SupernetView.model_validate(each) for each in found], token)
 
 
-@router.get("/v1/supernets/{supernet_id}", operation_id="supernets_get")
+@router.get("/v1/supernets/{supernet_id:uuid}", operation_id="supernets_get")
 def show(supernet_id: UUID, session: SessionDep) -> SupernetView:
     """One supernet with its lineage and training record."""
     return SupernetView.model_validate(supernets.get(session, SupernetId(supernet_id)))

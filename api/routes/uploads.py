@@ -5,7 +5,8 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from api import contract, pieces, tus
-from api.deps import ContainerDep, PageDep, SessionDep, WorkDep
+from api.deps import ContainerDep, SessionDep, WorkDep
+from api.lists import ByTime, PageDep
 from api.views.shapes import PageView
 from api.views.uploads import UploadInPiecesView
 from core.errors import InvalidInput
@@ -53,11 +54,12 @@ def abilities(container: ContainerDep) -> Response:
 
 
 @router.get("", operation_id="uploads_list", responses={200: contract.headers("Tus-Resumable")})
-def index(session: SessionDep, page: PageDep) -> PageView[UploadInPiecesView]:
-    """What is under way or waits to be used, newest first."""
-    found, token = uploads.listing(session, limit=page.limit, after=page.after)
-    shown = [UploadInPiecesView.model_validate(each) for each in found]
-    return PageView(items=shown, next_page_token=token)
+def index(
+    session: SessionDep, page: PageDep, order: ByTime = "newest"
+) -> PageView[UploadInPiecesView]:
+    """What is under way or waits to be used."""
+    found, token = uploads.listing(session, limit=page.limit, after=page.after, order=order)
+    return page.of([UploadInPiecesView.model_validate(each) for each in found], token)
 
 
 @router.post(
@@ -94,7 +96,7 @@ def create(request: Request, work: WorkDep, container: ContainerDep) -> Response
 
 
 @router.head(
-    "/{upload_id}",
+    "/{upload_id:uuid}",
     operation_id="uploads_head",
     response_class=Response,
     openapi_extra=contract.takes(SPEAKS),
@@ -106,7 +108,7 @@ def tell(upload_id: UUID, session: SessionDep) -> Response:
 
 
 @router.get(
-    "/{upload_id}",
+    "/{upload_id:uuid}",
     operation_id="uploads_get",
     responses={
         200: contract.headers("Tus-Resumable"),
@@ -119,7 +121,7 @@ def show(upload_id: UUID, session: SessionDep) -> UploadInPiecesView:
 
 
 @router.patch(
-    "/{upload_id}",
+    "/{upload_id:uuid}",
     operation_id="uploads_append",
     status_code=204,
     openapi_extra={
@@ -156,7 +158,7 @@ async def add(upload_id: UUID, request: Request, container: ContainerDep) -> Res
 
 
 @router.delete(
-    "/{upload_id}",
+    "/{upload_id:uuid}",
     operation_id="uploads_delete",
     status_code=204,
     openapi_extra=contract.takes(SPEAKS),

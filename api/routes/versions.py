@@ -5,14 +5,17 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from api import comparing, contract
-from api.deps import ContainerDep, SessionDep
+from api import comparing, contract, submissions
+from api.deps import ContainerDep, FileTurn, SessionDep
+from api.schemas import LeaveOutBody
+from api.submissions import SubmissionDep
+from api.views.jobs import JobView
 from api.views.versions import DifferenceView, VersionView
 from core.domain.datasets import DatasetId
 from core.execution import deletion
-from core.services import datasets
+from core.services import datasets, searches
 
-router = APIRouter(prefix="/v1/datasets/{dataset_id}", tags=["datasets"])
+router = APIRouter(prefix="/v1/datasets/{dataset_id:uuid}", tags=["datasets"])
 
 RESPONSES: contract.Answers = {
     202: {"description": "Deleted; the store did not answer, and its files go later."},
@@ -35,6 +38,7 @@ def versions(dataset_id: UUID, session: SessionDep) -> list[VersionView]:
 @router.get(
     "/diff",
     operation_id="datasets_diff",
+    dependencies=[FileTurn],
     responses=contract.refusals("busy", "corrupt_object", "dataset_deleted", "statistics_only"),
 )
 def diff(
@@ -49,6 +53,39 @@ def diff(
     before, after = comparing.both(container, against, dataset_id)
     found = comparing.changes(container, before, after)
     return DifferenceView.of(found, dataset_id=after.id, against=before.id)
+
+
+@router.post(
+    ":leave-out",
+    operation_id="datasets_leave_out",
+    status_code=202,
+    responses=submissions.answers(
+        "dataset_deleted", "quota_exceeded", "statistics_only", "unknown_embedder", "unknown_image"
+    ),
+)
+def leave_out(
+    dataset_id: UUID, body: LeaveOutBody, request: SubmissionDep, container: ContainerDep
+) -> JobView:
+    """Make the next version of this dataset, without some of its images; nothing of this one
+    changes. Every other image keeps its class and its split.
+
+    The images are read and judged once more, in a job like that of an upload: poll it at
+    `Location`; its `result` names the new dataset.
+    """
+    session, settings = request.work.session, container.settings
+    job = request.queue(
+        ("leave_out", str(dataset_id), body.model_dump()),
+        lambda: searches.submit_leave_out(
+            session,
+            dataset_id,
+            body.places(),
+            embedder=settings.embedder,
+            limits=settings.uploads,
+            name=body.name,
+        ),
+        retry_after=1,
+    )
+    return JobView.of(job)
 
 
 @router.delete("", operation_id="datasets_delete", status_code=204, responses=RESPONSES)

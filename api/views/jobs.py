@@ -10,7 +10,7 @@ from pydantic import Field
 from api.codes import JOB_CODES
 from api.views.shapes import FreeForm, View
 from api.views.stored import Result
-from core.domain.jobs import Children, Job, JobId, JobKind, JobState, QueueName
+from core.domain.jobs import Children, Job, JobId, JobKind, JobState, LogLevel, QueueName
 from core.services import fanout
 
 RUNNING_POLL_MS, QUEUED_POLL_MS = 1_000, 2_000
@@ -40,6 +40,7 @@ class JobView(View):
     cost_seconds: float
     dataset_id: UUID | None
     parent_id: UUID | None
+    priority: int
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -73,6 +74,16 @@ class RecordView(View):
     stage: str
     step: int
     values: FreeForm
+
+
+class LogLineView(View):
+    """One line of a job's log; an attempt, named by its `fence`, counts its lines."""
+
+    fence: int
+    number: int
+    at: datetime
+    level: LogLevel
+    message: str
 
 
 class EventView(View):

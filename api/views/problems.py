@@ -28,3 +28,6 @@ class ProblemView(View):
     instance: Annotated[
         str | None, Field(description="`urn:headstart:request:` and the request's `X-Request-Id`.")
     ] = None
+    error: Annotated[
+        str | None, Field(description="Under `/v2`: the `detail`, as its protocol calls it.")
+    ] = None

@@ -1,4 +1,4 @@
-"""Supernets, searches and models as the API shows them."""
+"""Supernets, searches, models and prunings as the API shows them."""
 
 from datetime import datetime
 from typing import Annotated
@@ -10,6 +10,7 @@ from api.views.jobs import JobView
 from api.views.neighbours import StoredRanking
 from api.views.shapes import FreeForm, View, finite
 from api.views.stored import Genotype, Lineage, Space
+from core.domain.prunings import Pruning
 from core.domain.searches import Artifact, Model
 
 
@@ -58,9 +59,10 @@ class ArtifactView(View):
     href: str
 
     @classmethod
-    def of(cls, model: Model, artifact: Artifact) -> "ArtifactView":
+    def of(cls, owner: Model | Pruning, artifact: Artifact) -> "ArtifactView":
         """The file, with the address it is downloaded from."""
-        href = f"/v1/models/{model.id}/artifacts/{artifact.name}"
+        folder = "prunings" if isinstance(owner, Pruning) else "models"
+        href = f"/v1/{folder}/{owner.id}/artifacts/{artifact.name}"
         return cls(
             name=artifact.name,
             sha256=artifact.sha256,
@@ -95,3 +97,42 @@ class ModelView(View):
             manifest_sha256=model.manifest_sha256,
             created_at=model.created_at,
         )
+
+
+class PruningView(View):
+    """A pruning of a known network, and its result once its job has succeeded."""
+
+    id: UUID
+    dataset_id: UUID
+    job_id: UUID
+    spec: Annotated[FreeForm, Field(description="What was asked, with all that it left out.")]
+    mask: Annotated[
+        dict[str, list[int]] | None,
+        Field(description="Of each group of coupled channels, by the name of the layer that makes"
+              " them, 1 for every chunk that stays."),
+    ]  # fmt: skip
+    metrics: FreeForm | None
+    artifacts: list[ArtifactView]
+    manifest_sha256: str | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, pruning: Pruning) -> "PruningView":
+        """The pruning, with the addresses of its files."""
+        return cls(
+            id=pruning.id,
+            dataset_id=pruning.dataset_id,
+            job_id=pruning.job_id,
+            spec=finite(pruning.spec),
+            mask=pruning.mask,
+            metrics=None if pruning.metrics is None else finite(pruning.metrics),
+            artifacts=[ArtifactView.of(pruning, each) for each in pruning.artifacts],
+            manifest_sha256=pruning.manifest_sha256,
+            created_at=pruning.created_at,
+        )
+
+
+class SubmittedPruningView(PruningView):
+    """A pruning just asked for, with its job."""
+
+    job: JobView

@@ -20,7 +20,15 @@ def finite(value: Any) -> Any:
     return value
 
 
-FreeForm = Annotated[dict[str, Any], BeforeValidator(finite)]
+def _shallow(value: Any) -> Any:
+    """The same of what a caller says. Raises ValueError where it is nested beyond reading."""
+    try:
+        return finite(value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+FreeForm = Annotated[dict[str, Any], BeforeValidator(_shallow)]
 
 
 class View(BaseModel):
@@ -34,9 +42,3 @@ class PageView(View, Generic[Item]):
 
     items: list[Item]
     next_page_token: str | None
-
-
-class Listed(View, Generic[Item]):
-    """A list that always comes whole."""
-
-    items: list[Item]

@@ -1,24 +1,21 @@
 """From domain objects to pictures, marked as safe to put into a page unescaped."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from api.web import metrics, race_rows, words
+from api.web import confusion_rows, live_charts, metrics
 from core.domain.datasets import Dataset
-from core.domain.jobs import JobRecord
 from core.domain.searches import Model, Search
+from core.nas.genotype import Genotype
 from core.nas.space import CELL_SPACES
 from core.pictures.bars import Bar, draw_bars
 from core.pictures.cells import draw_cell
 from core.pictures.curves import Series, draw_curves
 from core.pictures.matrices import draw_matrix
 
-FIGURES: tuple[tuple[str, tuple[str, ...], tuple[float, float] | None], ...] = (
-    ("Accuracy", ("train_accuracy", "valid_accuracy"), (0.0, 1.0)),
-    ("Loss", ("train_loss", "valid_loss"), None),
-)
+MOST_CLASSES_DRAWN = 100
+SHOWN_CLASSES = 40  # with their images
 
 
 def class_counts(dataset: Dataset) -> Markup:
@@ -29,51 +26,8 @@ def class_counts(dataset: Dataset) -> Markup:
     return Markup(draw_bars(bars, title=title, unit="images", parts=("train", "test")))
 
 
-def live_curves(
-    records: Sequence[JobRecord], rates: Sequence[Any] = ()
-) -> list[tuple[str, list[Markup]]]:
-    """A job's accuracies and losses so far: for each stage, in order, its heading and charts."""
-    stages: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
-    for record in records:
-        if record.stage == race_rows.STAGE:  # a table of contestants, not a course over epochs
-            continue
-        name, _, arm = record.stage.partition(":")
-        rows = stages.setdefault(name, {}).setdefault(arm, [])
-        rows.append({"epoch": record.step} | dict(record.values))
-    shown = [
-        (words.stage(name).capitalize(), _charts(arms, rates)) for name, arms in stages.items()
-    ]
-    return [(heading, charts) for heading, charts in shown if charts]
-
-
-def _charts(
-    arms: Mapping[str, Sequence[Mapping[str, Any]]], rates: Sequence[Any] = ()
-) -> list[Markup]:
-    pictures = []
-    for title, keys, y_range in FIGURES:
-        lines = [
-            metrics.series(_line_name(key, arm, rates), rows, key)
-            for arm, rows in arms.items()
-            for key in keys
-        ]
-        if _drawn(lines):
-            picture = draw_curves(
-                _drawn(lines), title=title, x_label="epoch", y_label=title.lower(), y_range=y_range
-            )
-            pictures.append(Markup(picture))
-    return pictures
-
-
-def _line_name(key: str, arm: str, rates: Sequence[Any]) -> str:
-    said = {"train": "training", "valid": "validation"}.get(key.partition("_")[0], key)
-    if arm.isdigit() and int(arm) < len(rates) > 1:
-        return f"rate {rates[int(arm)]}, {said}"
-    return said
-
-
-def cells(model: Model) -> list[tuple[str, Markup]]:
-    """The kinds of cell that it is made of."""
-    found = metrics.genotype(model)
+def cells(found: Genotype | None) -> list[tuple[str, Markup]]:
+    """The kinds of cell that a genotype is made of, drawn."""
     if found is None:
         return []
     space = CELL_SPACES[found.cells]
@@ -95,16 +49,15 @@ def cells(model: Model) -> list[tuple[str, Markup]]:
     ]
 
 
-def confusion(model: Model, dataset: Dataset) -> Markup | None:
-    """The retrained network's mistakes on the test split."""
-    values = metrics.confusion(model)
-    if not values:
+def confusion(dataset: Dataset, counts: confusion_rows.Counts) -> Markup | None:
+    """The retrained network's mistakes on the test split; None of more classes than can be told
+    apart in a picture."""
+    if not 0 < len(counts) <= MOST_CLASSES_DRAWN:
         return None
-    # The names went with the dataset, if it was deleted.
-    names = dataset.classes or tuple(map(str, range(len(values))))
+    names = confusion_rows.class_names(dataset, len(counts))
     return Markup(
         draw_matrix(
-            values,
+            counts.tolist(),
             rows=names,
             columns=names,
             title="Confusion matrix of the retrained network on the test split",
@@ -116,7 +69,7 @@ def confusion(model: Model, dataset: Dataset) -> Markup | None:
 
 def training(model: Model) -> list[Markup]:
     """The chosen arm's accuracies and losses by epoch."""
-    return _charts({"": metrics.history(model)})
+    return live_charts.drawn({"": metrics.history(model)})
 
 
 def comparison(finished: Sequence[tuple[Search, Model]]) -> Markup | None:
@@ -129,7 +82,13 @@ def comparison(finished: Sequence[tuple[Search, Model]]) -> Markup | None:
         return None
     title = "Validation accuracy by epoch, every finished search on this dataset"
     return Markup(
-        draw_curves(_drawn(lines), title=title, x_label="epoch", y_label="validation accuracy")
+        draw_curves(
+            _drawn(lines),
+            title=title,
+            x_label="epoch",
+            y_label="validation accuracy",
+            y_range=(0.0, 1.0),
+        )
     )
 
 

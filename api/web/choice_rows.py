@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.web import words
-from api.web.metrics import mapping, number, sequence
+from api.web.metrics import genotype, mapping, number, sequence
+from core.domain.searches import Model
 
 MOST = 12
-OBJECTIVES = {
+UNITS = {
     "parameters": "parameters",
     "flops": "multiply-adds",
     "latency": "milliseconds",
@@ -27,16 +28,31 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class TradeOff:
+    """One pair of cells by its figures, and whether it is the one that was retrained."""
+
+    figures: tuple[str, ...]
+    genotype: Any
+    retrained: bool
+
+    @property
+    def offered(self) -> bool:
+        """Whether it may be trained, too: not without a genotype that can be read."""
+        return not self.retrained and genotype(self.genotype) is not None
+
+
+@dataclass(frozen=True, slots=True)
 class TradeOffs:
-    """Cells that no other beats in accuracy and every objective; `rows` go with `headings`."""
+    """Cells that no other beats in accuracy and every objective; figures go with `headings`."""
 
     headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[TradeOff, ...]
+    refined: bool
 
 
 def candidates(metrics: Mapping[str, Any]) -> list[Candidate]:
     """The best of those that were scored; none where only one was."""
-    found = [mapping(each) for each in sequence(_selection(metrics).get("candidates"))]
+    found = [mapping(each) for each in sequence(selection(metrics).get("candidates"))]
     if len(found) < 2:
         return []
     return [
@@ -52,29 +68,39 @@ def candidates(metrics: Mapping[str, Any]) -> list[Candidate]:
 
 def count(metrics: Mapping[str, Any]) -> int:
     """How many were scored."""
-    return len(sequence(_selection(metrics).get("candidates")))
+    return len(sequence(selection(metrics).get("candidates")))
 
 
-def trade_offs(metrics: Mapping[str, Any]) -> TradeOffs | None:
+def trade_offs(model: Model) -> TradeOffs | None:
     """The non-dominated set by falling accuracy; None where no objective was asked for."""
-    rows = [mapping(each) for each in sequence(_selection(metrics).get("trade_offs"))]
-    named = [name for name in OBJECTIVES if any(name in row for row in rows)]
+    rows = [mapping(each) for each in sequence(selection(model.metrics).get("trade_offs"))]
+    named = [name for name in UNITS if any(name in row for row in rows)]
     if not named:
         return None
     return TradeOffs(
-        headings=("accuracy", *(OBJECTIVES[name] for name in named)),
+        headings=("accuracy", *(UNITS[name] for name in named)),
         rows=tuple(
-            (words.percent(row.get("accuracy")), *(_cost(name, row.get(name)) for name in named))
+            TradeOff(
+                (
+                    words.percent(row.get("accuracy")),
+                    *(cost(name, row.get(name)) for name in named),
+                ),
+                row.get("genotype"),
+                row.get("genotype") == model.genotype,
+            )
             for row in rows
         ),
+        refined=selection(model.metrics).get("trade_offs_by") == "refined",
     )
 
 
-def _selection(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+def selection(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a model says of how its cells were chosen."""
     return mapping(metrics.get("selection"))
 
 
-def _cost(name: str, value: Any) -> str:
+def cost(name: str, value: Any) -> str:
+    """What a cell costs by this objective, in its unit."""
     if name != "latency":
         return words.count(value)
     seconds = number(value)

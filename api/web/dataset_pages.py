@@ -1,11 +1,9 @@
 """A dataset's page: its images, its report, its neighbours, and what can be done with it."""
 
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 from sqlalchemy.orm import Session
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from api.deps import ContainerDep, SessionDep, WorkDep
@@ -15,76 +13,61 @@ from api.web import (
     model_rows,
     neighbourhood,
     pages,
-    problem_rows,
+    pruning_pages,
+    search_pages,
     version_pages,
-    words,
 )
 from core.domain.datasets import Dataset, DatasetId
 from core.domain.jobs import Job
-from core.domain.searches import PretrainSpec, RankSpec, SearchSpec
-from core.errors import InvalidInput
-from core.services import datasets, jobs, models, searches, supernets
+from core.domain.searches import PretrainSpec, RankSpec
+from core.services import datasets, jobs, models, searches
 
 router = APIRouter(prefix="/datasets/{dataset_id}")
-
-SHOWN_CLASSES = 40
-FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
-
-
-async def form(request: Request) -> FormData:
-    """The fields of a small form."""
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media not in FORM_TYPES:  # would read as a form with every field left to its default
-        raise InvalidInput("This address takes a form.", code="unsupported_media_type")
-    return await request.form(max_files=0, max_fields=40)
-
-
-FormDep = Annotated[FormData, Depends(form)]
 
 
 @router.get("")
 def show(
-    dataset_id: UUID, session: SessionDep, container: ContainerDep, source: UUID | None = None
+    dataset_id: UUID,
+    session: SessionDep,
+    container: ContainerDep,
+    source: UUID | None = None,
+    row: str | None = None,
+    column: str | None = None,
 ) -> Response:
-    """The dataset; of its neighbours the nearest, or `source`, is explained."""
+    """The dataset; of its neighbours the nearest, or `source`, is explained, with its matched
+    images of the classes `row` and `column`, or all."""
+    if datasets.remembered(session, dataset_id).deleted_at is not None:
+        return _deleted(session, dataset_id)
     dataset = datasets.get(session, DatasetId(dataset_id))
     ranking = datasets.ranking(session, dataset.id)
-    sources, _ = supernets.listing(session, limit=100)
     return pages.render(
         "dataset.html",
         dataset=dataset,
         counts=charts.class_counts(dataset),
-        shown_classes=SHOWN_CLASSES,
-        problem_kinds=tuple(problem_rows.kinds(datasets.report(session, dataset.id))),
+        shown_classes=charts.SHOWN_CLASSES,
         rankable=_rankable(session, dataset, container.settings.embedder),
         versions=version_pages.rows(session, dataset),
-        near=neighbourhood.told(ranking, dataset, closer=source),
-        # A dataset's own supernet is a start one may name, never a neighbour of itself.
-        sources=sources,
+        near=neighbourhood.told(
+            ranking,
+            dataset,
+            neighbourhood.pictured(session, ranking),
+            closer=source,
+            classes=None if row is None or column is None else (row, column),
+        ),
         jobs=_recent_jobs(session, dataset),
         models=model_rows.rows(
             session, models.listing(session, limit=20, dataset_id=dataset.id)[0]
         ),
-        search=SearchSpec(dataset.id, ""),
-        methods=words.METHODS.items(),
-        selections=words.SELECTIONS.items(),
-        objectives=words.OBJECTIVES.items(),
-        cell_spaces=words.CELL_SPACES.items(),
         pretrain=PretrainSpec(dataset.id, dataset.name, ""),
+        **search_pages.about(session, dataset),
+        **pruning_pages.about(session, dataset),
     )
 
 
-@router.post("/search")
-def search(dataset_id: UUID, sent: FormDep, work: WorkDep, container: ContainerDep) -> Response:
-    """Start a search and watch it."""
-    spec = forms.search(sent, dataset_id).to_spec(container.settings.embedder)
-    _, job = searches.submit_search(work.session, spec)
-    work.announce(job)
-    return pages.see(f"/jobs/{job.id}")
-
-
 @router.post("/pretrain")
-def pretrain(dataset_id: UUID, sent: FormDep, work: WorkDep, container: ContainerDep) -> Response:
+def pretrain(
+    dataset_id: UUID, sent: forms.FormDep, work: WorkDep, container: ContainerDep
+) -> Response:
     """Start a pretraining and watch it."""
     spec = forms.pretrain(sent, dataset_id).to_spec(container.settings.embedder)
     job = work.announce(searches.submit_pretrain(work.session, spec))
@@ -97,6 +80,17 @@ def rank(dataset_id: UUID, work: WorkDep, container: ContainerDep) -> Response:
     spec = RankSpec(DatasetId(dataset_id), container.settings.embedder)
     job = work.announce(searches.submit_rank(work.session, spec))
     return pages.see(f"/jobs/{job.id}")
+
+
+def _deleted(session: Session, dataset_id: UUID) -> Response:
+    """What remains of it, and what was made of it."""
+    found, _ = models.listing(session, limit=20, dataset_id=dataset_id)
+    return pages.render(
+        "deleted.html",
+        status=410,
+        dataset=datasets.remembered(session, dataset_id),
+        models=model_rows.rows(session, found),
+    )
 
 
 def _rankable(session: Session, dataset: Dataset, embedder: str) -> bool:

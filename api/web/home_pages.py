@@ -1,12 +1,16 @@
 """The front page: upload, and everything there is."""
 
+from uuid import UUID
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from api import registration
 from api.deps import ContainerDep, SessionDep
 from api.multipart import FormArchiveDep
-from api.web import model_rows, pages
+from api.registration import Origin
+from api.web import forms, model_rows, pages, report_rows
+from core.domain.datasets import DatasetId
 from core.services import datasets, jobs, models, supernets, tombstones
 
 router = APIRouter()
@@ -15,16 +19,18 @@ SHOWN = 12
 
 
 @router.get("/")
-def home(session: SessionDep, container: ContainerDep) -> Response:
-    """What is registered, what runs, and the upload form."""
+def home(session: SessionDep, container: ContainerDep, version_of: UUID | None = None) -> Response:
+    """What is registered, what runs, and the upload form, for a next version if one is named."""
     found, _ = datasets.listing(session, limit=100)
     recent, _ = jobs.listing(session, limit=SHOWN)
     sources, _ = supernets.listing(session, limit=SHOWN)
     made, _ = models.listing(session, limit=SHOWN)
+    shown = [*(each.dataset_id for each in recent), *(each.dataset_id for each in sources)]
     return pages.render(
         "home.html",
+        parent=None if version_of is None else datasets.get(session, version_of, report=False),
         datasets=found,
-        names={each.id: each.name for each in found},
+        names=datasets.called(session, [each for each in shown if each]),
         jobs=recent,
         supernets=sources,
         gone=tombstones.names(session, [each.dataset_id for each in sources if each.dataset_id]),
@@ -36,5 +42,13 @@ def home(session: SessionDep, container: ContainerDep) -> Response:
 @router.post("/datasets")
 def upload(form: FormArchiveDep, container: ContainerDep) -> Response:
     """The upload form, for browsers without scripts."""
-    registered = registration.register(container, form.archive.path, name=form.name)
-    return pages.see(f"/datasets/{registered.dataset.id}")
+    asked = forms.intake(form.fields)
+    origin = Origin(
+        asked.licence,
+        asked.source,
+        None if asked.parent_id is None else DatasetId(asked.parent_id),
+    )
+    dataset = registration.register(
+        container, form.archive.path, name=form.name, options=asked.options(), origin=origin
+    ).dataset
+    return pages.see(report_rows.landing(dataset.id, dataset.report))

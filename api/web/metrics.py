@@ -33,19 +33,13 @@ class Accuracy:
 
 
 def accuracies(model: Model) -> tuple[Accuracy, ...]:
-    """Supernet, discretised, retrained: kept apart."""
+    """Supernet, discretised, retrained: kept apart. A given architecture has the last alone."""
     found = []
     for key, name, explained in ACCURACIES:
         values = mapping(model.metrics.get(key))
         test, valid = number(values.get("test_accuracy")), number(values.get("valid_accuracy"))
         found.append(Accuracy(name, explained, test, valid))
     return tuple(found)
-
-
-def confusion(model: Model) -> list[list[float]]:
-    """The retrained network's confusion matrix: rows are true classes."""
-    rows = mapping(model.metrics.get("retrained")).get("confusion")
-    return [[number(value) or 0.0 for value in sequence(row)] for row in sequence(rows)]
 
 
 def best_arm(model: Model) -> Mapping[str, Any]:
@@ -107,16 +101,25 @@ def seconds(model: Model) -> float | None:
 
 
 def is_cold(search: Search) -> bool:
-    """Whether it began from random weights: as asked, or for want of anything better."""
+    """Whether it searched from random weights: as asked, or for want of anything better."""
+    if is_given(search):
+        return False
     start = mapping(search.start)
     nothing = "supernet_id" in start and start["supernet_id"] is None
     return nothing or str(search.spec.get("policy", "")) == "cold"
+
+
+def is_given(search: Search) -> bool:
+    """Whether its architecture was given, and nothing was searched."""
+    return search.spec.get("genotype") is not None
 
 
 def started_from(search: Search) -> str:
     """Where a search began, in a few words."""
     policy = str(search.spec.get("policy", ""))
     start = mapping(search.start)
+    if is_given(search):
+        return "given architecture"
     if is_cold(search):
         return "cold"
     source = start.get("dataset_name") or start.get("supernet_name") or start.get("source")
@@ -126,7 +129,7 @@ def started_from(search: Search) -> str:
 def label(search: Search) -> str:
     """How a search is called where several are compared."""
     parts = [started_from(search)]
-    if search.spec.get("head"):
+    if search.spec.get("head") and not is_given(search):
         parts.append(_HEADS.get(str(search.spec["head"]), str(search.spec["head"])))
     seed = mapping(search.spec.get("training")).get("seed")
     if seed is not None:
@@ -134,10 +137,10 @@ def label(search: Search) -> str:
     return ", ".join(parts)
 
 
-def genotype(model: Model) -> Genotype | None:
-    """The model's genotype; None when it is not one."""
+def genotype(value: Any) -> Genotype | None:
+    """The value if it is the JSON form of a genotype."""
     try:
-        return Genotype.from_json(json.dumps(model.genotype))
+        return Genotype.from_json(json.dumps(value))
     except ValueError:
         return None
 
@@ -156,4 +159,8 @@ def number(value: Any) -> float | None:
     """The value if it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        found = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        return None
+    return found if math.isfinite(found) else None

@@ -24,12 +24,15 @@ class ModelRow:
 
 def rows(session: Session, models: Iterable[Model]) -> list[ModelRow]:
     """The lines, in the order given."""
+    shown = tuple(models)
+    names = datasets.called(session, {each.dataset_id for each in shown})
+    made_by = searches.several(session, {each.search_id for each in shown})
     return [
         ModelRow(
-            model,
-            datasets.remembered(session, DatasetId(model.dataset_id)).name,
-            metrics.label(searches.get(session, model.search_id)),
-            metrics.accuracies(model),
+            each,
+            names[DatasetId(each.dataset_id)],
+            metrics.label(made_by[each.search_id]),
+            metrics.accuracies(each),
         )
-        for model in models
+        for each in shown
     ]

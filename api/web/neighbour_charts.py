@@ -2,12 +2,13 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
 from api.web import words
-from core.domain.datasets import Dataset, DistanceMap, Neighbour, Ranking
+from core.domain.datasets import Dataset, DistanceMap, ImagePair, Neighbour, Ranking
 from core.pictures.bars import Bar, draw_bars
 from core.pictures.matrices import draw_matrix
 from core.pictures.scatter import Spot, draw_scatter
@@ -15,6 +16,7 @@ from core.pictures.shares import draw_shares
 
 SHOWN = 10
 MOST_CLASSES = 30
+NOTHING = 1e-9  # of the mass
 TARGET, RANKED, REST = range(3)
 
 
@@ -65,8 +67,31 @@ def coupling(neighbour: Neighbour) -> Markup | None:
             row_label="this dataset",
             column_label=neighbour.dataset_name,
             peak=peak,
+            unit="of the mass",
+            links=_matched(neighbour, rows, columns),
         )
     )
+
+
+def matched(neighbour: Neighbour) -> tuple[ImagePair, ...]:
+    """The matched images, but for what solvers leave where nothing is moved."""
+    return tuple(each for each in neighbour.pairs if each.mass > NOTHING)
+
+
+def _matched(
+    neighbour: Neighbour, rows: Mapping[str, int], columns: Mapping[str, int]
+) -> dict[tuple[int, int], str]:
+    """To the matched images of two classes, where both have a place of their own."""
+    named = {(each.target_class, each.source_class) for each in matched(neighbour)}
+    kept = _kept(rows), _kept(columns)
+    source = neighbour.dataset_id
+    return {
+        (rows[row], columns[column]): "?"
+        + urlencode({"source": source, "row": row, "column": column})
+        + "#matched"
+        for row, column in named
+        if rows.get(row, kept[0]) < kept[0] and columns.get(column, kept[1]) < kept[1]
+    }
 
 
 def _axis(masses: Sequence[tuple[str, float]]) -> dict[str, int]:
@@ -84,7 +109,7 @@ def _axis(masses: Sequence[tuple[str, float]]) -> dict[str, int]:
     return places | {name: len(kept) for name in total if name not in heaviest}
 
 
-def _kept(axis: dict[str, int]) -> int:
+def _kept(axis: Mapping[str, int]) -> int:
     """How many places are a class of their own."""
     places = max(axis.values()) + 1
     return places if len(axis) == places else places - 1
@@ -97,16 +122,30 @@ def _names(axis: dict[str, int]) -> list[str]:
 
 
 def distance_map(ranking: Ranking, dataset: Dataset) -> Markup | None:
-    """The target among its neighbours and some of the rest."""
+    """The target among its neighbours and some of the rest, each a link to its page."""
     if ranking.map is None or not ranking.map.points:
         return None
-    ranked = {each.dataset_id for each in ranking.neighbours}
+    ranked = {each.dataset_id: each for each in ranking.neighbours}
+    nearest = ranking.neighbours[0].dataset_id if ranking.neighbours else None
     spots = []
     for each in ranking.map.points:
         target = each.dataset_id == ranking.dataset_id
         group = TARGET if target else RANKED if each.dataset_id in ranked else REST
-        spots.append(Spot(words.called(each), each.x, each.y, group, marked=target))
-    groups = ("this dataset", "its neighbours", "other datasets")
+        told = measured(ranked.get(each.dataset_id))
+        spots.append(
+            Spot(
+                words.called(each),
+                each.x,
+                each.y,
+                group,
+                marked=target,
+                ringed=each.dataset_id == nearest,
+                href="" if target or each.deleted else f"/datasets/{each.dataset_id}",
+                told=words.called(each) + (f": {told}" if told and not target else ""),
+                key=str(each.dataset_id),
+            )
+        )
+    groups = ("this dataset", "its neighbours, the nearest ringed", "other datasets")
     return Markup(
         draw_scatter(
             spots,
@@ -116,6 +155,14 @@ def distance_map(ranking: Ranking, dataset: Dataset) -> Markup | None:
             unit="by class statistics",
         )
     )
+
+
+def measured(neighbour: Neighbour | None) -> str:
+    """How far away it is, as far as that is known."""
+    if neighbour is None:
+        return "not among the nearest"
+    low, high = neighbour.interval
+    return f"distance {neighbour.distance:.4g}, 95 % interval {low:.4g} to {high:.4g}"
 
 
 def _described(drawn: DistanceMap, ranking: Ranking) -> str:

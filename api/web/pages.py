@@ -1,18 +1,53 @@
 """Rendering: the templates, the words in them, and problems for people."""
 
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from api import browsers
 from api.problems import Problem
-from api.web import words
+from api.web import registry_rows, words
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
+NAVIGATION: Final = (
+    ("Datasets", "/"),
+    ("Registry", "/registry"),
+    ("Models", "/models"),
+    ("Jobs", "/jobs"),
+)
+CORNER: Final = (("Operations", "/operations"), ("Account", "/account"))
+
+_path: ContextVar[str] = ContextVar("path", default="")
+
+
+async def place(request: Request) -> None:
+    """Keep where the reader is, for the links of the page. No plain function: those have a copy
+    of the context, and what they set in it is lost."""
+    _path.set(request.url.path)
+
+
+def here(address: str) -> str:
+    """What a link of the navigation carries where the reader is there, or at a page below."""
+    path = _path.get()
+    if path == address:
+        return Markup(' aria-current="page"')
+    below = path.startswith("/datasets" if address == "/" else f"{address}/")
+    return Markup(' aria-current="true"') if below else ""
+
+
+def _when(value: datetime | None) -> str:
+    """A time in UTC, for `page.js` to bring to the reader's zone."""
+    if value is None:
+        return words.UNKNOWN
+    return Markup('<time datetime="{}">{}</time>').format(iso(value), words.moment(value))
+
 
 _templates = Environment(
     loader=FileSystemLoader(HERE / "templates"),
@@ -30,10 +65,20 @@ _templates.filters.update(
     size=words.size,
     kind=words.kind,
     stage=words.stage,
-    operation=words.operation,
     trained_on=words.trained_on,
-    moment=words.moment,
+    moment=_when,
     called=words.called,
+    space=registry_rows.space,
+    origin=registry_rows.origin,
+    own_accuracy=registry_rows.accuracy,
+    points=registry_rows.points,
+)
+_templates.globals.update(
+    signed=browsers.signed,
+    csrf_token=browsers.csrf_token.get,
+    navigation=NAVIGATION,
+    corner=CORNER,
+    here=here,
 )
 
 

@@ -18,6 +18,7 @@ class Kind:
     `more` are found beside those listed. `left_out` says whether the files were.
     """
 
+    code: str
     words: str
     number: int
     left_out: bool
@@ -54,6 +55,7 @@ def _kind(code: str, numbers: Mapping[str, int], problems: list[Problem]) -> Kin
     number = numbers.get(code, len(problems))
     placed = tuple(problem for problem in problems if problem.place)
     return Kind(
+        code=code,
         words=problems[0].message,
         number=number,
         left_out=problems[0].severity == "error",

@@ -7,6 +7,9 @@ from typing import Any
 from api.web import words
 from api.web.metrics import mapping, number, sequence
 from core.domain.jobs import JobRecord
+from core.pictures.brackets import Contestant, Place, draw_bracket
+
+Rungs = Sequence[Mapping[str, Any]]
 
 STAGE = "race"
 HEADINGS = ("contestant", "epochs", "validation accuracy", "seconds", "out because")
@@ -43,10 +46,62 @@ def decided(start: Mapping[str, Any]) -> list[RaceRow]:
 
 def running(records: Sequence[JobRecord]) -> list[RaceRow]:
     """The contestants of a race by a job's records so far."""
+    rungs = _by_contestant(records)
+    won = _winner(records, rungs)
+    return [_row(name, seen, won=name == won) for name, seen in rungs.items()]
+
+
+def drawn(records: Sequence[JobRecord]) -> str | None:
+    """The race by a job's records as a picture, while it runs and after; None where there was
+    none."""
+    rungs = _by_contestant(records)
+    return _bracket(rungs, _winner(records, rungs))
+
+
+def _by_contestant(records: Sequence[JobRecord]) -> dict[str, list[Mapping[str, Any]]]:
     rungs: dict[str, list[Mapping[str, Any]]] = {}
     for record in sorted((each for each in records if each.stage == STAGE), key=_step):
         rungs.setdefault(str(record.values.get("contestant", "")), []).append(record.values)
-    return [_row(name, seen, won=False) for name, seen in rungs.items()]
+    return rungs
+
+
+def _winner(records: Sequence[JobRecord], rungs: Mapping[str, Rungs]) -> str | None:
+    """Who has won, once the job does something else: as `core.nas.standings` decides it."""
+    if all(each.stage in {STAGE, "resume"} for each in records):
+        return None
+    for last in range(max(map(len, rungs.values()), default=0) - 1, -1, -1):
+        ran = {name: seen[last] for name, seen in rungs.items() if len(seen) > last}
+        alive = [name for name, rung in ran.items() if rung.get("out") is None]
+        if alive:
+            return min(alive, key=lambda name: number(ran[name].get("behind")) or 0.0)
+    return None
+
+
+def _bracket(rungs: Mapping[str, Rungs], winner: str | None) -> str | None:
+    if not rungs:
+        return None
+    longest = max(rungs.values(), key=len)
+    contestants = [
+        Contestant(name, [_place(rung) for rung in seen], won=name == winner)
+        for name, seen in rungs.items()
+    ]
+    return draw_bracket(
+        contestants,
+        title="The race for the start: contestants, and how accurate each was after each rung",
+        rungs=[_called_rung(rung) for rung in longest],
+        description=f"{winner} won." if winner else "It is not decided yet.",
+    )
+
+
+def _place(rung: Mapping[str, Any]) -> Place:
+    accuracy, error = number(rung.get("valid_accuracy")), number(rung.get("standard_error"))
+    out = rung.get("out")
+    return Place(_with_error(accuracy, error), None if out is None else str(out))
+
+
+def _called_rung(rung: Mapping[str, Any]) -> str:
+    epochs = number(rung.get("epochs")) or 0.0
+    return f"after {epochs:.0f} epoch{'s' * (epochs != 1)}" if epochs else "before a step"
 
 
 def summary(start: Mapping[str, Any]) -> str:
@@ -92,7 +147,7 @@ def _history(said: Mapping[str, Any]) -> str:
     return f"{datasets} datasets, which tell no more than distance does"
 
 
-def _row(name: str, rungs: Sequence[Mapping[str, Any]], *, won: bool) -> RaceRow:
+def _row(name: str, rungs: Rungs, *, won: bool) -> RaceRow:
     last = rungs[-1] if rungs else {}
     measured = [rung for rung in rungs if number(rung.get("valid_accuracy")) is not None]
     shown = measured[-1] if measured else {}

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from api import comparing
-from api.deps import ContainerDep, SessionDep
+from api.deps import ContainerDep, FileTurn, SessionDep
 from api.web import pages
 from core.domain.datasets import Dataset, DatasetId
 from core.execution import deletion
@@ -49,7 +49,7 @@ def _images(dataset: Dataset) -> int:
     return dataset.n_train + dataset.n_test
 
 
-@router.get("/diff")
+@router.get("/diff", dependencies=[FileTurn])
 def show_changes(dataset_id: UUID, against: UUID, container: ContainerDep) -> Response:
     """What changed from the dataset `against` to this one."""
     before, after = comparing.both(container, against, dataset_id)

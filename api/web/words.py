@@ -14,6 +14,7 @@ KINDS = {
     "rank": "Ranking of sources",
     "pretrain": "Supernet pretraining",
     "search": "Architecture search",
+    "prune": "Pruning of a known network",
     "group": "Group of jobs",
 }
 STAGES = {
@@ -35,11 +36,19 @@ STAGES = {
     "race": "racing the candidate starts",
     "pretrain": "training the supernet",
     "search": "searching",
+    "mask": "learning what can go",
+    "train": "training what is left",
     "select": "choosing the cells",
     "derive": "deriving the network",
     "retrain": "retraining the derived network",
     "evaluate": "evaluating on the test split",
     "export": "exporting the model",
+}
+ARMS = {
+    "pruned": "pruned",
+    "full": "the whole",
+    "magnitude": "by magnitude",
+    "random": "by chance",
 }
 METHODS = {
     "darts": "DARTS, first order",
@@ -54,13 +63,42 @@ SELECTIONS = {
     "best-of": "the best of scored candidates",
     "magnitude": "the strongest alphas",
     "perturbation": "what is missed most (DARTS-PT)",
+    "jacobian": "a pre-screen: slopes that differ between images",
+    "fisher-rao": "a pre-screen: the Fisher-Rao norm (SiGeo)",
 }
 OBJECTIVES = {"parameters": "parameters", "flops": "multiply-adds", "latency": "latency"}
+TRADE_OFFS = {
+    "nsga2": "NSGA-II from the chosen cells",
+    "refined": "refined: a predictor proposes, weights follow (NAT)",
+}
 CELL_SPACES = {
     "darts": "DARTS",
     "s2": "S2: skip, separable 3x3",
     "s3": "S3: none, skip, separable 3x3",
     "nas-bench-201": "NAS-Bench-201",
+}
+HEADS = {
+    "closed_form_every_epoch": "solved after every epoch",
+    "closed_form": "solved at the start",
+    "random": "random",
+}
+AUGMENTATIONS = {
+    "shift": "shifts",
+    "none": "none",
+    "cutout": "shifts, cutout",
+    "trivial": "TrivialAugment",
+    "auto": "AutoAugment",
+}
+PRECISIONS = {"fp32": "32 bits", "bf16": "16 bits (bfloat16)"}
+CHOICES = {
+    "method": METHODS,
+    "selection": SELECTIONS,
+    "objectives": OBJECTIVES,
+    "trade_offs": TRADE_OFFS,
+    "cells": CELL_SPACES,
+    "head": HEADS,
+    "augment": AUGMENTATIONS,
+    "precision": PRECISIONS,
 }
 UNKNOWN = "\N{EN DASH}"
 SHORTEST = 0.1
@@ -127,11 +165,6 @@ def stage(value: Any, rates: Sequence[Any] = ()) -> str:
     return said
 
 
-def operation(value: Any) -> str:
-    """An operation's name, as the search space spells it."""
-    return str(value)
-
-
 def trained_on(lineage: Mapping[str, Any]) -> str:
     """The datasets a supernet learned from: all of few, the first and the number of many."""
     names = [str(each["name"]) for each in lineage["datasets"]]
@@ -144,6 +177,13 @@ def trained_on(lineage: Mapping[str, Any]) -> str:
 def moment(value: datetime | None) -> str:
     """A time, to the second, in UTC."""
     return UNKNOWN if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def taken(mask: Mapping[str, Any]) -> str:
+    """Where a mask that was taken over was learned."""
+    far = mask["distance"]
+    distance = "" if far is None else f", distance {far:.4g}"
+    return f"mask learned on {mask['dataset_name']}{distance}, weight {percent(mask['weight'])}"
 
 
 def _is_number(value: Any) -> bool:

@@ -5,7 +5,6 @@
 const form = document.getElementById("upload");
 
 if (form) {
-  document.documentElement.classList.add("scripted");
   const part = (selector) => form.querySelector(selector);
   const [archive, folder, name, drop] = ["#archive", "#folder", "#name", ".drop"].map(part);
   const [chosen, sending, bar, rate, refused] =
@@ -113,15 +112,23 @@ if (form) {
     for (const source of sources) sent.push(await uploaded(source, course));
     const uploads = sent.map((each) => each.url.split("/").pop());
     rate.textContent = "Received.";
-    const headers = { "Content-Type": "application/json" };
+    const headers = { "Content-Type": "application/json", ...OURS };
     // Only where the page is served from this machine or by TLS; else a lost answer may ask twice.
     if (crypto.randomUUID) headers["Idempotency-Key"] = crypto.randomUUID();
-    const body = JSON.stringify({ uploads, name: name.value });
+    const body = JSON.stringify({ uploads, name: name.value, ...options() });
     const answer = await fetch("/v1/datasets:ingest", { method: "POST", headers, body });
     const said = await answer.json().catch(() => ({})); // a proxy's words are none for programs
     if (!answer.ok || !said.id) throw new Error(told(said));
     await Promise.allSettled(sent.map(forget));
     location.assign(`/jobs/${said.id}`);
+  }
+
+  // What else is filled in.
+  function options() {
+    const filled = [...form.querySelectorAll("input[name]")].filter((each) =>
+      each.value && each !== name && each !== archive);
+    return Object.fromEntries(filled.map((each) =>
+      [each.name, each.type === "number" ? Number(each.value) : each.value]));
   }
 
   // The same folder is packed to the same bytes, so that a second try goes on where one broke off.
@@ -171,6 +178,7 @@ if (form) {
       let resumed = null; // what the server had when this began
       const upload = new tus.Upload(source.blob, {
         endpoint: "/v1/uploads",
+        headers: OURS,
         metadata: { filename: source.name },
         retryDelays: PAUSES,
         fingerprint: () => Promise.resolve(`headstart ${source.key}`),

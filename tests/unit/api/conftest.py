@@ -13,8 +13,10 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+import headstart
 from api import cli
 from api.app import create_app
+from api.polling import Polls
 from api.watching import Watcher
 from core import bootstrap
 from core.bootstrap import Container
@@ -24,6 +26,8 @@ from core.errors import Unavailable
 from core.execution.metrics import Everything
 from core.execution.supervisor import Supervisor
 from tests.fixtures.databases import migrated_sqlite
+from tests.fixtures.projects import of_project
+from tests.fixtures.servers import UNTRUSTING
 from tests.unit.api.recording import Recorder
 
 __all__ = ["migrated_sqlite"]
@@ -58,7 +62,7 @@ def container(migrated_sqlite: Path, tmp_path: Path, bell: Bell) -> Iterator[Con
     shutil.copy(migrated_sqlite, home / "headstart.db")
     settings = Settings(home=home, uploads=UploadLimits(archive_bytes=ARCHIVE_BYTES))
     built = bootstrap.build(settings, queue=bell)
-    yield built
+    yield of_project(built)
     built.close()
 
 
@@ -100,12 +104,29 @@ def nothing_undocumented(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def client(served: Served, container: Container) -> Iterator[httpx.Client]:
-    """A well-behaved program on this machine."""
+def furnished(served: Served, container: Container) -> Served:
+    """The service on this test's own rows and files."""
     served.app.state.container = container
-    served.app.state.watcher = Watcher(container.sessions)
+    watcher = Watcher(container.sessions)
+    served.app.state.watcher = watcher
+    served.app.state.polls = Polls(container.sessions, watcher.thread, lately=0.0)
     served.app.state.metrics = Everything(container.sessions)
-    with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as opened:
+    return served
+
+
+@pytest.fixture
+def client(furnished: Served) -> Iterator[httpx.Client]:
+    """A well-behaved program on this machine."""
+    with httpx.Client(
+        base_url=furnished.url, timeout=60, trust_env=False, verify=UNTRUSTING
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
+def program(served: Served, client: httpx.Client) -> Iterator[headstart.Client]:
+    """A program that uses the client."""
+    with headstart.Client(served.url) as opened:
         yield opened
 
 
@@ -153,9 +174,10 @@ def say(
 
 
 @pytest.fixture
-def browser(served: Served, container: Container) -> Iterator[httpx.Client]:
+def browser(furnished: Served) -> Iterator[httpx.Client]:
     """A browser showing this service's own pages."""
-    served.app.state.container = container
     headers = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
-    with httpx.Client(base_url=served.url, headers=headers, timeout=60, trust_env=False) as opened:
+    with httpx.Client(
+        base_url=furnished.url, headers=headers, timeout=60, trust_env=False, verify=UNTRUSTING
+    ) as opened:
         yield opened

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from core.bootstrap import Container
 from core.db.upload_tables import UploadRow
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from tests.fixtures.impostor import Impostor, honest, impostor
 from tests.unit.api.conftest import Served
 
@@ -60,7 +61,11 @@ def nothing_left(container: Container) -> bool:
         rows = session.scalars(select(UploadRow)).all()
     walked = os.walk(container.settings.home / "scratch")  # some of it may go meanwhile
     files = [name for _, _, names in walked for name in names]
-    return (list(rows), list(container.store.listing(keys.UPLOADS)), files) == ([], [], [])
+    return (list(rows), list(container.store.listing(keys.uploads(DEFAULT))), files) == (
+        [],
+        [],
+        [],
+    )
 
 
 def code(response: httpx.Response) -> tuple[int, str]:

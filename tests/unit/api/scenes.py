@@ -25,6 +25,7 @@ from core.domain.datasets import (
     Verdict,
 )
 from core.domain.jobs import QUEUE_OF, Job, JobKind, JobRecord
+from core.domain.prunings import Architecture, PruneSpec, Pruning
 from core.domain.searches import (
     Artifact,
     Model,
@@ -34,7 +35,8 @@ from core.domain.searches import (
     StartPolicy,
 )
 from core.domain.supernets import Supernet, lineage
-from core.services import datasets, jobs, models, searches, supernets
+from core.domain.work import PruneOutcome
+from core.services import datasets, jobs, models, prunings, searches, supernets, work
 
 EMBEDDER = "default"
 GENOTYPE: Mapping[str, Any] = {
@@ -69,6 +71,32 @@ METRICS: Mapping[str, Any] = {
     "seconds": {"retrain": 4.0},
 }
 
+FILES: Mapping[str, bytes] = {
+    "model.onnx": b"onnx" * 1_000,
+    "genotype.json": json.dumps(GENOTYPE).encode(),
+}
+
+MASK: Mapping[str, Any] = {"body.conv1": [1, 0]}
+LEFT: Mapping[str, Any] = {
+    "kept": 0.25,
+    "parameters": 100,
+    "flops": 900,
+    "test_accuracy": 0.9,
+    "history": HISTORY,
+}
+PRUNED: Mapping[str, Any] = {
+    **LEFT,
+    "architecture": "resnet18",
+    "full": {"parameters": 400, "flops": 4_000},
+    "controls": {"random": {**LEFT, "test_accuracy": 0.8}},
+    "groups": [{"name": "body.conv1", "channels": 4, "kept": 1}],
+    "blocks": [{"name": "body.layer1.0", "kept": False}],
+    "search": {"history": [{**each, "cost": 0.6, "kept": 0.5} for each in HISTORY]},
+    "test_images": 10,
+}
+
+TORN = Problem("error", "bad_image", "cat/7.png", "The image is cut short.")
+
 
 def dataset(
     container: Container,
@@ -76,10 +104,11 @@ def dataset(
     *,
     classes: int = 2,
     statistics_only: bool = False,
+    problems: tuple[Problem, ...] = (TORN,),
 ) -> Dataset:
     """A registered dataset (its images are not in the store)."""
     report = DatasetReport(
-        problems=(Problem("error", "bad_image", "cat/7.png", "The image is cut short."),),
+        problems=problems,
         images_seen=20 * classes + 1,
         images_kept=20 * classes,
         exact_duplicates=0,
@@ -248,17 +277,17 @@ def finished(
     metrics: Mapping[str, Any] = METRICS,
     genotype: Mapping[str, Any] = GENOTYPE,
     ranking: Ranking | None = None,
+    files: Mapping[str, bytes] = FILES,
+    given: Mapping[str, Any] | None = None,
+    **asked: Any,
 ) -> tuple[Search, Model]:
     """A search that succeeded, and its model with files in the store."""
     with container.sessions.begin() as session:
-        search, _ = searches.submit_search(session, SearchSpec(target.id, EMBEDDER, policy=policy))
+        spec = SearchSpec(target.id, EMBEDDER, policy=policy, genotype=given, **asked)
+        search, _ = searches.submit_search(session, spec)
         job = jobs.claim(session, queue=QUEUE_OF[JobKind.SEARCH], owner="test", lease_seconds=600)
         assert job is not None
         assert job.id == search.job_id
-        files = {
-            "model.onnx": b"onnx" * 1_000,
-            "genotype.json": json.dumps(GENOTYPE).encode(),
-        }
         model = models.register(
             session,
             search_id=search.id,
@@ -273,6 +302,42 @@ def finished(
         session.execute(found)
         jobs.finish(session, job.id, job.fence, {"model_id": str(model.id)})
     return search, model
+
+
+def pruned(container: Container, target: Dataset) -> Pruning:
+    """A pruning that succeeded, with its mask in the store."""
+    with container.sessions.begin() as session:
+        prunings.submit(session, PruneSpec(target.id, Architecture.RESNET18, share=0.25))
+    return prune(container)
+
+
+TAKEN: Mapping[str, Any] = {
+    "controls": {"full": {**LEFT, "kept": 1.0, "parameters": 400}},
+    "taken": [
+        {
+            "pruning_id": "0199c2f5-6a1e-7d34-9b07-c2e85f30a6d1",
+            "dataset_id": "0199c2f5-6a1e-7d34-9b07-c2e85f30a6d2",
+            "dataset_name": "tickets",
+            "distance": 7.125,
+            "interval": [6.5, 8.25],
+            "weight": 1.0,
+        }
+    ],
+}
+
+
+def prune(container: Container, **changes: Any) -> Pruning:
+    """What a worker would make of the next pruning."""
+    with container.sessions.begin() as session:
+        job = jobs.claim(session, queue=QUEUE_OF[JobKind.PRUNE], owner="test", lease_seconds=600)
+    assert job is not None
+    file = stored(container, job, "mask.json", json.dumps(MASK).encode())
+    weights = stored(container, job, "model.safetensors", b"weights")
+    metrics = {**PRUNED, **changes}
+    outcome = PruneOutcome(MASK, metrics, (file, weights), file.key, file.sha256)
+    with container.sessions.begin() as session:
+        work.record(session, job, outcome)
+        return prunings.by_job(session, job.id)
 
 
 def stored(container: Container, job: Job, name: str, data: bytes) -> Artifact:

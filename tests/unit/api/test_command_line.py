@@ -1,33 +1,34 @@
 """The command line against the served application, in this process."""
 
+import io
+import json
 import os
 import random
+import re
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
 import pytest
 from pydantic import ValidationError
+from typer.main import get_command
 
-from api import serving, terminal
-from api.remote import Refused, Remote
+import headstart
+from api import cli, codes, service_commands, serving, terminal
 from core.bootstrap import Container
 from core.config import Settings
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.domain.searches import StartPolicy
 from core.services import datasets, jobs
 from tests.chaos.proxy import Way, proxied
 from tests.unit.api import archives, scenes
 from tests.unit.api.conftest import Served, said
 from tests.unit.execution.bench import eventually
-
-
-@pytest.fixture
-def remote(client: httpx.Client) -> Remote:
-    return Remote(client)
 
 
 @pytest.fixture
@@ -132,31 +133,19 @@ def test_models_are_shown_and_fetched(
     }
 
 
-def test_a_damaged_download_leaves_no_file(
-    remote: Remote, container: Container, tmp_path: Path
-) -> None:
-    _, model = scenes.finished(container, scenes.dataset(container))
-    target = tmp_path / "model.onnx"
-    with pytest.raises(Refused) as refused:
-        remote.download(f"/v1/models/{model.id}/artifacts/model.onnx", target, sha256="0" * 64)
-    assert refused.value.code == "corrupt_object"
-    with pytest.raises(Refused) as missing:
-        remote.download(f"/v1/models/{model.id}/artifacts/nothing", target, sha256="0" * 64)
-    assert missing.value.code == "not_found"
-    assert list(tmp_path.glob("*.onnx*")) == []
-
-
-def test_datasets_by_id_prefix_and_name(remote: Remote, container: Container) -> None:
+def test_datasets_by_id_prefix_and_name(program: headstart.Client, container: Container) -> None:
     first, second = scenes.dataset(container, "one"), scenes.dataset(container, "two")
-    assert remote.dataset(str(first.id))["name"] == "one"
-    assert remote.dataset("two")["id"] == str(second.id)
+    assert program.datasets.find(str(first.id))["name"] == "one"
+    assert program.datasets.find("two")["id"] == str(second.id)
     length = next(n for n in range(4, 36) if str(first.id)[:n] != str(second.id)[:n])
-    assert remote.dataset(str(first.id)[:length])["name"] == "one"
-    with pytest.raises(Refused, match="There is no dataset"):
-        remote.dataset("abc")
+    assert program.datasets.find(str(first.id)[:length])["name"] == "one"
+    with pytest.raises(headstart.NotFound, match="There is no dataset"):
+        program.datasets.find("abc")
 
 
-def test_a_name_that_two_datasets_share_is_ambiguous(remote: Remote, container: Container) -> None:
+def test_a_name_that_two_datasets_share_is_ambiguous(
+    program: headstart.Client, container: Container
+) -> None:
     first = scenes.dataset(container, "twin")
     with container.sessions.begin() as session:
         datasets.register(
@@ -169,25 +158,30 @@ def test_a_name_that_two_datasets_share_is_ambiguous(remote: Remote, container: 
             channels=1,
             report=first.report,
         )
-    with pytest.raises(Refused, match="use an id") as refused:
-        remote.dataset("twin")
+    with pytest.raises(headstart.Problem, match="use an id") as refused:
+        program.datasets.find("twin")
     assert refused.value.code == "ambiguous"
 
 
-def test_watching_a_job_that_fails(remote: Remote, container: Container) -> None:
+def test_watching_a_job_that_fails(program: headstart.Client, container: Container) -> None:
     job = scenes.failed(container, scenes.dataset(container), "diverged", "The loss diverged.")
-    with pytest.raises(Refused, match=r"The loss diverged\.") as refused:
-        terminal.watch(remote, remote.get(f"/v1/jobs/{job.id}"))
+    with pytest.raises(headstart.JobFailed, match=r"The loss diverged\.") as refused:
+        terminal.watch(program, program.jobs.get(str(job.id)))
     assert refused.value.code == "diverged"
 
 
 def test_watching_asks_once_until_there_is_news(
-    client: httpx.Client, remote: Remote, container: Container
+    client: httpx.Client, container: Container
 ) -> None:
     job = scenes.running(container, scenes.dataset(container))
-    asked: list[str] = []
-    client.event_hooks["request"].append(lambda request: asked.append(request.url.path))
-    given, result = remote.get(f"/v1/jobs/{job.id}"), {"model_id": str(uuid4())}
+    asked: list[httpx.Request] = []
+
+    class Heard(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            return super().handle_request(request)
+
+    result = {"model_id": str(uuid4())}
 
     def finish() -> None:
         with container.sessions.begin() as session:
@@ -195,16 +189,94 @@ def test_watching_asks_once_until_there_is_news(
 
     timer = threading.Timer(1.2, finish)
     timer.start()
-    done = terminal.watch(remote, given)
+    with headstart.Client(str(client.base_url), transport=Heard()) as program:
+        done = terminal.watch(program, program.jobs.get(str(job.id)))
     timer.join()
     assert done["result"] == result
     assert len(asked) == 3  # of which the last has waited
 
 
-def test_no_server_is_one_clear_sentence() -> None:
-    nowhere = httpx.Client(base_url="http://127.0.0.1:9", trust_env=False)
-    with nowhere, pytest.raises(Refused, match="No Headstart server answers at http"):
-        Remote(nowhere).get("/v1/jobs")
+@pytest.mark.parametrize("words", [("jobs",), ("upload", __file__)])
+def test_no_server_is_one_clear_sentence(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "RETRY_FOR", 0.0)
+    monkeypatch.setenv("HEADSTART_URL", "http://127.0.0.1:9")
+    told = said(monkeypatch, capsys, *words)
+    assert told.startswith("1\nNo Headstart server answers at http://127.0.0.1:9: start one with")
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_printed_is_json_where_asked_for(
+    container: Container, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, model = scenes.finished(container, scenes.dataset(container))
+    lists = ("jobs", "models", "supernets", "datasets list", "datasets versions animals")
+    for typed in (*lists, "zoo list", "profiles list"):
+        status, _, body = said(monkeypatch, capsys, *typed.split(), "--json").partition("\n")
+        assert (status, "items" in json.loads(body)) == ("0", True), typed
+    one = said(monkeypatch, capsys, "models", str(model.id), "--json").partition("\n")[2]
+    assert json.loads(one)["id"] == str(model.id)
+    asked = said(monkeypatch, capsys, "search", "animals", "--json").partition("\n")[2]
+    job_id = json.loads(asked)["job_id"]
+    job = said(monkeypatch, capsys, "jobs", job_id, "--cancel", "--json").partition("\n")[2]
+    assert json.loads(job)["state"] == "cancelled"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_shell_completes_the_names_of_datasets(
+    container: Container, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ants", "bees"):
+        scenes.dataset(container, name)
+    monkeypatch.setenv("_HEADSTART_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "headstart search a")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert said(monkeypatch, capsys, "search").split() == ["0", "ants"]
+    monkeypatch.setenv("HEADSTART_URL", "http://127.0.0.1:9")
+    assert said(monkeypatch, capsys, "search").split() == ["0"]
+
+
+def test_hints_are_for_codes_that_there_are_and_name_commands_that_there_are() -> None:
+    assert set(terminal.HINTS) <= set(codes.CODES)
+    known = set(get_command(cli.app).commands)  # type: ignore[attr-defined]
+    named = set(re.findall(r"`headstart ([a-z]+)", " ".join(terminal.HINTS.values())))
+    assert named
+    assert named <= known
+
+
+@pytest.mark.usefixtures("client")
+def test_a_server_is_kept_under_a_name_and_asked_by_it(
+    served: Served,
+    container: Container,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scenes.dataset(container, "ants")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.stdin", io.StringIO("hs_canary\n"))
+    told = said(monkeypatch, capsys, "login", "--url", served.url, "--as", "lab")
+    assert told.startswith(f"0\nlab {served.url}\n")
+    assert "ants" in said(monkeypatch, capsys, "--profile", "lab", "datasets", "list")
+    told += said(monkeypatch, capsys, "profiles", "list")
+    assert "lab" in told
+    assert "canary" not in told
+    unknown = said(monkeypatch, capsys, "--profile", "x", "jobs")
+    assert unknown.startswith("1\n")
+    assert "headstart login --as x" in unknown
+    assert said(monkeypatch, capsys, "profiles", "rm", "lab").startswith("0")
+    assert "hs_canary" not in (tmp_path / "headstart" / "config.toml").read_text()
+
+
+def test_a_server_that_does_not_answer_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(terminal, "RETRY_FOR", 0.0)
+    monkeypatch.setattr("sys.stdin", io.StringIO("hs_canary\n"))
+    assert said(monkeypatch, capsys, "login", "--url", "http://127.0.0.1:9").startswith("1\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -286,14 +358,14 @@ def test_an_upload_goes_on_where_it_was_when_the_connection_breaks(
     archive.write_bytes(archives.zipped(files))
     assert archive.stat().st_size > 150_000
     place = urlsplit(served.url)
-    monkeypatch.setattr("api.sending.PAUSES", (0.05,) * 20)
+    monkeypatch.setattr("headstart.patience.FIRST", 0.05)
     with proxied((str(place.hostname), int(place.port or 0))) as proxy:
         proxy.cut_after(Way.SENT, size)
         monkeypatch.setenv("HEADSTART_URL", f"http://127.0.0.1:{proxy.port}")
         told = said(monkeypatch, capsys, "upload", str(archive))
         assert proxy.cuts >= 150_000 // size
     assert "2 classes, 10 training and 2 test images" in told
-    eventually(lambda: not list(container.store.listing(keys.UPLOADS)))
+    eventually(lambda: not list(container.store.listing(keys.uploads(DEFAULT))))
 
 
 @pytest.mark.usefixtures("here", "worker")
@@ -317,3 +389,14 @@ def test_a_file_may_be_called_what_is_no_text(
     archive.write_bytes(archives.zipped(archives.class_folders()))
     told = said(monkeypatch, capsys, "upload", str(archive), "--name", "cafe")
     assert "2 classes" in told
+
+
+def test_help_is_shown_as_it_is_written() -> None:
+    """What stands in brackets would be taken for a style, and vanish."""
+    waiting, told = [get_command(each.app) for each in (cli, service_commands)], list[str]()
+    while waiting:
+        command: Any = waiting.pop()
+        waiting += getattr(command, "commands", {}).values()
+        told += [command.help or "", *(each.help or "" for each in command.params)]
+    assert len(told) > 100
+    assert [each for each in told if "[" in each] == []

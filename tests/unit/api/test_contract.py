@@ -14,16 +14,37 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 
 import core.errors
-from api import breaking, codes, contract, openapi, problems, schemas
+from api import (
+    breaking,
+    codes,
+    contract,
+    openapi,
+    problems,
+    pruning_bodies,
+    schemas,
+    search_bodies,
+)
 from api.app import Application, described
-from api.routes import health, s3_uploads
+from api.routes import health, keys, s3_uploads, webhooks
 from api.samples import SAMPLES
-from api.views import datasets, jobs, neighbours, results, uploads, versions
+from api.views import (
+    datasets,
+    estimates,
+    identity,
+    inference,
+    jobs,
+    neighbours,
+    results,
+    uploads,
+    versions,
+)
 from api.views import embedders as embedder_views
 from api.views import problems as problem_views
-from api.views.shapes import Listed, PageView
+from api.views import webhooks as webhook_views
+from api.views.shapes import PageView
 from core.domain.uploads import UploadState
 from core.execution import failures
 from core.services import moves
@@ -34,7 +55,7 @@ from tests.unit.api.recording import contradictions
 ROOT = Path(contract.__file__).parents[1]
 Json = dict[str, Any]
 # Said by commands, before there is anything that could answer by HTTP.
-BY_COMMANDS = {"port_taken"}
+BY_COMMANDS = {"port_taken", "unknown_profile"}
 
 
 @pytest.fixture(scope="module")
@@ -120,17 +141,25 @@ MODELS: Mapping[str, Any] = {
     **{
         name: found
         for module in (datasets, jobs, neighbours, results, uploads, versions, embedder_views,
-                       problem_views, schemas, s3_uploads, health)
+                       problem_views, schemas, s3_uploads, health, identity, keys,
+                       inference, search_bodies, pruning_bodies, estimates, webhooks,
+                       webhook_views)
         for name, found in inspect.getmembers(module, inspect.isclass)
         if issubclass(found, BaseModel)
     },
+    "AuditPage": PageView[identity.AuditView],
+    "KeyPage": PageView[identity.KeyView],
+    "DeliveryPage": PageView[webhook_views.DeliveryView],
+    "WebhookPage": PageView[webhook_views.WebhookView],
     "DatasetPage": PageView[datasets.DatasetView],
     "UploadInPiecesPage": PageView[uploads.UploadInPiecesView],
     "EmbedderPage": PageView[embedder_views.EmbedderView],
-    "EventList": Listed[jobs.EventView],
+    "EventPage": PageView[jobs.EventView],
     "JobPage": PageView[jobs.JobView],
     "ModelPage": PageView[results.ModelView],
-    "RecordList": Listed[jobs.RecordView],
+    "LogLinePage": PageView[jobs.LogLineView],
+    "PruningPage": PageView[results.PruningView],
+    "RecordPage": PageView[jobs.RecordView],
     "SearchPage": PageView[results.SearchView],
     "SupernetPage": PageView[results.SupernetView],
 }  # fmt: skip
@@ -176,7 +205,7 @@ def test_the_catalogue_has_every_code_that_is_raised() -> None:
             found |= words(call.args[1:2])
     found |= {code for code, _ in (*s3_answers.MEANINGS.values(), *s3_answers.BY_STATUS.values())}
     assert len(found) > 70
-    assert found - codes.CODES.keys() == BY_COMMANDS
+    assert found - codes.CODES.keys() - codes.JOB_CODES.keys() == BY_COMMANDS
 
 
 def test_the_catalogue_has_every_fault_of_an_archive() -> None:
@@ -197,10 +226,21 @@ def of_core_errors() -> Iterator[type[core.errors.AppError]]:
 
 
 def test_a_class_and_its_own_code_have_one_status() -> None:
-    for each in of_core_errors():
+    answered = [each for each in of_core_errors() if each.code not in codes.JOB_CODES]
+    assert len(answered) > 10
+    for each in answered:
         assert problems.of_error(each("words")).status == problems.STATUS_OF.get(
             each, codes.CODES[each.code].status
         )
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_who_is_told_to_come_again_is_told_when(status: int) -> None:
+    these = [code for code, known in codes.CODES.items() if known.status == status]
+    assert len(these) > 1
+    told = [problems.of_error(core.errors.AppError("words", code=code)) for code in these]
+    told.append(problems.of_http(HTTPException(status)))
+    assert all(int(dict(each.headers)["Retry-After"]) > 0 for each in told)
 
 
 def test_the_framework_s_codes_are_catalogued_with_their_statuses() -> None:
@@ -307,6 +347,16 @@ BREAKS = {
     "GET /v1/jobs: parameter query.new required": lambda found: found["paths"]["/v1/jobs"]["get"][
         "parameters"
     ].append({"name": "new", "in": "query", "required": True, "schema": {}}),
+    "GET /v1/jobs: parameter query.kind: another type": lambda found: next(
+        each for each in found["paths"]["/v1/jobs"]["get"]["parameters"] if each["name"] == "kind"
+    ).update(schema={"type": "integer"}),
+    "GET /v1/jobs: answer 200: application/json: another type": put(
+        {"type": "array", "items": {"$ref": "#/components/schemas/JobView"}},
+        *JOBS, "responses", "200", "content", "application/json", "schema",
+    ),
+    "POST /v1/searches: body: application/json: another type": put(
+        {"type": "object"}, *SUBMIT, "requestBody", "content", "application/json", "schema"
+    ),
     "POST /v1/datasets/{dataset_id}:embed: body required": put(
         True, "paths", "/v1/datasets/{dataset_id}:embed", "post", "requestBody", "required"
     ),

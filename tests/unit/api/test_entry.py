@@ -57,7 +57,7 @@ def test_every_error_has_one_status(error: AppError, status: int) -> None:
     assert problem.status == status
     assert problem.code == error.stable_code
     assert (problem.detail == error.message) == (status != 500)
-    assert dict(problem.headers).get("Retry-After") == ("5" if status in {423, 503} else None)
+    assert dict(problem.headers).get("Retry-After") == ("5" if status in {423, 429, 503} else None)
 
 
 def test_every_status_has_a_title() -> None:

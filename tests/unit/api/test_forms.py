@@ -124,11 +124,12 @@ def test_the_search_form_starts_a_search(
         "method": "drnas",
         "selection": "magnitude",
         "objectives": ["flops", "latency"],
+        "trade_offs": "refined",
         "cells": "s3",
         "contribute": "true",
     }
     page = browser.get(f"/datasets/{target.id}").text
-    for name in ("method", "selection", "objectives", "cells", "contribute"):
+    for name in ("method", "selection", "objectives", "trade_offs", "cells", "contribute"):
         assert f'name="{name}"' in page
     answer = browser.post(f"/datasets/{target.id}/search", data=sent)
     assert answer.status_code == 303
@@ -144,6 +145,7 @@ def test_the_search_form_starts_a_search(
     assert (job.spec["space"]["channels"], job.spec["space"]["cells"]) == (4, "s3")
     assert (job.spec["training"]["method"], job.spec["selection"]) == ("drnas", "magnitude")
     assert list(job.spec["objectives"]) == ["flops", "latency"]
+    assert job.spec["trade_offs"] == "refined"
     assert job.spec["contribute"] is True
     assert [job_id for job_id, _ in bell.rung] == [job.id]
 

@@ -8,12 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from api import problems, remote
-from api.remote import Refused, Remote
+import headstart
+from api import problems
 from core.bootstrap import Container
 from core.domain.datasets import Dataset
 from core.errors import Conflict
 from core.services import jobs
+from headstart import patience
 from tests.unit.api import scenes
 from tests.unit.api.conftest import Bell, Served
 
@@ -144,7 +145,23 @@ def test_the_key_is_documented_where_it_counts(served: Served) -> None:
         for each in methods.get("post", {}).get("parameters", ())
         if each["name"] == "Idempotency-Key"
     }
-    assert documented == QUEUING | {"/v1/datasets:ingest"}  # the latter's: test_intake_jobs
+    # In test_intake_jobs, test_prunings and test_report_pages; one takes a model's file.
+    elsewhere = {
+        "/v1/datasets:ingest",
+        "/v1/datasets/{dataset_id}:leave-out",
+        "/v1/prunings",
+        "/v1/searches:replay",
+    }
+    assert documented == QUEUING | elsewhere | {"/v1/searches/{search_id}:clone"}
+
+
+def test_a_search_is_cloned_once_under_a_key(client: httpx.Client, target: Dataset) -> None:
+    search = client.post("/v1/searches", json={"dataset_id": str(target.id)}).json()
+    address, key = f"/v1/searches/{search['id']}:clone", {"Idempotency-Key": "c10e-1"}
+    first, again = (client.post(address, json={}, headers=key) for _ in range(2))
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json() == again.json()
+    assert first.json()["id"] != search["id"]
 
 
 def test_keys_at_the_same_moment_on_one_file(
@@ -198,36 +215,34 @@ def losing() -> Losing:
 
 
 @pytest.fixture
-def far(client: httpx.Client, losing: Losing, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
-    """The command line's client at the other end of that network."""
-    monkeypatch.setattr(remote, "PAUSES", (0.0, 0.0, 0.0))
-    with httpx.Client(transport=losing, base_url=client.base_url) as http:
-        yield Remote(http)
+def far(
+    client: httpx.Client, losing: Losing, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[headstart.Client]:
+    """The client at the other end of that network."""
+    monkeypatch.setattr(patience, "FIRST", 0.0)
+    with headstart.Client(str(client.base_url), transport=losing) as opened:
+        yield opened
 
 
 def test_the_client_asks_again_for_a_lost_answer(
-    far: Remote, losing: Losing, container: Container, target: Dataset
+    far: headstart.Client, losing: Losing, container: Container, target: Dataset
 ) -> None:
     busy = problem(409, "idempotency_key_in_flight")
     losing.losses = [cut, problem(503, "unavailable"), busy]
-    made = far.post(*asked("/v1/searches", target))
+    made = far.searches.create(str(target.id))
     assert len(losing.sent) == 4
     assert jobs_there(container) == 1
-    again = far.post(*asked("/v1/searches", target))  # asked for anew, so another search
-    assert again["id"] != made["id"]
+    again = far.searches.create(str(target.id))  # asked for anew, so another search
+    assert again.id != made.id
 
 
-def test_the_client_gives_up_in_the_end_and_at_once_where_it_is_no_use(
-    far: Remote, losing: Losing, target: Dataset
+def test_the_client_gives_up_at_once_where_it_is_no_use(
+    far: headstart.Client, losing: Losing, target: Dataset
 ) -> None:
-    losing.losses = [cut] * 4
-    with pytest.raises(Refused, match="broke"):
-        far.post(*asked("/v1/searches", target))
-    assert len(losing.sent) == 4
     losing.losses = [problem(409, "conflict")]
-    with pytest.raises(Refused, match=r"No\."):
-        far.post(*asked("/v1/searches", target))
+    with pytest.raises(headstart.Conflict, match=r"No\."):
+        far.searches.create(str(target.id))
     losing.losses = [cut]
-    with pytest.raises(Refused, match="broke"):  # a verb without a body is said once
-        far.post(f"/v1/jobs/{target.id}:cancel")
-    assert len(losing.sent) == 6
+    with pytest.raises(headstart.Unreachable, match="broke"):  # what has no key is said once
+        far.jobs.cancel(str(target.id))
+    assert len(losing.sent) == 2

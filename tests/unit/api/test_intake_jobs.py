@@ -10,6 +10,7 @@ import pytest
 from core.bootstrap import Container
 from core.domain import keys
 from core.domain.datasets import IntakeOptions
+from core.domain.identity import DEFAULT
 from core.domain.jobs import JobKind, JobRecord, JobState, QueueName
 from core.domain.searches import IngestSpec
 from core.domain.work import IngestInputs, IngestOutcome
@@ -166,7 +167,7 @@ def test_a_body_that_no_job_can_take_leaves_no_upload(
     data = archives.zipped(archives.class_folders())
     url = f"/v1/datasets?name=x&parent_id={uuid4()}"
     assert client.post(url, content=data, headers={**ZIP, **LATER}).status_code == 404
-    assert list(container.store.listing(keys.UPLOADS)) == []
+    assert list(container.store.listing(keys.uploads(DEFAULT))) == []
     with container.sessions.read() as session:
         assert uploads.used_bytes(session) == 0
 
@@ -286,8 +287,8 @@ def test_who_watches_an_intake_is_led_to_its_dataset(
     waiting = browser.get(f"/jobs/{job_id}/live")
     assert (waiting.status_code, "hx-redirect" in waiting.headers) == (200, False)
     made = done(container, job_id)["dataset_id"]
-    assert browser.get(f"/jobs/{job_id}/live").headers["hx-redirect"] == f"/datasets/{made}"
-    assert f'href="/datasets/{made}">See Tiere' in browser.get(f"/jobs/{job_id}").text
+    assert browser.get(f"/jobs/{job_id}/live").headers["hx-redirect"] == f"/datasets/{made}/report"
+    assert f'href="/datasets/{made}/report">See Tiere' in browser.get(f"/jobs/{job_id}").text
     for page in ("/jobs", "/"):
         assert "Intake" in browser.get(page).text
     embed_id = client.get(f"/v1/jobs/{job_id}").json()["result"]["embed_job_id"]

@@ -4,9 +4,12 @@ from uuid import uuid4
 
 import httpx
 
+import headstart
 from core.bootstrap import Container
-from core.services import jobs
+from core.domain.jobs import Job, LogLevel, LogLine
+from core.services import job_logs, jobs
 from tests.unit.api import scenes
+from tests.unit.api.conftest import Say
 
 
 def test_a_running_job_says_when_to_look_again(client: httpx.Client, container: Container) -> None:
@@ -48,6 +51,48 @@ def test_history_and_moves(client: httpx.Client, container: Container) -> None:
     assert other == []
     events = client.get(f"/v1/jobs/{job.id}/events").json()["items"]
     assert [event["to_state"] for event in events] == ["queued", "running"]
+
+
+def logged(container: Container, job: Job, *said: str) -> None:
+    lines = [
+        LogLine(job.fence, number, job.created_at, LogLevel.WARNING, each)
+        for number, each in enumerate(said, start=1)
+    ]
+    with container.sessions.begin() as session:
+        job_logs.add(session, job.id, job.fence, lines)
+
+
+def test_what_workers_said_comes_in_pages(
+    client: httpx.Client, browser: httpx.Client, container: Container
+) -> None:
+    job = scenes.running(container, scenes.dataset(container))
+    path = f"/v1/jobs/{job.id}/logs"
+    assert client.get(path).json()["items"] == []
+    assert "Nothing was said yet." in browser.get(f"/jobs/{job.id}").text
+    logged(container, job, "first", "<b>second</b>", "third")
+    page = client.get(path, params={"page_size": 2}).json()
+    rest = client.get(path, params={"page_size": 2, "page_token": page["next_page_token"]}).json()
+    lines = page["items"] + rest["items"]
+    assert [each["message"] for each in lines] == ["first", "<b>second</b>", "third"]
+    assert lines[0].items() >= {"fence": job.fence, "number": 1, "level": "warning"}.items()
+    assert rest["next_page_token"] is None
+    newest = client.get(path, params={"order": "newest", "page_size": 1}).json()["items"]
+    assert [each["number"] for each in newest] == [3]
+    shown = browser.get(f"/jobs/{job.id}/live").text
+    assert "<td>&lt;b&gt;second&lt;/b&gt;</td>" in shown
+    assert shown.index("third") < shown.index("first")  # the newest first
+    assert client.get(f"/v1/jobs/{uuid4()}/logs").status_code == 404
+
+
+def test_the_command_prints_what_workers_said(
+    say: Say, container: Container, program: headstart.Client
+) -> None:
+    job = scenes.running(container, scenes.dataset(container))
+    logged(container, job, "slow [b]on[/b] this machine")
+    assert "warning  slow [b]on[/b] this machine" in say("jobs", str(job.id), "--logs")
+    assert '"number": 1' in say("jobs", str(job.id), "--logs", "--json")
+    assert "name the job" in say("jobs", "--logs")
+    assert [each["level"] for each in program.jobs.logs(str(job.id))] == ["warning"]
 
 
 def test_cancelling(client: httpx.Client, container: Container) -> None:

@@ -79,6 +79,8 @@ class Walk:
                 self.chance.choice(acts)(session)
                 if undone:
                     raise AppError("changed our mind")
+        with sessions.begin() as session:  # ids are drawn anew each time: none may wait by now
+            queued(session)
 
     def submit(self, session: Session) -> None:
         kind = self.chance.choice([JobKind.EMBED, JobKind.RANK, JobKind.GROUP])

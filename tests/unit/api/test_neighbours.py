@@ -191,7 +191,7 @@ def uploaded(client: httpx.Client, name: str) -> Any:
     return answer.json()
 
 
-def test_one_train_image_by_its_place(client: httpx.Client) -> None:
+def test_one_image_by_its_place(client: httpx.Client) -> None:
     made = uploaded(client, "animals")
     path = f"/v1/datasets/{made['id']}/images/"
     assert made["n_train"] == 6
@@ -208,8 +208,14 @@ def test_one_train_image_by_its_place(client: httpx.Client) -> None:
     again = client.get(f"{path}5.png", headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert client.get(f"{path}4.png").headers["etag"] != answer.headers["etag"]
-    for index in ("6", "-1", "9" * 30):
-        missing = client.get(f"{path}{index}.png")
+    shown = client.get(f"{path}5.png?split=test")
+    image = Image.open(io.BytesIO(shown.content))
+    assert np.median(np.asarray(image)) in {65, 75, 85}  # of the test split
+    assert shown.headers["etag"] != client.get(f"{path}5.png").headers["etag"]
+    assert client.get(f"{path}0.png?split=valid").status_code == 422
+    for index in ("6", "-1", "9" * 30, "6?split=test"):
+        place, _, query = index.partition("?")
+        missing = client.get(f"{path}{place}.png?{query}")
         assert (missing.status_code, missing.json()["code"]) == (404, "unknown_image")
 
 

@@ -21,8 +21,10 @@ from core.bootstrap import Container
 from core.config import Settings
 from core.db.sessions import Sessions
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.domain.jobs import Checkpoint, JobState, QueueName
 from core.services import jobs, supernets
+from tests.fixtures.mlflow import refusal, tracking
 from tests.unit.api import scenes
 from tests.unit.api.archives import class_folders, zipped
 from tests.unit.api.conftest import said
@@ -77,10 +79,10 @@ def test_migrate_makes_a_database_once_and_again(tmp_path: Path) -> None:
 def test_gc_says_first_and_does_then(container: Container, tell: Say, tmp_path: Path) -> None:
     target = scenes.dataset(container)
     failed = scenes.failed(container, target, "diverged", "It diverged.")
-    left = put(container, keys.attempt(failed.id, 1, "model/x.bin"), tmp_path)
-    young = put(container, keys.attempt(failed.id, 1, "model/young.bin"), tmp_path)
+    left = put(container, keys.attempt(DEFAULT, failed.id, 1, "model/x.bin"), tmp_path)
+    young = put(container, keys.attempt(DEFAULT, failed.id, 1, "model/young.bin"), tmp_path)
     _, model = scenes.finished(container, target)
-    stranger = put(container, f"{keys.JOBS}/not-ours/a1/x", tmp_path)
+    stranger = put(container, f"{keys.jobs(DEFAULT)}/not-ours/a1/x", tmp_path)
     half = container.settings.home / "objects" / ".partial-0123456789abcdef"
     half.write_bytes(b"half")
     for key in (left, stranger, half.name, *(each.key for each in model.artifacts)):
@@ -115,13 +117,13 @@ def test_verify_finds_what_is_missing_and_what_is_altered(
     container: Container, tell: Say, tmp_path: Path
 ) -> None:
     job = scenes.running(container, target := scenes.dataset(container))
-    put(container, keys.originals(target.sha256), tmp_path)
+    put(container, keys.originals(DEFAULT, target.sha256), tmp_path)
     _, model = scenes.finished(container, target)
     files = {each.name: container.settings.home / "objects" / each.key for each in model.artifacts}
     altered = files["model.onnx"]
     altered.write_bytes(b"onnX" + altered.read_bytes()[4:])
     files["genotype.json"].unlink()
-    key = put(container, keys.attempt(job.id, 1, "checkpoints/1.bin"), tmp_path)
+    key = put(container, keys.attempt(DEFAULT, job.id, 1, "checkpoints/1.bin"), tmp_path)
     with container.sessions.begin() as session:
         jobs.add_checkpoint(session, job.id, 1, Checkpoint(1, 1, key, "0" * 64, 7))
     found = tell("verify", "--json")
@@ -147,7 +149,7 @@ def test_verify_reads_the_originals(container: Container, tell: Say, client: htt
     headers = {"Content-Type": "application/zip"}
     made = client.post("/v1/datasets?name=x", content=content, headers=headers).json()
     assert tell("verify").startswith("0\n")
-    path = container.settings.home / "objects" / keys.originals(made["sha256"])
+    path = container.settings.home / "objects" / keys.originals(DEFAULT, made["sha256"])
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -155,7 +157,11 @@ def test_verify_reads_the_originals(container: Container, tell: Say, client: htt
     assert found.startswith("1\n")
     [problem] = json.loads(found.removeprefix("1\n"))["problems"]
     owner = f"dataset {made['id']}"
-    assert problem == {"fault": "altered", "owner": owner, "key": keys.originals(made["sha256"])}
+    assert problem == {
+        "fault": "altered",
+        "owner": owner,
+        "key": keys.originals(DEFAULT, made["sha256"]),
+    }
 
 
 def test_after_a_restore_no_attempt_has_a_lost_ones_fence(container: Container, tell: Say) -> None:
@@ -203,6 +209,31 @@ def test_a_home_in_order_passes_every_check(container: Container, tell: Say) -> 
     shown = tell("doctor")
     assert shown.startswith("0\n")
     assert "schema up to date" in shown
+
+
+def test_whether_mlflow_answers_is_said_and_costs_nobody_the_service(tmp_path: Path) -> None:
+    def said(**mlflow: str) -> Line:
+        settings = Settings(home=tmp_path, mlflow={"token": "canary", **mlflow})
+        return lines(settings)["mlflow"]
+
+    assert "not configured" in said().said
+    with tracking() as mlflow:
+        there = {"tracking_uri": mlflow.server.url}
+        assert said(**there).said.endswith(
+            "experiment headstart, which the first search will make"
+        )
+        mlflow.experiments["headstart"] = {"experiment_id": "0"}
+        assert said(**there) == Line("mlflow", State.OK, "it answers; experiment headstart")
+        mlflow.faults["/"] = refusal(401, "UNAUTHENTICATED")
+        refused = said(**there)
+    away = said(**there)
+    assert {refused.state, away.state} == {State.WARN}
+    assert "401" in refused.said
+    assert "ConnectError" in away.said
+    assert "HEADSTART_MLFLOW__" in away.todo
+    wrong = said(tracking_uri="https://mlflow.example", ca_file=str(tmp_path / "none.pem"))
+    assert "none.pem" in wrong.said
+    assert "canary" not in repr((refused, away, wrong))
 
 
 def test_a_home_that_is_not_there_yet_is_in_order(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Pages: complete with good data, whole with odd data, and deaf to what is in it."""
 
-from collections.abc import Mapping
+import re
+from html import unescape
 from typing import Any
 from xml.etree import ElementTree
 
@@ -9,7 +10,6 @@ import pytest
 
 from core.bootstrap import Container
 from core.domain.datasets import Dataset, Embedding
-from core.domain.searches import StartPolicy
 from core.services import datasets, jobs
 from tests.unit.api import scenes
 
@@ -38,7 +38,7 @@ def test_a_dataset_page(browser: httpx.Client, container: Container) -> None:
     target, source = scenes.dataset(container), scenes.dataset(container, "source")
     bare = browser.get(f"/datasets/{target.id}").text
     assert "Not ranked yet" in bare
-    assert "The image is cut short." in bare
+    assert f'href="/datasets/{target.id}/report">40 of 41 images kept' in bare
     supernet = scenes.supernet(container, source)
     scenes.ranking(container, target, source, supernet.id)
     page = browser.get(f"/datasets/{target.id}").text
@@ -55,7 +55,10 @@ def test_what_was_made_of_a_deleted_dataset_stays(
     search, model = scenes.finished(container, target)
     with container.sessions.begin() as session:
         datasets.delete(session, target.id)
-    assert browser.get(f"/datasets/{target.id}").status_code == 410
+    gone = browser.get(f"/datasets/{target.id}")
+    assert gone.status_code == 410
+    assert f'href="/models/{model.id}"' in gone.text
+    assert "Upload the same images again" in gone.text
     for path in ("/", "/models", f"/models/{model.id}", f"/jobs/{search.job_id}"):
         page = browser.get(path)
         assert page.status_code == 200
@@ -91,6 +94,17 @@ def test_neighbours_with_their_evidence(browser: httpx.Client, container: Contai
     assert "of its mass is shown" not in page
     assert page.count('class="picture shares"') == 4
     assert page.count('class="picture scatter"') == 1
+    points = re.findall(r'<a href="([^"]+)" data-of="([^"]+)" aria-label="([^"]+)"', page)
+    assert [(href, of) for href, of, _ in points] == [
+        (f"/datasets/{each.id}", str(each.id)) for each in (*sources[1:], sources[0])
+    ]
+    assert points[-1][2] == "first: distance 2, 95 % interval 1.5 to 2.6"
+    for each in (target, *sources):
+        card = page.split(f'data-card="{each.id}"')[1].split("</article>")[0]
+        assert card.count(f"/v1/datasets/{each.id}/examples/") == min(3, len(each.classes))
+    assert '<script src="/static/map.js" defer>' in page
+    for source in sources:  # beside its name
+        assert f'<img class="strip" src="/v1/datasets/{source.id}/examples/0.png" alt=""' in page
     assert f'src="/v1/datasets/{target.id}/images/0.png"' in page
     assert f'src="/v1/datasets/{sources[0].id}/images/3.png"' in page
     for piece in page.split("<svg")[1:]:
@@ -105,6 +119,15 @@ def test_any_neighbour_can_be_looked_at_closely(
     assert "Why third" in page
     assert "Images that are matched" not in page  # measured without images
     assert browser.get(f"/datasets/{target.id}?source={target.id}").status_code == 404
+    # A cell of the coupling leads to the matched images of its two classes.
+    page = browser.get(f"/datasets/{target.id}").text
+    (matched,) = re.findall(r'<a href="(\?source=[^"]+)#matched" aria-label="([^"]+)">', page)
+    assert matched[1] == "class 0 → class 3: 0.0625 of the mass"
+    page = browser.get(f"/datasets/{target.id}{unescape(matched[0])}").text
+    assert "class 0 → class 3: images that are matched" in page
+    assert page.count("<figcaption>class 0 → class 3") == 1
+    page = browser.get(f"/datasets/{target.id}?row=class 1&column=class 1").text
+    assert "No two images of these classes are matched." in page
     assert browser.get(f"/datasets/{target.id}?source=x").status_code == 422
 
 
@@ -125,18 +148,6 @@ def test_nothing_is_said_that_is_not_known(
     page = browser.get(f"/datasets/{target.id}").text
     assert said in page
     assert unsaid not in page
-
-
-def test_a_result_page_tells_why_it_started_there(
-    browser: httpx.Client, container: Container
-) -> None:
-    target, sources = scenes.dataset(container), [scenes.dataset(container, "source")]
-    made = scenes.evidence(container, target, sources, proven=1)
-    _, model = scenes.finished(container, target, ranking=made)
-    page = browser.get(f"/models/{model.id}").text
-    assert "This neighbour is certain: none of the 10 other sources is nearer." in page
-    assert "The nearest is near: 62.5 %" in page
-    assert f'href="/datasets/{target.id}#alike"' in page
 
 
 def test_a_ranking_of_nothing_is_not_a_failure(
@@ -170,7 +181,8 @@ def test_a_job_page_lives_until_the_job_ends(browser: httpx.Client, container: C
     job = scenes.running(container, scenes.dataset(container))
     scenes.recorded(container, job)
     page = browser.get(f"/jobs/{job.id}").text
-    assert f'hx-get="/jobs/{job.id}/live"' in page
+    (again,) = re.findall(rf'hx-get="(/jobs/{job.id}/live\?seen=[^"]+)"', page)
+    assert browser.get(again).status_code == 204  # nothing new
     assert 'http-equiv="refresh"' in page
     assert "Validation accuracy" in page
     live = browser.get(f"/jobs/{job.id}/live")
@@ -178,7 +190,7 @@ def test_a_job_page_lives_until_the_job_ends(browser: httpx.Client, container: C
     assert "hx-refresh" not in live.headers
     with container.sessions.begin() as session:
         jobs.fail(session, job.id, job.fence, "diverged", "The loss stopped being a number.")
-    ended = browser.get(f"/jobs/{job.id}/live")
+    ended = browser.get(again)
     assert ended.headers["hx-refresh"] == "true"
     assert "hx-get" not in ended.text
     assert "The loss stopped being a number." in ended.text
@@ -196,86 +208,6 @@ def test_a_resumed_job_says_so(browser: httpx.Client, container: Container) -> N
     assert "worker lost" in scenes_job
 
 
-def test_a_result_page_without_a_control_offers_one(
-    browser: httpx.Client, container: Container
-) -> None:
-    target = scenes.dataset(container)
-    _, model = scenes.finished(container, target)
-    page = browser.get(f"/models/{model.id}").text
-    for shown in ("93.0 %", "61.0 %", "95.0 %", "48,211 parameters", "model.onnx"):
-        assert shown in page
-    assert "nothing here says whether the head start helped" in page
-    assert page.count('class="picture cell"') == 2
-    assert page.count(">sep_conv_3x3</text>") == 8
-    assert 'class="picture matrix"' in page
-
-
-def test_a_result_page_sets_cold_beside_warm(browser: httpx.Client, container: Container) -> None:
-    target = scenes.dataset(container)
-    _, cold = scenes.finished(container, target, policy=StartPolicy.COLD)
-    _, warm = scenes.finished(container, target)
-    page = browser.get(f"/models/{warm.id}").text
-    assert "nothing here says whether" not in page
-    assert f"/models/{cold.id}" in page
-    assert "cold, head solved every epoch, seed 0" in page
-    assert "Validation accuracy by epoch" in page
-
-
-@pytest.mark.parametrize(
-    "metrics",
-    [
-        {},
-        {"retrained": None, "arms": None, "best_arm": "x"},
-        {"arms": [], "best_arm": 3},
-        {"arms": [{"history": [{"epoch": 1}, 7, {"valid_accuracy": "high"}]}], "best_arm": 0},
-        {"retrained": {"confusion": [[1], "x", None]}, "supernet": [], "flops": True},
-        {"selection": {"candidates": [7, {"accuracy": []}], "trade_offs": [{"latency": "?"}]}},
-    ],
-)
-def test_odd_metrics_leave_a_whole_page(
-    browser: httpx.Client, container: Container, metrics: Mapping[str, Any]
-) -> None:
-    target = scenes.dataset(container)
-    _, model = scenes.finished(container, target, metrics=metrics, genotype={"normal": [["?"]]})
-    answer = browser.get(f"/models/{model.id}")
-    assert answer.status_code == 200
-    assert answer.text.rstrip().endswith("</html>")
-
-
-def test_a_result_page_shows_what_the_cells_were_chosen_from(
-    browser: httpx.Client, container: Container
-) -> None:
-    scored = [
-        {"origin": "sample", "accuracy": 0.71, "loss": 0.912, "parameters": 30_100},
-        {"origin": "magnitude", "accuracy": 0.68, "loss": 1.004, "parameters": 28_000},
-    ]
-    traded = [
-        {"accuracy": 0.71, "parameters": 30_100.0, "latency": 0.00123},
-        {"accuracy": 0.66, "parameters": 12_000.0, "latency": None},
-    ]
-    chosen = {"by": "best-of", "candidates": scored, "trade_offs": traded}
-    _, model = scenes.finished(
-        container, scenes.dataset(container), metrics=scenes.METRICS | {"selection": chosen}
-    )
-    page = browser.get(f"/models/{model.id}").text
-    assert "2 pairs of cells were scored" in page
-    assert page.index("71.0 %") < page.index("68.0 %")
-    assert "30,100" in page
-    assert "Milliseconds" in page
-    assert "1.23" in page
-    assert "Multiply-adds" not in page.split("What accuracy costs")[1].split("</table>")[0]
-
-
-def test_one_candidate_is_no_choice(browser: httpx.Client, container: Container) -> None:
-    alone = {"by": "magnitude", "candidates": [{"origin": "magnitude"}], "trade_offs": []}
-    _, model = scenes.finished(
-        container, scenes.dataset(container), metrics=scenes.METRICS | {"selection": alone}
-    )
-    page = browser.get(f"/models/{model.id}").text
-    assert "chose from" not in page
-    assert "What accuracy costs" not in page
-
-
 def test_hostile_names_stay_text(browser: httpx.Client, container: Container) -> None:
     target, source = scenes.dataset(container, HOSTILE), scenes.dataset(container, HOSTILE + "2")
     supernet = scenes.supernet(container, source)
@@ -290,10 +222,17 @@ def test_hostile_names_stay_text(browser: httpx.Client, container: Container) ->
 
 
 def test_every_picture_on_a_page_is_sound(browser: httpx.Client, container: Container) -> None:
-    _, model = scenes.finished(container, scenes.dataset(container))
-    page = browser.get(f"/models/{model.id}").text
-    for piece in page.split("<svg")[1:]:
-        ElementTree.fromstring("<svg" + piece.split("</svg>")[0] + "</svg>")
+    target, _ = ranked(container)
+    _, model = scenes.finished(container, target)
+    for path, kinds in (
+        (f"/models/{model.id}", {"cell", "curves", "matrix"}),
+        (f"/datasets/{target.id}", {"bars", "matrix", "scatter", "shares"}),
+        (f"/datasets/{target.id}/report", {"bars"}),
+    ):
+        drawn = browser.get(path).text.split("<svg")[1:]
+        roots = [ElementTree.fromstring(f"<svg{each.split('</svg>')[0]}</svg>") for each in drawn]
+        assert kinds <= {each.get("class", "").removeprefix("picture ") for each in roots}, path
+        assert all(each.find("{*}title") is not None and len(each) > 1 for each in roots), path
 
 
 def test_problems_for_people(browser: httpx.Client) -> None:
@@ -302,22 +241,17 @@ def test_problems_for_people(browser: httpx.Client) -> None:
     assert answer.headers["content-type"].startswith("text/html")
     assert "There is nothing at this address." in answer.text
     partial = browser.get("/jobs/7/live", headers={"HX-Request": "true"})
-    assert partial.status_code == 422
+    assert partial.status_code == 404
     assert "<html" not in partial.text
 
 
-def test_a_model_page_says_why_its_search_ended(
+def test_times_are_told_so_that_a_script_can_bring_them_to_the_readers_zone(
     browser: httpx.Client, container: Container
 ) -> None:
-    target = scenes.dataset(container)
-    _, model = scenes.finished(container, target)
-    assert "The search ended" not in browser.get(f"/models/{model.id}").text
-    said = "converged: no better validation accuracy for 2 epochs"
-    ended = [*scenes.HISTORY[:-1], scenes.HISTORY[-1] | {"stopped": said}]
-    arm = {"learning_rate": 0.025, "seconds": 12.0, "history": ended}
-    retrained = scenes.METRICS["retrained"] | {"history": scenes.HISTORY}
-    metrics = scenes.METRICS | {"arms": [arm], "retrained": retrained}
-    _, early = scenes.finished(container, target, metrics=metrics)
-    page = browser.get(f"/models/{early.id}").text
-    assert f"The search ended after 5 of 20 epochs ({said})" in page
-    assert "retrained for 5" in page
+    job = scenes.queued(container, scenes.dataset(container))
+    at = job.created_at.isoformat(timespec="seconds")
+    shown = f'<time datetime="{at}">{job.created_at:%Y-%m-%d %H:%M:%S} UTC</time>'
+    for path in ("/jobs", f"/jobs/{job.id}"):
+        page = browser.get(path).text
+        assert shown in page
+        assert '<script src="/static/page.js" defer>' in page

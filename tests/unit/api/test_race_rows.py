@@ -137,11 +137,55 @@ def test_the_job_page_shows_the_race_as_it_runs(
         jobs.add_records(session, job.id, job.fence, lines)
     page = browser.get(f"/jobs/{job.id}").text
     assert "The race for the start" in page
-    assert page.count("92.5 ± 1.1 %") == 1
-    assert page.count("90.0 ± 1.1 %") == 0
-    assert BEATEN in page
-    assert "<svg" not in page  # no curves over epochs
-    assert "Seconds per epoch" not in page
+    table = page.split("As a table")[1].split("</table>")[0]
+    assert "92.5 ± 1.1 %" in table
+    assert "90.0 ± 1.1 %" not in table
+    assert BEATEN in table
+    picture = page.split('class="picture bracket"')[1].split("</svg>")[0]
+    assert "90.0 ± 1.1 %" in picture
+    assert f"cold start: 81.0 ± 1.1 %; out: {BEATEN}" in picture
+    assert "It is not decided yet." in picture
+    assert "Seconds per epoch" not in page  # no course over epochs
+    scenes.recorded(container, job)
+    page = browser.get(f"/jobs/{job.id}").text
+    assert "glyphs won." in page
+    assert '<tr class="current" aria-current="true"><td>glyphs</td>' in page
+
+
+@pytest.mark.parametrize(
+    ("rungs", "won"),
+    [
+        ([("a", rung(0, 0.8) | {"behind": 0.1}), ("b", rung(0, 0.9))], "b"),
+        ([("a", rung(0, 0.9)), ("b", rung(0, 0.9))], "a"),  # of equals the earlier
+        ([("a", rung(0, 0.9)), ("b", rung(0, 0.7, "x")), ("a", rung(1, None, "diverged"))], "a"),
+        ([("a", rung(0, None, "cannot be read"))], None),
+    ],
+)
+def test_who_won_is_told_as_soon_as_the_search_goes_on(
+    rungs: list[tuple[str, dict[str, Any]]], won: str | None
+) -> None:
+    lines = [
+        JobRecord("race", step, {"contestant": name, **values})
+        for step, (name, values) in enumerate(rungs)
+    ]
+    assert not any(each.won for each in race_rows.running(lines))
+    rows = race_rows.running([*lines, JobRecord("search:0", 0, {})])
+    assert [each.name for each in rows if each.won] == ([won] if won else [])
+
+
+def test_a_decided_race_is_drawn() -> None:
+    ran = [(each["name"], rung) for each in START["race"]["contestants"] for rung in each["rungs"]]
+    lines = [JobRecord("race", at, {"contestant": name} | rung) for at, (name, rung) in
+             enumerate(ran)]  # fmt: skip
+    picture = race_rows.drawn([*lines, JobRecord("search:0", 0, {})])
+    assert picture is not None
+    assert ">won</text>" in picture
+    assert "; out: the file cannot be read" in picture
+    assert "<b>" not in picture
+    assert [f">{each}</text>" in picture for each in ("before a step", "after 1 epoch")] == [
+        True
+    ] * 2
+    assert race_rows.drawn([]) is None
 
 
 def test_the_terminal_shows_the_race(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from api import s3_orders
-from api.remote import Refused, Remote
 from core.bootstrap import Container
 from core.services import datasets
 from tests.fixtures.impostor import Impostor, honest
@@ -120,33 +119,3 @@ def test_the_usual_variables_say_where_and_who(
     uri = "s3://bucket/key"
     expected = {"uri": uri, "endpoint": endpoint, "region": region, **SECRETS}
     assert s3_orders.order(uri, option) == expected
-
-
-@pytest.mark.parametrize(
-    ("server", "sent"),
-    [
-        ("https://headstart.example", True),
-        ("http://127.0.0.1:8765", True),
-        ("http://[::1]:8765", True),
-        ("http://localhost:8765", True),
-        ("http://headstart.example", False),
-        ("http://10.0.0.7:8765", False),
-        ("http://localhost.example", False),
-        ("http://127.0.0.1.example", False),
-    ],
-)
-def test_secrets_do_not_travel_readable(
-    shell: pytest.MonkeyPatch, server: str, sent: bool
-) -> None:
-    class Asked(Exception):
-        pass
-
-    class Server(Remote):
-        def __init__(self) -> None:
-            pass
-
-        def ask(self, method: str, path: str, **options: object) -> None:  # type: ignore[override]
-            raise Asked
-
-    with pytest.raises(Asked if sent else Refused):
-        s3_orders.fetched(Server(), server, s3_orders.order("s3://b/k", None))

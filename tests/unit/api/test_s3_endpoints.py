@@ -2,21 +2,17 @@
 
 import socket
 import ssl
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from api.routes.s3_uploads import S3Body
 from core.bootstrap import Container
 from core.config import Settings
+from tests.fixtures.hosts import Names, certificate
 from tests.fixtures.impostor import Heard, Impostor, answer, honest, impostor
 from tests.unit.api.conftest import Served
 from tests.unit.api.fetches import (
@@ -31,7 +27,7 @@ from tests.unit.api.fetches import (
     serving,
 )
 
-__all__ = ["endpoint", "fetch", "listed"]
+__all__ = ["certificate", "endpoint", "fetch", "listed"]
 
 
 def spellings(port: int) -> list[str]:
@@ -96,25 +92,6 @@ def test_redirects_are_not_followed(
     assert nothing_left(listed)
 
 
-class Names:
-    """A name whose addresses change from one look to the next (DNS rebinding)."""
-
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, *addresses: str, name: str = "store.example"
-    ) -> None:
-        self.asked = 0
-        self._addresses, self._name = addresses, name
-        self._before = socket.getaddrinfo
-        monkeypatch.setattr(socket, "getaddrinfo", self._found)
-
-    def _found(self, host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
-        if host != self._name:
-            return self._before(host, port, *args, **kwargs)
-        found = self._addresses[min(self.asked, len(self._addresses) - 1)]
-        self.asked += 1
-        return self._before(found, port, *args, **kwargs)
-
-
 def test_what_was_judged_is_what_is_connected_to(
     client: httpx.Client,
     endpoint: Impostor,
@@ -147,25 +124,6 @@ def test_a_listed_name_that_leads_to_nobodys_store_is_refused(
     body = {"uri": "s3://bucket/a.zip", "endpoint": url, **SECRETS}
     assert code(client.post("/v1/uploads:s3", json=body)) == (422, "url_not_allowed")
     assert endpoint.heard == []
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for store.example, with its key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "store.example")])
-    today = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1)
-        .not_valid_before(today - timedelta(days=1))
-        .not_valid_after(today + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("store.example")]), False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("certificate") / "both.pem"
-    told = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(key.private_bytes(*told) + made.public_bytes(Encoding.PEM))
-    return path
 
 
 @pytest.mark.parametrize("name", ["store.example", "other.example"])

@@ -17,6 +17,7 @@ import pytest
 from api import fetching, pieces
 from core.bootstrap import Container
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.storage import s3_answers, s3_import
 from tests.fixtures.impostor import Heard, Impostor, Play, answer, honest
 from tests.unit.api import archives
@@ -47,7 +48,7 @@ def test_an_object_becomes_a_complete_upload(
     assert (shown["name"], shown["length"], shown["received"]) == ("a.zip", 100_000, 100_000)
     assert shown["state"] == "complete"
     assert client.get(made.headers["location"]).json() == shown
-    parts = sorted(listed.store.listing(keys.UPLOADS), key=lambda each: each.key)
+    parts = sorted(listed.store.listing(keys.uploads(DEFAULT)), key=lambda each: each.key)
     assert [each.size for each in parts] == [30_000, 30_000, 30_000, 10_000]
     with pieces.assembled(listed, [UUID(shown["id"])]) as (path,):
         assert path.read_bytes() == DATA

@@ -1,5 +1,6 @@
 """Who may ask, and what every answer carries."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -72,7 +73,7 @@ def test_our_own_page_and_programs_may(
         ("/healthz", 200),
         ("/static/headstart.css", 200),
         ("/nowhere", 404),
-        ("/v1/jobs/7", 422),
+        ("/v1/jobs/7", 404),
     ],
 )
 def test_every_answer_carries_the_headers(client: httpx.Client, path: str, status: int) -> None:
@@ -110,12 +111,16 @@ def test_pages_hold_no_inline_code_or_style(browser: httpx.Client, container: Co
     _, model = scenes.finished(container, target)
     job = scenes.running(container, target)
     scenes.recorded(container, job)
+    supernet = scenes.supernet(container, scenes.dataset(container, "source"))
     pages = ["/", f"/datasets/{target.id}", f"/jobs/{job.id}", f"/models/{model.id}", "/nowhere"]
+    pages += ["/registry", f"/registry/{supernet.id}", "/operations"]
+    pages += ["/account/keys", "/account/webhooks", "/account/audit"]
     forbidden = re.compile(
         r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)|https?://"
     )
     for path in pages:
         text = browser.get(path).text.replace("http://www.w3.org/2000/svg", "")
+        text = text.replace(str(browser.base_url).rstrip("/"), "")  # in the code to be copied
         assert forbidden.search(text) is None, path
 
 
@@ -132,7 +137,8 @@ def test_the_schema_describes_every_route(container: Container) -> None:
     described = routes(app)
     assert ("/v1/jobs/{job_id}:cancel", "post") in described
     assert ("/v1/datasets/{dataset_id}:rank", "post") in described
-    assert all(path.startswith("/v1/") or path in {"/healthz", "/readyz"} for path, _ in described)
+    ours = ("/v1/", "/v2", "/healthz", "/readyz")
+    assert all(path.startswith(ours) for path, _ in described)
 
 
 def test_a_network_service_answers_to_any_name(container: Container) -> None:
@@ -140,3 +146,35 @@ def test_a_network_service_answers_to_any_name(container: Container) -> None:
     app = create_app(bootstrap.build(settings))
     guard = next(each for each in app.user_middleware if each.cls is security.Guard)
     assert guard.kwargs["any_host"] is True
+
+
+@pytest.mark.parametrize(
+    ("server", "here"),
+    [
+        (("127.0.0.1", 8000), True),
+        (("::1", 8000), True),
+        (("::ffff:127.0.0.1", 8000), True),
+        (("/run/headstart.sock", None), True),
+        (("10.0.0.7", 8000), False),
+        (("fe80::1%eth0", 8000), False),
+        (("headstart", 8000), False),
+    ],
+)
+def test_a_host_header_lets_no_stranger_in(
+    container: Container, server: tuple[str, int | None], here: bool
+) -> None:
+    """A server that was told elsewhere to listen to the network: strangers say localhost, too."""
+    app, answers = create_app(container), []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/v1/me", "query_string": b"",
+        "headers": [(b"host", b"localhost")], "server": server,
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    assert answers[0]["status"] == (200 if here else 400)

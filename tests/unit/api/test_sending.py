@@ -1,14 +1,12 @@
-"""Archives sent in pieces by the command line: one after the other, and none left behind."""
+"""Archives sent in pieces by the client: one after the other, and none left behind."""
 
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 
-from api import sending
-from api.remote import Refused, Remote
+import headstart
 from core.bootstrap import Container
 from core.services import uploads
 
@@ -22,12 +20,14 @@ def archives(folder: Path, count: int) -> list[Path]:
     return made
 
 
-def send(client: httpx.Client, paths: list[Path], **options: Any) -> Any:
-    heard: list[int] = []
-    terms: dict[str, Any] = {"name": "many", "options": options, "sent": heard.append}
-    job = sending.upload(Remote(client), paths, **terms)
-    assert sum(heard) == sum(path.stat().st_size for path in paths)
-    return job
+def send(program: headstart.Client, paths: list[Path], **options: Any) -> Any:
+    heard: list[tuple[int, int]] = []
+    job = program.datasets.send(
+        paths, name="many", progress=lambda done, total: heard.append((done, total)), **options
+    )
+    total = sum(path.stat().st_size for path in paths)
+    assert heard[-1] == (total, total)
+    return job.view
 
 
 def used(container: Container) -> int:
@@ -36,47 +36,48 @@ def used(container: Container) -> int:
 
 
 def test_more_archives_than_may_be_under_way_are_one_dataset(
-    client: httpx.Client, container: Container, tmp_path: Path
+    program: headstart.Client, container: Container, tmp_path: Path
 ) -> None:
     assert container.settings.uploads.open_uploads < AT_MOST
-    job = send(client, archives(tmp_path, AT_MOST))
+    job = send(program, archives(tmp_path, AT_MOST))
     assert (job["kind"], len(job["spec"]["uploads"])) == ("ingest", AT_MOST)
 
 
 def test_nothing_stays_of_what_no_job_will_read(
-    client: httpx.Client, container: Container, tmp_path: Path
+    program: headstart.Client, container: Container, tmp_path: Path
 ) -> None:
-    with pytest.raises(Refused) as caught:
-        send(client, archives(tmp_path, 3), parent_id=str(uuid4()))
+    with pytest.raises(headstart.NotFound) as caught:
+        send(program, archives(tmp_path, 3), parent_id=str(uuid4()))
     assert caught.value.code == "not_found"
     assert used(container) == 0
     assert list(container.store.listing("uploads")) == []
 
 
 def test_nothing_stays_of_what_was_broken_off(
-    client: httpx.Client, container: Container, tmp_path: Path
+    program: headstart.Client, container: Container, tmp_path: Path
 ) -> None:
-    def stopped(_: object) -> None:
+    def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    paths = archives(tmp_path, 2)
-    terms: dict[str, Any] = {"name": "many", "options": {}}
     with pytest.raises(KeyboardInterrupt):
-        sending.upload(Remote(client), paths, sent=stopped, **terms)
+        program.datasets.send(archives(tmp_path, 2), name="many", progress=stopped)
     assert used(container) == 0
 
 
 def test_what_a_job_has_stays_though_its_answer_is_lost(
-    client: httpx.Client, container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: headstart.Client,
+    container: Container,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     paths = archives(tmp_path, 2)
-    ask = Remote.post
+    ingest = type(program.datasets).ingest
 
-    def lost(self: Remote, path: str, body: Any) -> Any:
-        ask(self, path, body)
-        raise Refused("The connection broke.", code="unreachable")
+    def lost(*arguments: Any, **options: Any) -> Any:
+        ingest(*arguments, **options)
+        raise headstart.Unreachable("The connection broke.")
 
-    monkeypatch.setattr(Remote, "post", lost)
-    with pytest.raises(Refused):
-        send(client, paths)
+    monkeypatch.setattr(type(program.datasets), "ingest", lost)
+    with pytest.raises(headstart.Unreachable):
+        send(program, paths)
     assert used(container) == sum(path.stat().st_size for path in paths)

@@ -1,12 +1,15 @@
 """Bodies: what is misspelled, absurd or of the wrong type is named, and nothing is queued."""
 
 import json
+import tracemalloc
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from api import problems, strictness
+from api.schemas import MOST_ITEMS
 from core.bootstrap import Container
 from core.domain.datasets import Hubness
 from core.domain.jobs import JobKind, JobState
@@ -173,6 +176,15 @@ def test_a_huge_body_without_a_length_is_cut_off(client: httpx.Client) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
+@pytest.mark.parametrize("part", ["[[]],", "{},", '"",'], ids=["lists", "objects", "texts"])
+def test_a_body_of_too_many_parts_is_refused_before_it_is_read(
+    client: httpx.Client, part: str
+) -> None:
+    content = '{"config": {"a": [' + part * (1_000_000 // len(part))  # and no end
+    answer = client.post("/v1/searches:replay", content=content, headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
 @pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_only_json_is_read_as_json(client: httpx.Client, media: str) -> None:
     answer = client.post("/v1/searches", content=b"{}", headers={"Content-Type": media})
@@ -230,3 +242,123 @@ def test_bad_ids_and_queries_are_the_callers_mistake(client: httpx.Client, path:
     answer = client.get(path)
     assert answer.status_code in {404, 422}
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("/v1/jobs?stat=queued", "query.stat"),
+        ("/v1/jobs?kind=search&kind=embed", "query.kind"),
+        ("/v1/jobs?page_size=2&page_size=2", "query.page_size"),
+        ("/v1/jobs?=1", "query."),
+        ("/v1/datasets?Name=x", "query.Name"),
+        (f"/v1/jobs/{NOBODY}?wait=3", "query.wait"),
+        ("/healthz?verbose", "query.verbose"),
+    ],
+)
+def test_a_parameter_that_is_not_taken_is_named(
+    client: httpx.Client, address: str, place: str
+) -> None:
+    answer = client.get(address)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error"), answer.text
+    assert places(answer) == [place]
+
+
+def test_a_parameter_that_may_come_again_may(client: httpx.Client) -> None:
+    assert client.get("/v1/jobs?state=queued&state=running").status_code == 200
+
+
+def test_a_slip_in_a_query_costs_no_upload(client: httpx.Client, bell: Bell) -> None:
+    answer = client.post("/v1/datasets?name=x&tset_share=0.5", content=b"x")
+    assert (answer.status_code, places(answer)) == (422, ["query.tset_share"])
+    assert bell.rung == []
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b'{"dataset_id": 1, "dataset_id": 2}', ["dataset_id"]),
+        (b'{"training": {"epochs": 1, "epochs": 2, "seed": 0}}', ["training.epochs"]),
+        (b'{"learning_rates": [{"a": 1, "a": 2}], "x": 1, "x": 1}', ["x", "learning_rates.0.a"]),
+    ],
+)
+def test_a_field_that_stands_twice_is_named(
+    client: httpx.Client, content: bytes, found: list[str]
+) -> None:
+    answer = client.post("/v1/searches", content=content, headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+    assert places(answer) == found
+
+
+def test_looking_for_such_fields_takes_no_more_memory_than_reading() -> None:
+    """A long name with much under it, beside a field that stands twice."""
+    content = f'{{"{"k" * 100_000}": [{"[]," * 2_000}0], "a": 1, "a": 2}}'.encode()
+    tracemalloc.start()
+    try:
+        assert [each.place for each in strictness._of_body(content)] == ["a"]
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(content)
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_many_mistakes_the_first_are_told(client: httpx.Client) -> None:
+    body = {f"a{number}": 1 for number in range(1_000)}
+    answer = client.post("/v1/searches", json=body)
+    assert (answer.status_code, len(places(answer))) == (422, problems.MOST)
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({f"a{number}": 1 for number in range(MOST_ITEMS + 1)}, "body"),
+        ({"objectives": ["x"] * (MOST_ITEMS + 1)}, "body"),
+        ({"space": {"operations": ["x"] * (MOST_ITEMS + 1)}, "dataset_id": str(NOBODY)}, "space"),
+    ],
+)
+def test_far_too_much_is_one_mistake(
+    client: httpx.Client, body: dict[str, Any], place: str
+) -> None:
+    answer = client.post("/v1/searches", json=body)
+    assert (answer.status_code, places(answer)) == (422, [place])
+
+
+def test_what_is_nested_beyond_reading_is_no_bug_of_ours(client: httpx.Client) -> None:
+    content = b'{"config": ' + b'{"a": ' * 900 + b"1" + b"}" * 900 + b"}"
+    answer = client.post("/v1/searches:replay", content=content, headers=JSON)
+    assert (answer.status_code, places(answer)) == (422, ["config"])
+
+
+def test_what_one_reader_can_just_read_is_no_bug_where_the_next_cannot(
+    client: httpx.Client,
+) -> None:
+    for depth in range(930, 1_000, 3):
+        content = b"[" * depth + b"]" * depth
+        answer = client.post("/v1/searches", content=content, headers=JSON)
+        assert answer.status_code in {400, 422}, depth
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "at character 1"),
+        (b'{"name": "\xff"}', "not UTF-8, from byte 10"),
+        ('{"name": "x"}'.encode("utf-16"), "not UTF-8"),
+        (b"[" * 100_000 + b"]" * 100_000, "too deeply"),
+        (b'{"dataset_id": ' + b"1" * 5_000 + b"}", "too long"),
+    ],
+    ids=["cut", "latin", "utf-16", "deep", "huge number"],
+)
+def test_what_is_wrong_with_a_body_is_told(
+    client: httpx.Client, content: bytes, words: str
+) -> None:
+    answer = client.post("/v1/searches", content=content, headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_json"), answer.text
+    assert words in answer.json()["detail"]
+    assert places(answer) == ["body"]
+
+
+def test_a_whole_number_may_have_a_point(client: httpx.Client, container: Container) -> None:
+    target = scenes.dataset(container)
+    answer = client.post(f"/v1/datasets/{target.id}:rank", content=b'{"k": 7.0}', headers=JSON)
+    assert answer.status_code == 202
+    assert answer.json()["spec"]["k"] == 7

@@ -22,6 +22,7 @@ from core.bootstrap import Container
 from core.db.clock import now
 from core.db.upload_tables import UploadRow
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.execution import collector
 from core.services import uploads
 from tests.unit.api import archives
@@ -74,7 +75,7 @@ def stored(container: Container, address: str) -> bytes:
 
 
 def objects(container: Container) -> list[str]:
-    return [each.key for each in container.store.listing(keys.UPLOADS)]
+    return [each.key for each in container.store.listing(keys.uploads(DEFAULT))]
 
 
 def leftovers(container: Container) -> list[Path]:
@@ -142,6 +143,19 @@ def test_a_refused_archive_stays_to_be_tried_with_other_options(client: httpx.Cl
     refused = client.post(name)
     assert (refused.status_code, refused.json()["code"]) == (422, "bad_image")
     assert client.post(f"{name}&unreadable_share=0.5").status_code == 201
+
+
+def test_a_body_beside_uploads_is_refused_and_not_lost(
+    client: httpx.Client, create: Create
+) -> None:
+    upload = create().rsplit("/", 1)[1]
+    for content in (b"PK", iter([b"PK"])):
+        headers = {"Content-Type": "application/zip"}
+        answer = client.post(
+            f"/v1/datasets?name=x&upload={upload}", content=content, headers=headers
+        )
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+        assert answer.json()["errors"][0]["place"] == "query.upload"
 
 
 @pytest.mark.parametrize("how", ["incomplete", "unknown"])
@@ -350,7 +364,7 @@ def test_pieces_that_were_never_counted_are_collected(
     """Their server was killed between the two."""
     address = create()
     send(client, address, 0, DATA[:1_000])
-    lost = keys.upload_part(id_of(address), 1_000, "lost")
+    lost = keys.upload_part(DEFAULT, id_of(address), 1_000, "lost")
     (tmp_path / "piece").write_bytes(b"lost")
     container.store.put(lost, tmp_path / "piece")
     collector.collect(container.sessions, container.store)

@@ -12,8 +12,10 @@ import httpx
 import pytest
 
 from core.bootstrap import Container
+from core.domain.identity import DEFAULT, Limits
 from core.domain.jobs import JobKind
-from core.services import datasets, jobs, uploads
+from core.pipelines import ingest_dataset
+from core.services import datasets, jobs, projects, uploads
 from tests.unit.api import archives
 from tests.unit.api.conftest import ARCHIVE_BYTES, Bell, Served
 
@@ -122,6 +124,24 @@ def test_what_would_pass_the_quota_is_refused(
     answer = client.post("/v1/datasets?name=x", content=body, headers=ZIP)
     assert (answer.status_code, answer.json()["code"]) == (413, "quota_exceeded")
     assert_nothing_stored(container, bell)
+
+
+def test_room_is_looked_for_again_when_it_is_taken(
+    client: httpx.Client, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest = ingest_dataset.ingest
+
+    def slowly(*given: Any, **options: Any) -> Any:
+        made = ingest(*given, **options)
+        with container.sessions.begin() as session:  # as if another had come first
+            projects.limit(session, DEFAULT, Limits(stored_bytes=1))
+        return made
+
+    monkeypatch.setattr(ingest_dataset, "ingest", slowly)
+    body = archives.zipped(archives.class_folders())
+    answer = client.post("/v1/datasets?name=x", content=body, headers=ZIP)
+    assert (answer.status_code, answer.json()["code"]) == (413, "quota_exceeded")
+    assert client.get("/v1/datasets").json()["items"] == []
 
 
 def test_few_archives_are_read_at_once(

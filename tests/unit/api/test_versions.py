@@ -12,6 +12,7 @@ from api import comparing
 from core.bootstrap import Container
 from core.data.prepared import Prepared
 from core.domain.datasets import DatasetId
+from core.domain.identity import DEFAULT
 from core.domain.jobs import JobState, QueueName
 from core.errors import Unavailable
 from core.execution import deletion
@@ -112,7 +113,7 @@ def test_damaged_originals_are_our_fault_and_nobody_s_crash(
     client: httpx.Client, container: Container
 ) -> None:
     made = uploaded(client)
-    path = container.settings.home / "objects" / deletion.of_images(made["sha256"])[0]
+    path = container.settings.home / "objects" / deletion.of_images(DEFAULT, made["sha256"])[0]
     for data in (b"", b"PAR1", path.read_bytes()[:-100], b"\0" * 1000):
         path.write_bytes(data)
         answer = client.get(f"/v1/datasets/{made['id']}/diff", params={"against": made["id"]})
@@ -228,7 +229,7 @@ def test_a_silent_store_loses_nothing_but_time(
     assert left(container, made["sha256"])
     found: list[Finding] = []
     collect(container.sessions, container.store, tell=found.append, dry_run=True)
-    expected = {*deletion.of_images(made["sha256"])}
+    expected = {*deletion.of_images(DEFAULT, made["sha256"])}
     assert {each.key for each in found if each.kind is Kind.DELETED} == expected
     assert left(container, made["sha256"])
     collect(container.sessions, container.store, tell=found.append)
@@ -270,7 +271,7 @@ def test_an_intake_job_whose_objects_go_meanwhile_begins_anew(
 ) -> None:
     made = uploaded(client)
     idle(container)
-    wanted = deletion.of_images(made["sha256"])
+    wanted = deletion.of_images(DEFAULT, made["sha256"])
     with container.sessions.begin() as session:
         datasets.delete(session, UUID(made["id"]))
     later = {"Prefer": "respond-async", "Content-Type": "application/zip"}

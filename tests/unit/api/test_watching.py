@@ -11,17 +11,19 @@ from uuid import uuid4
 import anyio.to_thread
 import httpx
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import Request
 from sqlalchemy import event
 
 from api import conditional
 from api.app import create_app
 from api.watching import Watcher
 from core.bootstrap import Container
+from core.domain.identity import DEFAULT
 from core.domain.jobs import Job, JobRecord
 from core.errors import Unavailable
 from core.services import jobs, news
 from tests.unit.api import scenes
+from tests.unit.api.callers import Caller
 from tests.unit.api.conftest import Served
 from tests.unit.execution.bench import eventually
 
@@ -241,35 +243,6 @@ def test_a_caller_that_goes_away_is_forgotten(
         eventually(lambda: watcher.admitted == 0)
 
 
-class Caller:
-    """One request inside the application's own loop, and no socket for it."""
-
-    def __init__(self, app: FastAPI, path: str) -> None:
-        self.gone = asyncio.Event()
-        self.status = 0
-        headers = [(b"host", b"localhost"), (b"prefer", b"wait=20")]
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "headers": headers,
-        }
-        self.ended = asyncio.ensure_future(app(scope, self._receive, self._send))
-
-    async def _receive(self) -> dict[str, Any]:
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        self.status = message.get("status", self.status)
-
-
 class Counted:
     """How many connections of a container are in use, and the most that ever were."""
 
@@ -299,7 +272,7 @@ def test_500_wait_at_the_cost_of_one_connection_and_one_thread(
     async def inside() -> None:
         app = create_app(container)
         watcher: Watcher = app.state.watcher
-        callers = [Caller(app, f"/v1/jobs/{job.id}{suffix}") for _ in range(500)]
+        callers = [Caller(app, f"/v1/jobs/{job.id}{suffix}", wait=20) for _ in range(500)]
         await admitted(watcher, 500)
         pool = anyio.to_thread.current_default_thread_limiter().statistics()
         assert (pool.borrowed_tokens, len(set(threading.enumerate()) - before)) == (0, 1)
@@ -320,7 +293,7 @@ def test_1000_that_went_away_leave_nothing(container: Container, job: Job, suffi
         app = create_app(container)
         watcher: Watcher = app.state.watcher
         for _ in range(4):
-            callers = [Caller(app, f"/v1/jobs/{job.id}{suffix}") for _ in range(250)]
+            callers = [Caller(app, f"/v1/jobs/{job.id}{suffix}", wait=20) for _ in range(250)]
             await admitted(watcher, 250)
             for each in callers:
                 each.gone.set()
@@ -334,7 +307,7 @@ def test_leaving_releases_everybody_and_lets_nobody_in(container: Container, job
     async def inside() -> None:
         app = create_app(container)
         watcher: Watcher = app.state.watcher
-        callers = [Caller(app, f"/v1/jobs/{job.id}") for _ in range(20)]
+        callers = [Caller(app, f"/v1/jobs/{job.id}", wait=20) for _ in range(20)]
         await admitted(watcher, 20)
         threading.Thread(target=watcher.leave).start()
         await asyncio.gather(*(each.ended for each in callers))
@@ -356,11 +329,13 @@ def test_who_wants_to_read_the_same_shares_what_has_not_begun(container: Contain
 
     async def inside() -> None:
         watcher = Watcher(container.sessions)
-        first = asyncio.ensure_future(watcher.read(look, name="a"))
+        first = asyncio.ensure_future(watcher.read(look, project=DEFAULT, name="a"))
         while not begun:
             await asyncio.sleep(0.01)
-        later = [asyncio.ensure_future(watcher.read(look, name="a")) for _ in range(5)]
-        other = asyncio.ensure_future(watcher.read(look, name="b"))
+        later = [
+            asyncio.ensure_future(watcher.read(look, project=DEFAULT, name="a")) for _ in range(5)
+        ]
+        other = asyncio.ensure_future(watcher.read(look, project=DEFAULT, name="b"))
         await asyncio.sleep(0)
         later.pop().cancel()  # takes nothing from those it shared with
         go_on.set()
