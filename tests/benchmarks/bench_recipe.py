@@ -43,10 +43,10 @@ from core.nas.space import Space
 from core.nas.warm_start import Head, Source
 from core.pipelines import bilevel, derivation
 from tests.benchmarks.transfer import arms, plan, pretraining
-from tests.benchmarks.transfer.plan import Unit
 from tests.benchmarks.transfer.resampling import interval
 from tests.benchmarks.transfer.settings import SCALES, Bench
 from tests.benchmarks.transfer.tasks import deal, spread_over_domains
+from tests.benchmarks.units import Unit
 
 ROOT = Path("var/bench/transfer")
 COLUMNS = ("curve", "supernet", "discretised", "retrained")

@@ -3,7 +3,7 @@
 Run from the project root::
 
     python -m tests.benchmarks.bench_robust SUITE [--tasks NAME ...] [--seeds N] [--jobs N]
-        [--methods NAME ...] [--best-of]
+        [--methods NAME ...] [--best-of] [--screens NAME ...]
 
 SUITE is a folder of TASK.zip archives. For every task and seed: a supernet is searched by each
 method, cells are chosen, and every choice is retrained alike, from the weights its supernet gives
@@ -11,6 +11,7 @@ it with a solved head, then tested on the task's test images, which nothing else
 
 - ``METHOD``: that method under the guard, and its strongest operations with few skips;
 - ``best-of``: the same search's best of scored candidates, if asked for;
+- ``SCREEN``: the best of so many cells drawn by its alphas, by that pre-screen, if asked for;
 - ``plain``: first-order DARTS and its strongest operations, nothing else;
 - ``random``: three cells drawn at random, as many parameters as the default's within a tenth, with
   the weights of the default's supernet; their mean.
@@ -28,6 +29,7 @@ import os
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,11 +37,12 @@ from pathlib import Path
 import torch
 from scipy.stats import t as student
 
+from core.domain import effort
 from core.nas import methods, search, warm_start
 from core.nas.derive import derive
 from core.nas.evaluate import evaluate
 from core.nas.genotype import Genotype
-from core.nas.guard import GuardConfig
+from core.nas.guard_config import GuardConfig
 from core.nas.head import fit_head, remove_temperature
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.network import inherit, parameter_count
@@ -49,6 +52,7 @@ from core.nas.retrain import RetrainConfig, RetrainState, retrain
 from core.nas.search import SearchConfig, SearchState
 from core.nas.selection import best_of, perturbation
 from core.nas.selection.best_of import Proposal, Scorer
+from core.nas.selection.prescreens import PRESCREENS, best_screened
 from core.nas.selection.variation import uniform_sample
 from core.nas.space import Space
 from core.nas.supernet import Supernet
@@ -149,7 +153,13 @@ def retrained(
 
 
 def run(
-    suite: Path, task: str, seed: int, names: tuple[str, ...], *, scored: bool
+    suite: Path,
+    task: str,
+    seed: int,
+    names: tuple[str, ...],
+    *,
+    scored: bool,
+    screens: Sequence[str],
 ) -> dict[str, float]:
     """All accuracies of one task and seed."""
     torch.set_num_threads(1)
@@ -170,6 +180,20 @@ def run(
             cells = random_cells(state.supernet.space, train.classes, genotype, seed)
             scores = [retrained(state.supernet, cell, train, test, seed) for cell in cells]
             found["random"] = statistics.mean(scores)
+            for screen in screens:
+                began = time.process_time()
+                genotype = best_screened(
+                    state.supernet,
+                    train.halves(seed)[0],
+                    PRESCREENS[screen],
+                    samples=effort.SCREENED,
+                    max_skips=MAX_SKIPS,
+                    seed=seed,
+                    preference=state.method.preference,
+                ).genotype
+                found[f"{screen} seconds"] = time.process_time() - began
+                found[screen] = retrained(state.supernet, genotype, train, test, seed)
+                found[f"{screen} parameters"] = parameter_count(inherit(state.supernet, genotype))
             if scored:
                 began = time.process_time()
                 genotype = best_scored(state, train, seed)
@@ -197,12 +221,21 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--methods", nargs="+", default=("darts",), help="the default comes first")
     parser.add_argument("--best-of", action="store_true", help="score candidates, too")
+    parser.add_argument("--screens", nargs="+", default=(), choices=PRESCREENS)
     given = parser.parse_args()
     names = tuple(given.methods)
     results: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         jobs = {
-            pool.submit(run, given.suite, task, seed, names, scored=given.best_of): (task, seed)
+            pool.submit(
+                run,
+                given.suite,
+                task,
+                seed,
+                names,
+                scored=given.best_of,
+                screens=given.screens,
+            ): (task, seed)
             for seed in range(given.seeds)
             for task in given.tasks
         }
@@ -211,7 +244,7 @@ def main() -> None:
             results[task][seed] = job.result()
             print(f"{task}, seed {seed}: " + _spelled(results[task][seed]), flush=True)
     rows = [row for seeds in results.values() for row in seeds.values()]
-    controls = "best-of", "plain", "random"
+    controls = "best-of", *PRESCREENS, "plain", "random"
     columns = [*names, *(each for each in controls if each in rows[0])]
     compared = {other: paired(rows, names[0], other) for other in columns if other != names[0]}
     _print(results, columns, names[0], compared)

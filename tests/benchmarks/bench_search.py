@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from core.nas import methods
 from core.nas.loop import TrainingConfig, gradients
 from core.nas.optimisers import Adam, Momentum
+from core.nas.precision import Precision, autocast, widened
 from core.nas.space import Space
 from core.nas.supernet import Supernet
 from tests.benchmarks.quark0 import CLIP, DECAY, MOMENTUM, RATE, Reference
@@ -44,13 +45,17 @@ CLASSES = 10
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One search: space, side of the images in pixels, batch, order, device."""
+    """One search: space, side of the images in pixels, batch, order, device, precision.
+
+    The reference computes in single precision, whatever ours does.
+    """
 
     space: Space
     side: int
     batch: int
     unrolled: bool = False
     device: str = "cpu"
+    precision: Precision = "fp32"
 
     def images(self, kind: torch.dtype = torch.float32) -> Tensor:
         """Noise from the case's own seed."""
@@ -68,6 +73,7 @@ class Case:
             f"C{space.channels} L{space.layers} B{self.batch} "
             f"{self.side}x{self.side}x{space.input_channels}, "
             f"{'second' if self.unrolled else 'first'} order"
+            + (f", {self.precision}" if self.precision != "fp32" else "")
         )
 
 
@@ -79,6 +85,7 @@ CASES = {
     "cpu.c16l8.second": Case(_C16L8, 32, 16, unrolled=True),
     "cpu.c8l5.second": Case(_C8L5, 16, 64, unrolled=True),
     "gpu.c16l8.first": Case(_C16L8, 32, 64, device="cuda"),
+    "gpu.c16l8.bf16": Case(_C16L8, 32, 64, device="cuda", precision="bf16"),
     "gpu.c16l8.second": Case(_C16L8, 32, 64, unrolled=True, device="cuda"),
 }
 # Small searches, such as the demo's: printed, against the textbook alone.
@@ -105,19 +112,23 @@ def our_step(network: nn.Module, case: Case) -> Step:
     descent = Momentum([p for name, p in named.items() if not name.startswith("alphas_")])
     config = TrainingConfig(epochs=1, momentum=MOMENTUM, weight_decay=DECAY, gradient_clip=CLIP)
 
+    def loss() -> Tensor:
+        with autocast(case.precision, torch.device(case.device)):
+            logits = network(images)
+        return F.cross_entropy(widened(logits), labels)
+
     def of_alphas() -> tuple[Tensor | None, ...]:
         if case.unrolled:
             assert isinstance(network, Supernet)
             method = methods.create("darts-second-order", network)
             batch = images, labels
             return method.gradients(batch, batch, descent=descent, config=config, rate=RATE)
-        return gradients(F.cross_entropy(network(images), labels), adam.parameters)
+        return gradients(loss(), adam.parameters)
 
     def step() -> None:
         adam.step(of_alphas(), rate=3e-4, weight_decay=1e-3)
-        loss = F.cross_entropy(network(images), labels)
         descent.step(
-            gradients(loss, descent.parameters),
+            gradients(loss(), descent.parameters),
             rate=RATE,
             momentum=MOMENTUM,
             weight_decay=DECAY,

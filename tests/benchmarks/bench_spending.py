@@ -32,12 +32,12 @@ from core.nas.derive import derive
 from core.nas.search import SearchState
 from core.pipelines import bilevel, derivation
 from tests.benchmarks.transfer import arms, plan, pretraining
-from tests.benchmarks.transfer.plan import Unit
 from tests.benchmarks.transfer.resampling import interval
 from tests.benchmarks.transfer.settings import SCALES, Bench
 from tests.benchmarks.transfer.spelling import bracket, points
 from tests.benchmarks.transfer.spelling import table as spelled
 from tests.benchmarks.transfer.tasks import deal, spread_over_domains
+from tests.benchmarks.units import Unit
 
 ROOT, RESULT = Path("var/bench/transfer"), Path("var/bench/spending.json")
 _TARGETS = 8  # where none is named

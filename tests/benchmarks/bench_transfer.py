@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 
+from tests.benchmarks.results import conclude
 from tests.benchmarks.transfer import document, figures, pictures, plan
 from tests.benchmarks.transfer.settings import SCALES, Bench
 from tests.benchmarks.transfer.tasks import spread_over_domains
@@ -54,7 +55,9 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Measure what is not measured yet, and write what all of it says."""
     given = parse()
-    bench = Bench(given.suite, ROOT, SCALES[given.scale], given.device, given.resnet18)
+    bench = Bench(
+        given.suite, ROOT / given.scale, SCALES[given.scale], given.device, given.resnet18
+    )
     unknown = sorted(set(given.targets) - set(bench.domains))
     if unknown:
         sys.exit(f"targets: {', '.join(unknown)} not in {given.suite}")
@@ -66,8 +69,7 @@ def main() -> None:
     if not failed:
         failed = plan.work(bench, plan.of_targets(bench, targets, given.seeds), given.jobs)
         write(bench, targets, given)
-    if failed:
-        sys.exit(f"{len(failed)} units failed; a second start repeats them: {', '.join(failed)}")
+    conclude(failed)
 
 
 def write(bench: Bench, targets: tuple[str, ...], given: argparse.Namespace) -> None:

@@ -8,13 +8,14 @@ import sys
 
 from core.config import Settings
 from core.db.sessions import Sessions
+from core.domain.identity import DEFAULT
 from core.domain.jobs import QueueName
 from core.services import jobs
 from tests.chaos import mutants
 
 if __name__ == "__main__":
     mutants.mutate()
-    sessions = Sessions(Settings().database)
+    sessions = Sessions(Settings().database).within(DEFAULT)
     sessions.check()
     sys.stdout.write("ready\n")
     sys.stdout.flush()

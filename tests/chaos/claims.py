@@ -48,7 +48,7 @@ def claims(servers: Servers, runs: int, seed: int, *, mutant: str | None = None)
         got = Counter(UUID(line) for answer in answers for line in answer.split())
         with cluster.container.sessions.read() as session:
             found = checker.check(session, accepted=submitted)
-            running, _ = jobs.listing(session, limit=1, state=JobState.QUEUED)
+            running, _ = jobs.listing(session, limit=1, states=[JobState.QUEUED])
         for each in found:
             say(str(each))
         lost = len(submitted - set(got)) + len(running)

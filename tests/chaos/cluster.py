@@ -22,6 +22,7 @@ from core.config import JobTimings, Settings, UploadLimits
 from core.db import schema
 from core.db.job_tables import JobRow
 from core.domain.datasets import DatasetId
+from core.domain.identity import DEFAULT
 from core.domain.jobs import Job, JobId, JobState
 from core.domain.searches import EmbedSpec, SearchSpec, SpaceSpec, StartPolicy, Training
 from core.errors import NotFound
@@ -33,6 +34,7 @@ from tests.chaos.processes import PATIENCE, Servers, answers, until
 from tests.chaos.stores import Storage
 from tests.fixtures.postgres import fresh_database
 from tests.fixtures.processes import Process
+from tests.fixtures.projects import of_project
 from tests.fixtures.servers import free_port
 from tests.unit.execution.bench import REPORT
 from tests.unit.pipelines.conftest import striped_archive
@@ -282,7 +284,7 @@ def clustered(
             jobs=timings,
             zoo=False,
         )
-        container = bootstrap.build(settings)
+        container = of_project(bootstrap.build(settings))
         with container.sessions.begin() as session:
             dataset, _ = datasets.register(
                 session,
@@ -307,7 +309,9 @@ def register_images(container: bootstrap.Container, folder: Path) -> DatasetId:
     archive.write_bytes(striped_archive(classes=2, seed=0, train=12, test=4))
     intake = folder / "intake"
     intake.mkdir()
-    found = ingest(archive, folder=intake, store=container.store, limits=UploadLimits())
+    found = ingest(
+        archive, folder=intake, project=DEFAULT, store=container.store, limits=UploadLimits()
+    )
     with container.sessions.begin() as session:
         dataset, _ = datasets.take_in(session, outcome_of(found), name="stripes")
     return dataset.id

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from uuid import UUID
 
 from core.config import Settings
+from core.domain.identity import DEFAULT
 from core.domain.jobs import Checkpoint, JobId, JobKind
 from core.execution import protocol
 from core.execution.child_context import ChildContext
@@ -91,6 +92,7 @@ def context(
     scratch.mkdir(parents=True)
     settings = Settings(home=home, storage=storage)
     envelope = protocol.Envelope(
+        project_id=DEFAULT,
         job_id=job_id,
         kind=JobKind.EMBED,
         fence=fence,

@@ -105,7 +105,7 @@ def hasty() -> None:
 
     @contextlib.contextmanager
     def begin(self: Sessions) -> Iterator[Session]:
-        session = Session(self._engine)
+        session = self._session(self._engine)
         try:
             yield session
             session.flush()
@@ -125,20 +125,20 @@ def _commit(session: Session) -> None:
     session.close()
 
 
-MUTANTS: Mapping[str, Callable[[], None]] = {
-    each.__name__: each for each in (unfenced, deaf, charging, unlocked, dependent, hasty)
+OF_WORKERS: Mapping[str, Callable[[], None]] = {
+    each.__name__: each for each in (unfenced, deaf, charging, unlocked)
 }
+OF_API: Mapping[str, Callable[[], None]] = {each.__name__: each for each in (dependent, hasty)}
 
 
-def mutate() -> None:
-    """Be what the environment names, if it does."""
-    if (name := os.environ.get(VARIABLE)) is not None:
-        MUTANTS[name]()
+def mutate(mutants: Mapping[str, Callable[[], None]] = OF_WORKERS) -> None:
+    """Be what the environment names, if it is one of these."""
+    mutants.get(os.environ.get(VARIABLE, ""), lambda: None)()
 
 
 def api() -> Any:
     """The API, such as it is."""
     from api import main  # of which workers know nothing
 
-    mutate()
+    mutate(OF_API)
     return main.create()

@@ -82,8 +82,7 @@ class Proxy:
 
     def refuse(self) -> None:
         """Reset every connection, new ones as soon as they are made: a server that is down."""
-        self._obey(self._set(Faults(refuse=True)))
-        self.reset()
+        self._obey(self._refuse())
 
     def reset(self) -> None:
         """End the connections there are, by RST to both ends."""
@@ -110,6 +109,11 @@ class Proxy:
         for link in self._links.values():
             link.count_anew()
         (self.passable.clear if faults.silent else self.passable.set)()
+
+    async def _refuse(self) -> None:
+        self.faults = Faults(refuse=True)
+        await self._reset()  # what a silence held back is lost: it must not pass on now
+        self.passable.set()
 
     async def _reset(self) -> None:
         tasks = tuple(self._links)

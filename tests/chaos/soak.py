@@ -152,7 +152,7 @@ def _quiet(cluster: Cluster) -> bool:
     """Whether every job has ended, those included whose answer was lost."""
     with cluster.container.sessions.read() as session:
         states = (JobState.QUEUED, JobState.RUNNING)
-        return not any(jobs.listing(session, limit=1, state=state)[0] for state in states)
+        return not jobs.listing(session, limit=1, states=states)[0]
 
 
 def _busy(worker: Process) -> bool:

@@ -17,6 +17,7 @@ from tests.fixtures.processes import Process
 from tests.unit.execution.bench import alive
 
 WORKERS = 8  # of which half are paused at a time, and the other half take over
+STEPS = 6  # of a fifth of a second
 GENEROUS = 40  # attempts: each pause is charged one, and a job may be unlucky
 PAUSED = QUICK.model_copy(update={"lease": 2.5, "self_stop": 1.8})
 DRAIN_BOUND = 25.0
@@ -36,7 +37,9 @@ class Victim:
     fence: int
 
 
-def pauses(servers: Servers, runs: int, seed: int, *, mutant: str | None = None) -> Row:
+def pauses(
+    servers: Servers, runs: int, seed: int, *, steps: int = STEPS, mutant: str | None = None
+) -> Row:
     """SIGSTOP past the lease until another has taken over, then SIGCONT: write nothing more.
 
     Every other round the worker is stopped where its child has stored the result and the commit
@@ -51,7 +54,7 @@ def pauses(servers: Servers, runs: int, seed: int, *, mutant: str | None = None)
             worker = cluster.worker(CHAOS_STOP_AT=f"before_commit:{file}")
             arms[worker.pid] = worker, file
         while done < runs:
-            ids = [cluster.play("count", 6, 200, max_attempts=GENEROUS) for _ in arms]
+            ids = [cluster.play("count", steps, 200, max_attempts=GENEROUS) for _ in arms]
             victims = _pause(cluster, ids, arms, late=rounds % 2 == 1, dice=dice)[: runs - done]
             for each in victims:
                 _wait_for_heir(cluster, each, to_end=rounds % 4 > 1)

@@ -86,7 +86,8 @@ def test_nothing_grows_in_a_minute_of_everything(running: Servers) -> None:
 
 
 def test_a_worker_without_fences_is_found_out(running: Servers) -> None:
-    row = stops.pauses(running, 4, SEED, mutant="unfenced")
+    # So long that no heir has ended before the stale child has, which is steps ahead of it.
+    row = stops.pauses(running, 4, SEED, steps=30, mutant="unfenced")
     assert not row.passed
     assert row.stale > 0
 

@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from tests.cluster.composition import LOOPBACK, Composition
 from tests.fixtures import postgres, redis, s3
 from tests.fixtures.processes import Process
-from tests.fixtures.servers import Identity, ServerFailed, free_port, server_folder
+from tests.fixtures.servers import UNTRUSTING, Identity, ServerFailed, free_port, server_folder
 
 API, WORKER, PREPARE = "api", "worker-cpu", "prepare"
 
@@ -115,18 +115,20 @@ def cluster(
     workers: int = 2,
     threads: int = 1,
     more: Mapping[str, str] | None = None,
+    given: Mapping[str, str] | None = None,
     say: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Cluster]:
     """Servers, prepared; then an API and workers, ready and healthy, until the block ends.
 
     `threads` is what the file calls the cores of a worker; `more` is added to the environment of
-    each of our processes. Their logs stay in `folder`/logs. Raises ServerFailed.
+    each of our processes; `given` is what its `.env` says, but for the store's user, which is
+    this machine's. Their logs stay in `folder`/logs. Raises ServerFailed.
     """
     for part in ("logs", "run"):
         shutil.rmtree(folder / part, ignore_errors=True)
         (folder / part).mkdir(parents=True)
     with contextlib.ExitStack() as stack:
-        made = _servers(stack, folder.absolute(), threads, more or {}, say)
+        made = _servers(stack, folder.absolute(), threads, more or {}, given or {}, say)
         say("Runs the file's prepare: bucket, schema, supernets of the package")
         made.run_once(PREPARE)
         stack.callback(made.close)
@@ -145,14 +147,18 @@ def _servers(
     folder: Path,
     threads: int,
     more: Mapping[str, str],
+    said: Mapping[str, str],
     say: Callable[[str], object],
 ) -> Cluster:
-    port = free_port()
+    port = int(said.get("HEADSTART_PORT") or free_port())
     given = {
         "POSTGRES_PASSWORD": secrets.token_hex(16),
         "REDIS_PASSWORD": secrets.token_hex(16),
-        "STORAGE_ACCESS_KEY": s3.USER,
         "STORAGE_SECRET_KEY": secrets.token_hex(16),
+        "SECRET_KEY": secrets.token_hex(16),
+        "AUTH": "none",  # it is asked on loopback alone
+        **said,
+        "STORAGE_ACCESS_KEY": s3.USER,
         "HEADSTART_PORT": str(port),
         "CPU_WORKER_CPUS": str(threads),
     }
@@ -190,7 +196,7 @@ def _create(server: postgres.OwnServer, name: str) -> None:
 def answers(url: str) -> bool:
     """Whether the service there says that it can work."""
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{url}/readyz", timeout=5, trust_env=False).is_success
+        return httpx.get(f"{url}/readyz", timeout=5, trust_env=False, verify=UNTRUSTING).is_success
     return False
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from tests.e2e import shapes
 from tests.e2e.conftest import Service
-from tests.e2e.test_http import ended, uploaded
+from tests.e2e.test_http import SPACE, ended, uploaded
 from tests.unit.execution.bench import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SEARCH = {
     "policy": "nearest",
-    "space": {"channels": 4, "layers": 3, "resolution": 16},
+    "space": SPACE,
     "training": {"epochs": 3, "batch_size": 16, "seed": 5},
     "learning_rates": [0.05],
     "retrain_epochs": 2,
@@ -72,6 +72,7 @@ def test_a_search_killed_twice_ends_with_the_genotype_of_an_undisturbed_one(
     archive = shapes.archive(tmp_path / "kill.zip", images=40, seed=11)
     dataset = uploaded(http, archive, "to be killed")
     ended(http, dataset["embed_job"])
+    quiet(http)
     body = {"dataset_id": dataset["id"], **SEARCH}
     models = []
     for kills in (0, 2):
@@ -91,6 +92,12 @@ def test_a_search_killed_twice_ends_with_the_genotype_of_an_undisturbed_one(
         assert killed["metrics"][accuracy]["test_accuracy"] == pytest.approx(
             undisturbed["metrics"][accuracy]["test_accuracy"]
         )
+
+
+def quiet(http: httpx.Client) -> None:
+    """Wait until nothing is computed that a test before has left to itself."""
+    unended = "/v1/jobs?state=queued&state=running"
+    eventually(lambda: http.get(unended).raise_for_status().json()["items"] == [], seconds=120)
 
 
 def _kill_once(
@@ -115,6 +122,7 @@ def test_an_intake_that_is_killed_begins_again_and_ends_the_same(
 ) -> None:
     """At whatever moment: while it gathers, reads, decodes or writes."""
     data = shapes.archive(tmp_path / "many.zip", images=700, seed=13).read_bytes()
+    quiet(http)
     query = {"name": "many", "seed": 1}
     headers = {"Content-Type": "application/zip", "Prefer": "respond-async"}
     kills, found = 0, set()

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def left(service: Service, sha256: str) -> list[Path]:
     """Whatever has the checksum in its name, in the store and in the caches."""
-    return [path for path in service.home.rglob("*") if sha256 in path.name]
+    return [path for path in service.paths() if sha256 in path.name]
 
 
 def problem(answer: httpx.Response) -> tuple[int, str]:

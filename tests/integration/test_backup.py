@@ -20,12 +20,14 @@ from core import bootstrap
 from core.config import Settings
 from core.domain import keys
 from core.domain.datasets import Embedding
+from core.domain.identity import DEFAULT
 from core.domain.jobs import Checkpoint, Job, JobState, QueueName
 from core.domain.searches import Artifact, PretrainSpec, SearchSpec
 from core.execution import collector, verification
 from core.services import datasets, jobs, models, searches, supernets
 from core.storage.s3 import S3Store
 from tests.fixtures.postgres import fresh_database
+from tests.fixtures.projects import of_project
 from tests.unit.services.samples import EMBEDDER, dataset, expire, sha256_of
 
 
@@ -52,7 +54,7 @@ class Place:
 
     def keep(self, job: Job, step: int, data: bytes) -> None:
         """A checkpoint, stored and told of."""
-        key = keys.attempt(job.id, job.fence, f"checkpoints/{step}.bin")
+        key = keys.attempt(DEFAULT, job.id, job.fence, f"checkpoints/{step}.bin")
         made = Checkpoint(job.fence, step, key, self.put(key, data), len(data))
         with self.container.sessions.begin() as session:
             jobs.add_checkpoint(session, job.id, job.fence, made)
@@ -61,11 +63,11 @@ class Place:
         """A model's files with its manifest last, as the pipeline writes them."""
         made = []
         for name in ("model.onnx", "genotype.json"):
-            key = keys.attempt(job.id, job.fence, f"model/{name}")
+            key = keys.attempt(DEFAULT, job.id, job.fence, f"model/{name}")
             sha256 = self.put(key, data + name.encode())
             size = len(data) + len(name)
             made.append(Artifact(name, key, sha256, size, "application/octet-stream"))
-        manifest = keys.attempt(job.id, job.fence, "model/manifest.json")
+        manifest = keys.attempt(DEFAULT, job.id, job.fence, "model/manifest.json")
         said = json.dumps([asdict(each) for each in made], indent=1).encode()
         return tuple(made), manifest, self.put(manifest, said)
 
@@ -91,13 +93,13 @@ class Place:
         sessions = self.container.sessions
         with sessions.begin() as session:
             made = dataset(session)
-            self.put(keys.originals(made.sha256), b"images")
-            key = keys.embedding(made.sha256, EMBEDDER, "0" * 64)
+            self.put(keys.originals(DEFAULT, made.sha256), b"images")
+            key = keys.embedding(DEFAULT, made.sha256, EMBEDDER, "0" * 64)
             seen = Embedding(made.id, EMBEDDER, key, self.put(key, b"features"), 64, 7, 0.5)
             datasets.record_embedding(session, seen)
             searches.submit_pretrain(session, PretrainSpec(made.id, "net", EMBEDDER))
         job = self.claim()
-        key = keys.attempt(job.id, job.fence, "supernet.safetensors")
+        key = keys.attempt(DEFAULT, job.id, job.fence, "supernet.safetensors")
         sha256 = self.put(key, b"weights")
         with sessions.begin() as session:
             about: dict[str, Any] = {"space": {}, "metrics": {}, "lineage": {}, "seconds": 1.0}
@@ -126,7 +128,7 @@ class Place:
             expire(session, running.id)
             jobs.reap(session, retry_delays=())
             made = dataset(session, "later")
-            self.put(keys.originals(made.sha256), b"later images")
+            self.put(keys.originals(DEFAULT, made.sha256), b"later images")
         again = self.claim()
         assert (again.id, again.fence) == (running.id, 2)
         self.keep(again, 3, b"state 3 of the lost attempt")
@@ -187,7 +189,7 @@ class Place:
 def place(folder: Path, **told: object) -> Iterator[Place]:
     folder.mkdir(parents=True, exist_ok=True)
     settings = Settings.model_validate({"home": folder / "home", **told})
-    container = bootstrap.build(settings)
+    container = of_project(bootstrap.build(settings))
     try:
         yield Place(settings, container, folder)
     finally:
@@ -263,6 +265,7 @@ def restored(
 
 
 @pytest.mark.services
+@pytest.mark.slow
 def test_a_cluster_is_restored_and_goes_on(restored: tuple[Place, Job]) -> None:
     after, running = restored
     for command in ("migrate", "restored", "verify", "doctor"):
@@ -271,8 +274,8 @@ def test_a_cluster_is_restored_and_goes_on(restored: tuple[Place, Job]) -> None:
     after.goes_on_as_it_was(running)
     # What the lost attempt and the lost upload left can be told from what is needed.
     collector.collect(after.container.sessions, after.container.store, grace_seconds=-60)
-    left = {each.key for each in after.container.store.listing(keys.JOBS)}
-    assert not any(key.startswith(keys.attempt(running.id, 2, "")) for key in left)
+    left = {each.key for each in after.container.store.listing(keys.jobs(DEFAULT))}
+    assert not any(key.startswith(keys.attempt(DEFAULT, running.id, 2, "")) for key in left)
     assert after.problems() == []
 
 
@@ -295,8 +298,8 @@ def test_a_missing_and_an_altered_object_are_found(restored: tuple[Place, Job]) 
         ((model,), _) = models.listing(session, limit=1)
         ((known,), _) = datasets.listing(session, limit=1)
     store = after.container.store
-    missing, altered = keys.originals(known.sha256), model.artifacts[0].key
-    state = keys.attempt(running.id, 1, "checkpoints/2.bin")
+    missing, altered = keys.originals(DEFAULT, known.sha256), model.artifacts[0].key
+    state = keys.attempt(DEFAULT, running.id, 1, "checkpoints/2.bin")
     store.delete([missing, altered, state])
     after.put(altered, b"something else")
     found = after.headstart("verify", "--json")
@@ -337,16 +340,18 @@ def test_manifests_must_list_what_their_models_have(tmp_path: Path, migrated_sql
     shutil.copy(migrated_sqlite, tmp_path / "home" / "headstart.db")
     with place(tmp_path) as here, here.container.sessions.begin() as session:
         made = dataset(session)
-        here.put(keys.originals(made.sha256), b"images")
+        here.put(keys.originals(DEFAULT, made.sha256), b"images")
         search, job = searches.submit_search(session, SearchSpec(made.id, EMBEDDER))
-        key = keys.attempt(job.id, 1, "model/manifest.json")
+        key = keys.attempt(DEFAULT, job.id, 1, "model/manifest.json")
         models.register(
             session,
             search_id=search.id,
             dataset_id=made.id,
             genotype={},
             metrics={},
-            artifacts=[Artifact("x", keys.originals(made.sha256), sha256_of("x"), 6, "text")],
+            artifacts=[
+                Artifact("x", keys.originals(DEFAULT, made.sha256), sha256_of("x"), 6, "text")
+            ],
             manifest_key=key,
             manifest_sha256=here.put(key, b"[]"),
         )

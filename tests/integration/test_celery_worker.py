@@ -25,6 +25,7 @@ from core.config import Settings
 from core.db import schema
 from core.domain.jobs import JobId, JobState, QueueName
 from core.services import jobs
+from tests.fixtures.projects import of_project
 from tests.fixtures.redis import OwnServer
 from tests.unit.api import archives
 from tests.unit.execution.bench import QUICK, alive, eventually, job_of, settings_for, submit
@@ -125,7 +126,7 @@ def clustered(folder: Path, database: str, broker: str) -> Iterator[Cluster]:
     settings: Settings = settings_for(
         folder / "home", TIMINGS, database_url=database, redis_url=broker
     )
-    container = bootstrap.build(settings)
+    container = of_project(bootstrap.build(settings))
     try:
         yield Cluster(folder, container)
     finally:
@@ -279,6 +280,7 @@ def test_python_m_worker_does_what_the_api_took_on(cluster: Cluster) -> None:
     assert [line["attempt"] for line in lines if line["event"] == "job_claimed"] == [1]
 
 
+@pytest.mark.slow
 def test_python_m_worker_starts_one_for_each_gpu(cluster: Cluster, tmp_path: Path) -> None:
     cards = 'echo "0, GPU-a, Card, 580.65.06, 81920"; echo "1, GPU-b, Card, 580.65.06, 81920"'
     shown = {

@@ -17,6 +17,7 @@ from core.db.dataset_tables import DatasetRow
 from core.db.sessions import Sessions
 from core.domain import keys
 from core.domain.datasets import Dataset
+from core.domain.identity import DEFAULT
 from core.domain.jobs import JobId
 from core.domain.searches import EmbedSpec
 from core.domain.work import EmbedInputs
@@ -49,12 +50,14 @@ def prepared(tmp_path: Path) -> Prepared:
     """Files of a small dataset, as intake leaves them."""
     archive = write(tmp_path / "upload", zip_bytes(images(5)))
     elsewhere = LocalStore(tmp_path / "elsewhere")
-    return ingest(archive, folder=tmp_path / "out", store=elsewhere, limits=UploadLimits())
+    return ingest(
+        archive, folder=tmp_path / "out", project=DEFAULT, store=elsewhere, limits=UploadLimits()
+    )
 
 
 def put(store: ObjectStore, prepared: Prepared) -> None:
     """What intake stores."""
-    originals, packed = deletion.of_images(prepared.sha256)
+    originals, packed = deletion.of_images(DEFAULT, prepared.sha256)
     store.put(originals, prepared.originals)
     store.put(packed, prepared.packed)
 
@@ -63,12 +66,12 @@ def register(sessions: Sessions, store: ObjectStore, prepared: Prepared) -> tupl
     """As the API and a job's end do it."""
     with sessions.begin() as session:
         made = datasets.take_in(session, outcome_of(prepared), name="x")
-        deletion.check_stored(store, *deletion.of_images(prepared.sha256))
+        deletion.check_stored(store, *deletion.of_images(DEFAULT, prepared.sha256))
         return made
 
 
 def stored(store: ObjectStore, sha256: str) -> set[str]:
-    return {each.key for each in store.listing(keys.dataset(sha256))}
+    return {each.key for each in store.listing(keys.dataset(DEFAULT, sha256))}
 
 
 def test_any_order_of_uploads_deletions_and_collections(
@@ -104,14 +107,16 @@ def test_any_order_of_uploads_deletions_and_collections(
             with sessions.begin() as session:
                 row = session.get_one(DatasetRow, made.id, with_for_update=True)
                 if row.deleted_at is None:
-                    assert set(deletion.of_images(made.sha256)) <= stored(store, made.sha256)
+                    assert set(deletion.of_images(DEFAULT, made.sha256)) <= stored(
+                        store, made.sha256
+                    )
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(act, range(4)))
     assert {"registered", "deleted"} <= set(ends)
     put(store, prepared)
     register(sessions, store, prepared)
-    assert stored(store, made.sha256) == set(deletion.of_images(made.sha256))
+    assert stored(store, made.sha256) == set(deletion.of_images(DEFAULT, made.sha256))
     deletion.delete(sessions, store, tmp_path, made.id)
     assert stored(store, made.sha256) == set()
     assert list(store.listing("")) == []
@@ -187,7 +192,7 @@ def test_a_killed_deletion_is_ended_by_the_collector(
 ) -> None:
     put(store, prepared)
     made, _ = register(sessions, store, prepared)
-    late = keys.packed(made.sha256, 64)  # what a lost attempt writes after the end
+    late = keys.packed(DEFAULT, made.sha256, 64)  # what a lost attempt writes after the end
     with pytest.raises(Killed), dying(store, after):
         deletion.delete(sessions, store, tmp_path, made.id)
     assert len(stored(store, made.sha256)) == 2 - after

@@ -25,6 +25,7 @@ from core.db.job_tables import CheckpointRow, JobRow
 from core.db.result_tables import ModelRow, SupernetRow
 from core.db.sessions import Sessions
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.domain.jobs import TERMINAL, Checkpoint, JobId, JobState, QueueName
 from core.domain.searches import Artifact, SearchSpec
 from core.errors import IllegalTransition, LeaseLost
@@ -146,7 +147,9 @@ class Histories(RuleBasedStateMachine):
             return
         for _ in range(many):
             worker.steps += 1
-            key = keys.attempt(worker.job_id, worker.fence, f"checkpoints/{worker.steps}.bin")
+            key = keys.attempt(
+                DEFAULT, worker.job_id, worker.fence, f"checkpoints/{worker.steps}.bin"
+            )
             self.store.put(key, self.source)
             made = Checkpoint(worker.fence, worker.steps, key, "0" * 64, 7)
             if told:
@@ -157,7 +160,7 @@ class Histories(RuleBasedStateMachine):
         if (worker := self.worker(who)) is None:
             return
         name = f"model/{len(worker.files)}"
-        worker.files.append(keys.attempt(worker.job_id, worker.fence, name))
+        worker.files.append(keys.attempt(DEFAULT, worker.job_id, worker.fence, name))
         self.store.put(worker.files[-1], self.source)
 
     @rule(who=st.integers(0, 9), contributes=st.booleans())
@@ -286,7 +289,8 @@ class Histories(RuleBasedStateMachine):
         with self.sessions.read() as session:
             running = select(JobRow).where(JobRow.state == JobState.RUNNING)
             starts = tuple(
-                keys.attempt(JobId(row.id), row.fence, "") for row in session.scalars(running)
+                keys.attempt(DEFAULT, JobId(row.id), row.fence, "")
+                for row in session.scalars(running)
             )
         return {key for key in self.store.present if starts and key.startswith(starts)}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.db.sessions import Sessions
+from core.domain.identity import DEFAULT
 from core.domain.jobs import JobState
 from core.embedded import embedded
 from core.errors import Conflict
@@ -41,7 +42,7 @@ def test_kill_9_leaves_no_orphan_and_the_next_start_goes_on(tmp_path: Path, scen
         eventually(lambda: not alive(int((tmp_path / "grandchild").read_text())))
     (tmp_path / "enough").touch()
     subprocess.run([sys.executable, "-m", MODULE, "wait", str(tmp_path)], check=True, timeout=60)
-    sessions = Sessions(settings_for(tmp_path / "home").database)
+    sessions = Sessions(settings_for(tmp_path / "home").database).within(DEFAULT)
     with sessions.read() as session:
         ((job,), _) = jobs.listing(session, limit=10)
     assert (job.state, job.attempt, job.fence) == (JobState.SUCCEEDED, 2, 2)
@@ -66,7 +67,7 @@ def test_leaving_drains_and_coming_back_goes_on(tmp_path: Path) -> None:
     settings = settings_for(tmp_path / "home")
     command = scenario_command("wait", tmp_path)
     with embedded(settings, child_command=command) as container:
-        job_id = submit(container.sessions)
+        job_id = submit(container.sessions.within(DEFAULT))
         container.queue.announce(job_id, job_of(container.sessions, job_id).queue)
         eventually((tmp_path / "ready").exists)
     assert not alive(int((tmp_path / "pid").read_text()))

@@ -21,6 +21,7 @@ from api.doctor import Line, State
 from core.config import S3Storage, Settings
 from core.db import schema
 from core.db.sessions import Sessions
+from core.domain.identity import DEFAULT
 from core.services import supernets
 from core.storage.s3 import S3Store
 from tests.fixtures.postgres import fresh_database
@@ -77,6 +78,7 @@ def lines(settings: Settings, **changes: object) -> dict[str, Line]:
     return {each.what: each for each in found}
 
 
+@pytest.mark.slow
 def test_the_files_command_prepares_empty_servers_twice(
     tmp_path: Path, postgres_url: str, redis_url: str, s3_server: S3Storage
 ) -> None:
@@ -90,7 +92,7 @@ def test_the_files_command_prepares_empty_servers_twice(
     for _ in range(2):
         done = run(settings, command, HEADSTART_ZOO="on")
         assert done.returncode == 0, done.stderr
-    sessions = Sessions(postgres_url)
+    sessions = Sessions(postgres_url).within(DEFAULT)
     with sessions.read() as session:
         shipped, _ = supernets.listing(session, limit=5)
     sessions.dispose()

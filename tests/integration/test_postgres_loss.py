@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from core.db import postgresql
 from core.db.sessions import Sessions
+from core.domain.identity import DEFAULT
 from core.errors import Unavailable
 from tests.chaos.proxy import Proxy, proxied
 from tests.fixtures.postgres import OwnServer
@@ -34,7 +35,7 @@ def opened(wire: Proxy, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setattr(postgresql, "SILENCE_SECONDS", SILENCE)
     monkeypatch.setattr(postgresql, "CONNECT_SECONDS", CONNECT)
     url = make_url(postgres_url).set(port=wire.port)
-    made = Sessions(url.render_as_string(hide_password=False))
+    made = Sessions(url.render_as_string(hide_password=False)).within(DEFAULT)
     with made.begin() as session:
         session.execute(text("CREATE TABLE halves (pair INTEGER, half INTEGER)"))
     yield made
@@ -106,7 +107,7 @@ def test_a_statement_that_takes_too_long_is_ended_by_the_server(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgresql, "STATEMENT_SECONDS", 1)
-    opened = Sessions(postgres_url)
+    opened = Sessions(postgres_url).within(DEFAULT)
     who = text("SELECT pg_backend_pid()")
     with opened.read() as session:
         before = session.scalar(who)
@@ -123,7 +124,7 @@ def test_a_frozen_owner_lets_go_of_its_rows(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgresql, "IDLE_SECONDS", 1)
-    opened = Sessions(postgres_url)
+    opened = Sessions(postgres_url).within(DEFAULT)
     with opened.begin() as session:
         session.execute(text("CREATE TABLE halves (pair INTEGER, half INTEGER)"))
         half(session, 1, 1)
@@ -145,7 +146,7 @@ def three_at_once(opened: Sessions) -> None:
 
 
 def test_a_crash_of_the_server_under_an_open_pool(own_postgres: OwnServer) -> None:
-    opened = Sessions(own_postgres.url)
+    opened = Sessions(own_postgres.url).within(DEFAULT)
     with opened.begin() as session:
         session.execute(text("CREATE TABLE halves (pair INTEGER, half INTEGER)"))
     acknowledged: list[int] = []

@@ -24,12 +24,14 @@ from core.config import S3Storage, Settings, UploadLimits
 from core.db.clock import now
 from core.db.upload_tables import UploadRow
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.errors import Unavailable
 from core.execution import collector
 from core.queue.hintless import HintlessQueue
 from core.services import uploads
 from core.storage.s3 import S3Store
 from tests.fixtures import s3
+from tests.fixtures.projects import of_project
 from tests.unit.api import archives
 from tests.unit.api.conftest import Served, served
 
@@ -62,7 +64,7 @@ def container(s3_storage: S3Storage, database_url: str, tmp_path: Path) -> Itera
         uploads=UploadLimits(part_bytes=MEBIBYTE),
     )
     built = bootstrap.build(settings, queue=HintlessQueue())
-    yield built
+    yield of_project(built)
     built.close()
 
 
@@ -92,7 +94,7 @@ def stored(container: Container, upload_id: str) -> bytes:
 
 
 def objects(container: Container) -> list[str]:
-    return [each.key for each in container.store.listing(keys.UPLOADS)]
+    return [each.key for each in container.store.listing(keys.uploads(DEFAULT))]
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:
@@ -296,7 +298,7 @@ def test_a_form_is_for_one_file(client: httpx.Client, s3_storage: S3Storage) -> 
     form = begun(client)
     fields = dict(form["fields"])
     policy = json.loads(base64.b64decode(fields["policy"]))
-    key = keys.sent_directly(UUID(form["upload_id"]))
+    key = keys.sent_directly(DEFAULT, UUID(form["upload_id"]))
     signer = fields["x-amz-credential"]
     assert policy.keys() == {"expiration", "conditions"}
     conditions = [

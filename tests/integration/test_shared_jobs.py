@@ -12,6 +12,7 @@ from core.config import Settings, UploadLimits
 from core.db import schema
 from core.db.sessions import Sessions
 from core.domain.datasets import DatasetId
+from core.domain.identity import DEFAULT
 from core.domain.jobs import Job, JobId, JobState, QueueName
 from core.domain.searches import (
     Model,
@@ -34,6 +35,8 @@ TRAINING = Training(epochs=2, batch_size=12, seed=3)
 EMBEDDER = "oriented-energy@1"
 DOOM = 13  # batches: amid the second epoch
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Place:
@@ -48,12 +51,14 @@ class Place:
     def at(cls, folder: Path) -> "Place":
         settings = settings_for(folder / "home", QUICK, device="cpu", threads_per_job=2)
         schema.migrate(settings.database)
-        sessions = Sessions(settings.database)
+        sessions = Sessions(settings.database).within(DEFAULT)
         archive = folder / "stripes.zip"
         archive.write_bytes(striped_archive(classes=3, seed=0))
         (folder / "intake").mkdir()
         store = LocalStore(settings.home / "objects")
-        found = ingest(archive, folder=folder / "intake", store=store, limits=UploadLimits())
+        found = ingest(
+            archive, folder=folder / "intake", project=DEFAULT, store=store, limits=UploadLimits()
+        )
         with sessions.begin() as session:
             dataset, _ = datasets.take_in(session, outcome_of(found), name="stripes")
         return cls(folder, settings, sessions, dataset.id)

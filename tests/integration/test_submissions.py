@@ -19,6 +19,7 @@ from core import bootstrap
 from core.bootstrap import Container
 from core.config import Settings
 from core.services import jobs
+from tests.fixtures.projects import of_project
 from tests.unit.api import scenes
 
 REQUESTS, KEYS, CLIENTS = 1_000, 100, 20
@@ -26,6 +27,7 @@ CUT = 0.1  # the share of requests whose client does not wait for the answer
 
 pytestmark = [
     pytest.mark.services,
+    pytest.mark.slow,
     pytest.mark.parametrize("database_url", ["postgresql"], indirect=True),
 ]
 
@@ -33,7 +35,7 @@ pytestmark = [
 @pytest.fixture
 def container(database_url: str, tmp_path: Path) -> Iterator[Container]:
     built = bootstrap.build(Settings(home=tmp_path, database_url=database_url))
-    yield built
+    yield of_project(built)
     built.close()
 
 

@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 from core.config import Settings, UploadLimits
 from core.db.sessions import Sessions
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.domain.jobs import JobId, JobKind
 from core.execution import child, compute, protocol
 from core.execution.owned_images import OwnContext
@@ -38,7 +39,7 @@ class Unheard(OwnContext):
 
     def key(self, name: str) -> str:
         """The object key of a file."""
-        return keys.attempt(self.own, 1, name)
+        return keys.attempt(DEFAULT, self.own, 1, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def envelope(scene: Scene, job: dict[str, Any], path: Path) -> None:
     """Write down what a child would be given for that search."""
     with patch.dict(os.environ, scene.cluster.workers[0].environment):
         settings = Settings()
-    sessions = Sessions(settings.database)
+    sessions = Sessions(settings.database).within(DEFAULT)
     try:
         with sessions.read() as session:
             inputs = work.inputs(session, jobs.get(session, JobId(UUID(job["id"]))))

@@ -37,6 +37,7 @@ from core.bootstrap import Container
 from core.config import Settings, UploadLimits
 from core.db import schema
 from tests.fixtures.processes import Process
+from tests.fixtures.projects import of_project
 from tests.fixtures.servers import free_port, listens
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -93,7 +94,7 @@ def serving(
         log=folder / "api.log",
         ready=lambda _: listens(port),
     )  # fmt: skip
-    container = bootstrap.build(settings)
+    container = of_project(bootstrap.build(settings))
     try:
         process.start()
         yield Server(f"http://127.0.0.1:{port}", process.pid, container)

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from core.domain import effort
 from core.nas import standings
 from core.nas.race import Contestant, Entry, Race
-from core.pipelines import bilevel, racing
+from core.pipelines import bilevel
 from tests.benchmarks.transfer import arms, pretraining
 from tests.benchmarks.transfer.arms import Start, Target
 from tests.benchmarks.transfer.settings import Bench
@@ -35,7 +36,7 @@ def run(
             for arm, unit in contestants.items()
         ],
         entrants=len(contestants),
-        budget=racing.SHARE * bench.scale.epochs,
+        budget=effort.RACE * bench.scale.epochs,
         method=bench.spec(seed).training.method.value,
         head=bilevel.initial(bench.spec(seed).head),
         seed=seed,

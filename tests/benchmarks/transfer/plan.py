@@ -1,17 +1,9 @@
-"""Units of work, what each needs first, and several processes that finish them one by one."""
+"""The units of work of the comparison of starts, and what each needs first."""
 
 from __future__ import annotations
 
-import os
-import time
-import traceback
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from multiprocessing import get_context
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -23,18 +15,9 @@ from tests.benchmarks.transfer import arms, contest, controls, distances, pretra
 from tests.benchmarks.transfer.arms import Start
 from tests.benchmarks.transfer.settings import Bench, checksum
 from tests.benchmarks.transfer.tasks import deal, single_sources
+from tests.benchmarks.units import Unit, finish
 
 _CHOSEN = ("nearest", "second", "multi")  # what the product itself would start from
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """Something to measure: where its result is written, and which results must be there."""
-
-    name: str
-    kind: str
-    measure: Callable[[Bench], dict[str, Any]]
-    needs: tuple[str, ...] = ()
 
 
 def of_distances(bench: Bench, targets: Sequence[str]) -> list[Unit]:
@@ -131,87 +114,12 @@ def _of_target(bench: Bench, target: str, seed: int, units: Mapping[str, str]) -
 
 def work(bench: Bench, units: Sequence[Unit], jobs: int) -> list[str]:
     """Finish the units that are not finished; those that failed, and what needs them, by name."""
-    progress = _Progress(bench, units, jobs)
-    waiting = [unit for unit in units if bench.result(unit.name) is None]
-    failed = list[str]()
-    running: dict[Future[float], Unit] = {}
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that begin now
-    with ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=(bench,)
-    ) as pool:
-        while waiting or running:
-            for unit in _ready(bench, waiting, jobs - len(running)):
-                waiting.remove(unit)
-                running[pool.submit(_finish, bench, unit)] = unit
-            if not running:
-                failed += [unit.name for unit in waiting]
-                break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                unit = running.pop(future)
-                error = future.exception()
-                if error is None:
-                    progress.finished(unit, future.result(), waiting)
-                else:
-                    failed.append(unit.name)
-                    print(f"FAILED {unit.name}", flush=True)
-                    traceback.print_exception(error)
-    return failed
+    return finish(bench, units, jobs, begin=partial(_begin, bench))
 
 
 def _begin(bench: Bench) -> None:
-    """One thread; and whatever is only done once in a process is done, on no arm's seconds."""
-    torch.set_num_threads(1)
+    """Whatever is only done once in a process is done, on no arm's seconds."""
     supernet = Supernet(bench.space, 2, bilevel.generator(0)).to(bench.device)
     side, channels = bench.scale.side, bench.space.input_channels
     images = torch.zeros(bench.scale.batch_size, channels, side, side, device=bench.device)
     supernet(images).sum().backward()
-
-
-def _finish(bench: Bench, unit: Unit) -> float:
-    began = time.perf_counter()
-    result = unit.measure(bench)
-    wall = time.perf_counter() - began
-    bench.keep(unit.name, {**result, "wall": wall})
-    return wall
-
-
-def _ready(bench: Bench, waiting: Sequence[Unit], places: int) -> list[Unit]:
-    found = list[Unit]()
-    for unit in waiting:
-        if len(found) == places:
-            break
-        if all(bench.result(need) is not None for need in unit.needs):
-            found.append(unit)
-    return found
-
-
-@dataclass(slots=True)
-class _Progress:
-    bench: Bench
-    units: Sequence[Unit]
-    jobs: int
-    took: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-
-    def __post_init__(self) -> None:
-        done = 0
-        for unit in self.units:
-            result = self.bench.result(unit.name)
-            if result is not None:
-                done += 1
-                self.took[unit.kind].append(result["wall"])
-        print(f"{len(self.units)} units, {done} of them finished earlier", flush=True)
-
-    def finished(self, unit: Unit, seconds: float, waiting: Sequence[Unit]) -> None:
-        """Say so, and about how long the rest takes: as long as its kind took so far."""
-        self.took[unit.kind].append(seconds)
-        typical = fmean(each for several in self.took.values() for each in several)
-        left = sum(
-            fmean(self.took[each.kind]) if self.took.get(each.kind) else typical
-            for each in waiting
-        )
-        done = sum(map(len, self.took.values()))
-        print(
-            f"[{done}/{len(self.units)}] {unit.name}: {seconds:.0f} s; "
-            f"about {left / self.jobs / 60:.0f} min left",
-            flush=True,
-        )

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +17,7 @@ from core.nas.images import LabelledImages
 from core.nas.space import Space
 from core.pipelines.bilevel import INPUT_CHANNELS
 from core.services import wire
+from tests.benchmarks.results import Filed
 from tests.benchmarks.suite import domains, read_labelled
 
 # Results of another version of the harness are not taken for this one's.
@@ -137,11 +135,10 @@ SCALES: Mapping[str, Scale] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class Bench(Filed):
     """One benchmark: its suite, its settings, and the folder where its results gather.
 
-    Results lie in ``root/SCALE/DIGEST``; the digest is of all settings, the device and the
-    archives, so that what was measured otherwise is never mixed in. It does not cover the code.
+    What decides its results are all settings, the device and the archives.
     """
 
     suite: Path
@@ -163,11 +160,9 @@ class Bench:
         }
 
     @property
-    def folder(self) -> Path:
-        """Where results gather."""
-        decided = [self.settings, *(checksum(self.suite / f"{n}.zip") for n in self.domains)]
-        digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
-        return self.root / self.scale.name / digest[:12]
+    def decided(self) -> Any:
+        """As `Filed` says."""
+        return [self.settings, *(checksum(self.suite / f"{n}.zip") for n in self.domains)]
 
     @property
     def domains(self) -> dict[str, str]:
@@ -214,25 +209,6 @@ class Bench:
         )
         train, test = (each.with_channels(INPUT_CHANNELS).to(self.device) for each in found)
         return train, test
-
-    def result(self, unit: str) -> Any:
-        """What a finished unit wrote; None while it is not finished."""
-        path = self.folder / f"{unit}.json"
-        return json.loads(path.read_text()) if path.exists() else None
-
-    def keep(self, unit: str, result: Mapping[str, Any]) -> None:
-        """Write a unit's result, all of it or nothing."""
-        with self.writing(f"{unit}.json") as path:
-            path.write_text(json.dumps(result))
-
-    @contextmanager
-    def writing(self, name: str) -> Iterator[Path]:
-        """A path to write to, which becomes that file when all is written."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        yield partial
-        partial.replace(path)
 
 
 @cache

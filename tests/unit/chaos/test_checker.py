@@ -17,6 +17,7 @@ from core.db.clock import now
 from core.db.job_tables import JobEventRow, JobRow
 from core.db.sessions import Sessions
 from core.domain import keys
+from core.domain.identity import DEFAULT
 from core.domain.jobs import QUEUE_OF, JobId, JobKind, JobState
 from core.domain.searches import Artifact, SearchSpec
 from core.services import datasets, jobs, models, searches
@@ -88,9 +89,11 @@ def searched(session: Session, store: LocalStore, folder: Path) -> JobId:
     taken = jobs.claim(session, queue=job.queue, owner="w", lease_seconds=60.0)
     assert taken is not None
     assert taken.id == job.id
-    weights = stored(store, folder, keys.attempt(job.id, 1, "model/weights"), b"weights")
+    weights = stored(store, folder, keys.attempt(DEFAULT, job.id, 1, "model/weights"), b"weights")
     listed = json.dumps([asdict(weights)]).encode()
-    manifest = stored(store, folder, keys.attempt(job.id, 1, "model/manifest.json"), listed)
+    manifest = stored(
+        store, folder, keys.attempt(DEFAULT, job.id, 1, "model/manifest.json"), listed
+    )
     models.register(
         session,
         search_id=search.id,
@@ -245,7 +248,7 @@ def test_a_result_of_an_attempt_that_was_overtaken_is_stale(sessions: Sessions) 
         job = plant(session, [*again, (S.RUNNING, S.SUCCEEDED, 2)])
         of = dataset(session)
         for fence in (1, 2):
-            key = keys.attempt(JobId(job), fence, "answer.txt")
+            key = keys.attempt(DEFAULT, JobId(job), fence, "answer.txt")
             made = replace(embedding(of, f"resnet18@{fence}"), key=key)
             datasets.record_embedding(session, made)
     (found,) = judged(sessions)
@@ -363,7 +366,7 @@ def test_a_parent_that_is_no_group_is_named(sessions: Sessions) -> None:
 
 def damaged(store: LocalStore, root: Path, job: JobId, name: str, content: bytes | None) -> None:
     """Change a stored object behind the store's back, or take it away."""
-    path = root / keys.attempt(job, 1, f"model/{name}")
+    path = root / keys.attempt(DEFAULT, job, 1, f"model/{name}")
     path.unlink()
     if content is not None:
         path.write_bytes(content)
@@ -433,10 +436,12 @@ def test_a_manifest_that_disagrees_with_its_row_is_named(
 ) -> None:
     with sessions.begin() as session:
         job = JobId(plant(session, [NEW, CLAIM, DONE], kind=JobKind.SEARCH))
-        file = stored(store, tmp_path, keys.attempt(job, 1, "model/weights"), b"w")
+        file = stored(store, tmp_path, keys.attempt(DEFAULT, job, 1, "model/weights"), b"w")
         file = Artifact(file.name, file.key, file.sha256, size, file.media_type)
         content = listed or json.dumps([asdict(file)]).encode()
-        manifest = stored(store, tmp_path, keys.attempt(job, 1, "model/manifest.json"), content)
+        manifest = stored(
+            store, tmp_path, keys.attempt(DEFAULT, job, 1, "model/manifest.json"), content
+        )
         registered(session, job, [file], manifest)
     (found,) = judged(sessions, kept=kept(store, tmp_path))
     assert (found.rule, found.job_id) == (Rule.MANIFEST, job)
@@ -449,7 +454,7 @@ def test_a_success_without_a_model_and_a_model_without_a_success(
     with sessions.begin() as session:
         bare = plant(session, [NEW, CLAIM, DONE], kind=JobKind.SEARCH)
         early = JobId(plant(session, [NEW, CLAIM], kind=JobKind.SEARCH))
-        key = keys.attempt(early, 1, "model/manifest.json")
+        key = keys.attempt(DEFAULT, early, 1, "model/manifest.json")
         registered(session, early, [], stored(store, tmp_path, key, b"[]"))
     found = {(each.rule, each.job_id) for each in judged(sessions, kept=kept(store, tmp_path))}
     assert found == {(Rule.MANIFEST, bare), (Rule.UNCOMMITTED, early)}
@@ -462,13 +467,13 @@ def test_manifests_that_no_row_knows_are_named(
         done = searched(session, store, tmp_path)
         waits = JobId(plant(session, [NEW, CLAIM, (S.RUNNING, S.QUEUED, 1)]))
     nobody = JobId(uuid4())
-    overtaken = keys.attempt(waits, 1, "model/manifest.json")
+    overtaken = keys.attempt(DEFAULT, waits, 1, "model/manifest.json")
     wrong = [
-        keys.attempt(waits, 2, "model/manifest.json"),  # an attempt that never was
-        keys.attempt(done, 2, "model/manifest.json"),
-        keys.attempt(nobody, 1, "model/manifest.json"),
+        keys.attempt(DEFAULT, waits, 2, "model/manifest.json"),  # an attempt that never was
+        keys.attempt(DEFAULT, done, 2, "model/manifest.json"),
+        keys.attempt(DEFAULT, nobody, 1, "model/manifest.json"),
     ]
-    for key in (overtaken, *wrong, keys.attempt(waits, 1, "checkpoints/1.safetensors")):
+    for key in (overtaken, *wrong, keys.attempt(DEFAULT, waits, 1, "checkpoints/1.safetensors")):
         stored(store, tmp_path, key, b"[]")
     every = judged(sessions, kept=kept(store, tmp_path))
     assert {each.rule for each in every} == {Rule.UNKNOWN_MANIFEST}

@@ -173,17 +173,35 @@ def test_a_server_that_is_down_resets_old_and_new(proxy: Proxy, echo: Echo) -> N
     assert sorted(echo.heard) == [b"after", b"before"]
 
 
+@contextlib.contextmanager
+def in_the_dark(proxy: Proxy, old: socket.socket) -> Iterator[socket.socket]:
+    """A second connection; what both have said is held back."""
+    assert said_back(old, b"before") == b"before"
+    proxy.black_hole()
+    with connect(proxy) as new:
+        for end in (old, new):
+            end.sendall(b"into the dark")
+            assert_silent(end)
+        yield new
+
+
+def test_what_silence_held_back_is_lost_where_the_line_is_refused_next(
+    proxy: Proxy, echo: Echo
+) -> None:
+    with connect(proxy) as old, in_the_dark(proxy, old) as new:
+        proxy.refuse()
+        for end in (old, new):
+            with pytest.raises(ConnectionResetError):
+                end.recv(1)
+    assert echo.ended.acquire(timeout=LIMIT_SECONDS)
+    assert echo.heard == [b"before"]
+
+
 def test_a_black_hole_is_silent_and_loses_nothing_when_it_ends(proxy: Proxy) -> None:
-    with connect(proxy) as old:
-        assert said_back(old, b"before") == b"before"
-        proxy.black_hole()
-        with connect(proxy) as new:
-            for end in (old, new):
-                end.sendall(b"into the dark")
-                assert_silent(end)
-            proxy.forward()
-            for end in (old, new):
-                assert received(end, 13) == b"into the dark"
+    with connect(proxy) as old, in_the_dark(proxy, old) as new:
+        proxy.forward()
+        for end in (old, new):
+            assert received(end, 13) == b"into the dark"
 
 
 def test_not_even_an_end_leaves_a_black_hole(proxy: Proxy, echo: Echo) -> None:

@@ -14,6 +14,7 @@ GIVEN = {
     "REDIS_PASSWORD": "bbb",
     "STORAGE_ACCESS_KEY": "ccc",
     "STORAGE_SECRET_KEY": "ddd",
+    "SECRET_KEY": "e" * 32,
     "CPU_WORKER_CPUS": "3",
 }
 PORTS = {"postgres": 15432, "redis": 16379, "storage": 19000, "api": 18000}

@@ -135,7 +135,7 @@ def _environment_faults(service: Service) -> Iterator[str]:
 def _secret_faults(name: str, value: str) -> Iterator[str]:
     asked = variables(value)
     for variable, default in asked.items():
-        if SECRET.search(variable) and default is not None:
+        if SECRET.search(variable) and default:
             yield f"{variable} has a default value"
     holds = SECRET.search(name) or (name.endswith("_URL") and "@" in value)
     if holds and not any(SECRET.search(variable) for variable in asked):

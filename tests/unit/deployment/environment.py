@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from core.config import Settings
 
 PREFIX, NESTED = "HEADSTART_", "__"
+SERVERS = frozenset({"FORWARDED_ALLOW_IPS"})  # what uvicorn reads itself
 VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?P<rule>:[-?])?(?P<word>[^}]*)\})")
 
 

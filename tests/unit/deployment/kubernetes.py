@@ -7,7 +7,7 @@ import yaml
 
 from core.domain.jobs import QueueName
 from tests.unit.deployment.dockerfiles import PROJECT, SECRET, pinned
-from tests.unit.deployment.environment import PREFIX, known_names
+from tests.unit.deployment.environment import SERVERS, known_names
 
 Manifest = Mapping[str, Any]
 FOLDER = PROJECT / "deploy" / "kubernetes"
@@ -172,10 +172,10 @@ def _volume_faults(container: Manifest, pod: Manifest) -> Iterator[str]:
 
 
 def _environment_faults(container: Manifest, others: Sequence[Manifest]) -> Iterator[str]:
-    known = set(known_names())
+    known = SERVERS.union(known_names())
     for each in container.get("env", ()):
         name = each["name"]
-        if not name.startswith(PREFIX) or name not in known:
+        if name not in known:
             yield f"{name} is no setting"
         secret = SECRET.search(name) or name.endswith("_URL")
         if secret and each.get("valueFrom", {}).get("secretKeyRef", {}).get("key") != name:

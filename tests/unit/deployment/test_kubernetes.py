@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from api.app import create_app
-from api.cli import app
+from api.service_commands import app
 from core import bootstrap
 from core.config import Settings
 from core.db.sessions import Sessions
@@ -243,21 +243,20 @@ def test_the_api_has_time_to_be_forgotten_and_to_finish() -> None:
 @pytest.mark.parametrize("probe", PROBES)
 def test_the_api_answers_the_probe(probe: str, migrated_sqlite: Path, tmp_path: Path) -> None:
     asked = container_of(WORKLOADS["api"])[probe]["httpGet"]
-    headers = {each["name"]: each["value"] for each in asked["httpHeaders"]}
     url = f"sqlite:///{migrated_sqlite}"
-    settings = Settings.model_validate({"home": tmp_path, "database_url": url})
-    container = bootstrap.build(settings)
 
-    async def ask(said: dict[str, str]) -> int:
+    async def ask(auth: str) -> int:
+        settings = Settings.model_validate({"home": tmp_path, "database_url": url, "auth": auth})
+        container = bootstrap.build(settings)
         transport = httpx.ASGITransport(app=create_app(container))
         async with httpx.AsyncClient(transport=transport, base_url="http://10.0.0.7:8000") as http:
-            return (await http.get(asked["path"], headers=said)).status_code
-
-    try:
-        assert asyncio.run(ask(headers)) == 200
-        assert asyncio.run(ask({})) == 400  # as the kubelet would ask without being told
-    finally:
+            status = (await http.get(asked["path"])).status_code
         container.close()
+        return status
+
+    told = of_kind("ConfigMap", MANIFESTS)["headstart"]["data"]
+    assert asyncio.run(ask(told["HEADSTART_AUTH"])) == 200
+    assert asyncio.run(ask("none")) == 400  # whoever lets everybody in has to say so
 
 
 def test_the_scaler_counts_the_jobs_that_need_a_gpu(sessions: Sessions) -> None:

@@ -12,8 +12,9 @@ from fastapi.routing import APIRoute
 from api import metrics
 from api.app import RESOURCES
 from core.db.sessions import Sessions
+from core.domain.identity import DEFAULT
 from core.domain.jobs import JobKind, JobState
-from core.execution import failures
+from core.execution import deliveries, failures, mlflow_sender
 from core.execution.metrics import FINISHED, REQUEUED, Everything
 from core.services import moves
 from tests.unit.deployment.dockerfiles import PROJECT
@@ -27,7 +28,7 @@ TARGETS = [target for panel in PANELS for target in panel["targets"]]
 EXPRESSIONS = [each["expr"] for each in (*TARGETS, *RULES)]
 NAME = re.compile(r"\b(?:headstart|process)_\w+")
 GROUPED = re.compile(r"\bby \(([^)]*)\)")
-MATCHED = re.compile(r'(\w+)=~?"([^"]*)"')
+MATCHED = re.compile(r'(\w+)(?:=~?|!=)"([^"]*)"')
 SHOWN = re.compile(r"\{\{ ?(?:\$labels\.)?(\w+) ?\}\}")
 # What labels of these are asked for by name.
 VALUES = {
@@ -35,6 +36,7 @@ VALUES = {
     "state": re.compile("failed"),
     "code": re.compile(failures.INTERNAL),
     "reason": re.compile(moves.WORKER_LOST),
+    "outcome": re.compile("delivered"),
 }
 
 
@@ -45,7 +47,9 @@ def known(migrated_sqlite: Path) -> dict[str, set[str]]:
     metrics.SECONDS.labels("jobs_list")
     FINISHED.labels(JobKind.EMBED, JobState.FAILED, failures.INTERNAL)
     REQUEUED.labels(JobKind.EMBED, moves.WORKER_LOST)
-    sessions = Sessions(f"sqlite:///{migrated_sqlite}")
+    deliveries.SENT.labels("delivered")
+    mlflow_sender.TOLD.labels("told")
+    sessions = Sessions(f"sqlite:///{migrated_sqlite}").within(DEFAULT)
     families = list(Everything(sessions, patience=60).collect())
     sessions.dispose()
     return {each.name: set(each.labels) for family in families for each in family.samples}

@@ -1,0 +1,1 @@
+"""What `bench_polling` is made of."""
