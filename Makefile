@@ -3,12 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo cluster chaos soak serve test check bench bench-ot bench-search bench-transfer bench-intake attack clean
+.PHONY: help install demo screenshots cluster chaos soak serve test gpu check bench bench-ot bench-search bench-transfer bench-intake bench-pruning bench-few-shot bench-prescreens bench-refinement attack contract client clean
 
 BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
 # Those that measure on a suite of tasks run only when SUITE names its folder.
-ON_SUITE := bench_embedders bench_heads bench_recipe bench_retrain bench_robust bench_selection bench_spending bench_transfer bench_zoo
+ON_SUITE := bench_embedders bench_federated bench_few_shot bench_heads bench_prescreens bench_pruning bench_recipe bench_refinement bench_retrain bench_robust bench_selection bench_spending bench_transfer bench_zoo
 BENCHMARKS := $(filter-out $(ON_SUITE),$(sort $(basename $(notdir $(wildcard tests/benchmarks/bench_*.py)))))
 
 help: ## Show this list
@@ -29,17 +29,28 @@ chaos: .venv/.all ## Break a cluster in every way foreseen and judge it; ONLY=ki
 soak: .venv/.all ## Mixed work and random faults for HOURS=2: nothing may be lost, nothing may grow
 	@$(BIN)/python -m tests.chaos.soak $(if $(HOURS),--hours $(HOURS)) $(if $(SEED),--seed $(SEED))
 
+contract: .venv/.all ## Try the HTTP interface against its document: EXAMPLES=500 for each operation; SEED=0 PATHS=/v1/jobs
+	@$(BIN)/python -m tests.contract $(if $(EXAMPLES),--examples $(EXAMPLES)) $(if $(SEED),--seed $(SEED)) $(if $(PATHS),--paths '$(PATHS)')
+
 attack: .venv/.all ## Every hostile upload by body, in pieces and by form; ROWS=7-9 DOORS=rest MUTATIONS=500 for less
 	@$(BIN)/python -m tests.attacks $(if $(ROWS),--rows $(ROWS)) $(if $(DOORS),--doors $(DOORS)) \
 	  $(if $(MUTATIONS),--mutations $(MUTATIONS)) $(if $(HTTP),--by-http $(HTTP)) \
 	  $(if $(SEED),--seed $(SEED))
+
+screenshots: .venv/.all ## Look at every page in light, in dark and as wide as a phone: var/screenshots
+	@$(BIN)/python -m tests.screenshots
 
 serve: .venv/.demo ## Serve the pages and the API on this machine
 	@$(BIN)/headstart serve
 
 test: .venv/.all ## Install, then run the test suite, two tests at a time, with coverage
 	@requirements/chromium.sh
+	@requirements/generators.sh
+	@requirements/mlflow.sh
 	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
+
+gpu: .venv/.all ## On a machine with CUDA: search, retraining, pruning and memory are there what they are on a CPU
+	@$(BIN)/python -m pytest -m gpu tests/unit
 
 check: .venv/.all ## Lint, formatting, types and import contracts
 	@$(BIN)/ruff check .
@@ -66,10 +77,33 @@ bench-transfer: .venv/.all ## Measure what a head start gives on SUITE=folder, S
 	  --seeds $(or $(SEEDS),3) $(if $(JOBS),--jobs $(JOBS)) $(if $(TARGETS),--targets $(TARGETS)) \
 	  $(if $(RESNET18),--resnet18 "$(RESNET18)") $(if $(DOCUMENT),--document "$(DOCUMENT)")
 
+bench-pruning: .venv/.all ## Retrain searched, random and largest parts of a network on SUITE=folder; goes on where it was
+	@$(if $(SUITE),,echo "SUITE=folder of TASK.zip archives is needed"; exit 1)
+	@$(BIN)/python -m tests.benchmarks.bench_pruning "$(SUITE)" --seeds $(or $(SEEDS),3) \
+	  $(if $(TASKS),--tasks $(TASKS)) $(if $(SHARES),--shares $(SHARES)) $(if $(SOURCE),--source $(SOURCE)) $(if $(JOBS),--jobs $(JOBS))
+
+bench-few-shot: .venv/.all ## Train on few images of SUITE=folder what learned on the nearest task; goes on where it was
+	@$(if $(SUITE),,echo "SUITE=folder of TASK.zip archives is needed"; exit 1)
+	@$(BIN)/python -m tests.benchmarks.bench_few_shot "$(SUITE)" --draws $(or $(DRAWS),5) \
+	  $(if $(TASKS),--tasks $(TASKS)) $(if $(SHOTS),--shots $(SHOTS)) $(if $(RATE),--rate $(RATE)) $(if $(JOBS),--jobs $(JOBS))
+
+bench-prescreens: .venv/.all ## Rank architectures on SUITE=folder by pre-screens and by training; goes on where it was
+	@$(if $(SUITE),,echo "SUITE=folder of TASK.zip archives is needed"; exit 1)
+	@$(BIN)/python -m tests.benchmarks.bench_prescreens "$(SUITE)" --seeds $(or $(SEEDS),3) \
+	  $(if $(TASKS),--tasks $(TASKS)) $(if $(JOBS),--jobs $(JOBS))
+
+bench-refinement: .venv/.all ## Find trade-offs on SUITE=folder in equal seconds; goes on where it was
+	@$(if $(SUITE),,echo "SUITE=folder of TASK.zip archives is needed"; exit 1)
+	@$(BIN)/python -m tests.benchmarks.bench_refinement "$(SUITE)" --seeds $(or $(SEEDS),3) \
+	  $(if $(TASKS),--tasks $(TASKS)) $(if $(JOBS),--jobs $(JOBS))
+
 bench-intake: .venv/.all ## Time intake beside a loader, cut uploads, send GIB=2 four times; SUITE=folder: messy archives
 	@$(BIN)/python -m tests.benchmarks.bench_intake $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(SCALE),--scale $(SCALE)) $(if $(SUITE),--suite "$(SUITE)") $(if $(GIB),--gib $(GIB)) \
 	  $(if $(SCRATCH),--home "$(SCRATCH)")
+
+client: .venv/.all ## Make the client's types, addresses and blocking half anew from docs/openapi.json
+	@$(BIN)/python -m api.client_code --write
 
 clean: ## Remove the environment, caches and build outputs (never var/, where data lives)
 	@rm -rf .venv build *.egg-info .coverage .coverage.* htmlcov
