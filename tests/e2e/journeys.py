@@ -30,7 +30,7 @@ for (const kind of ["click", "keydown"]) {
   }, true);
 }
 """
-LEFT = "net::ERR_ABORTED"  # a form may be sent before its estimate is there
+LEFT = "net::ERR_ABORTED"  # a page may be left before its images and estimate are there
 MADE = "Number(sessionStorage.getItem('made'))"
 
 
@@ -73,7 +73,8 @@ def opened(context: BrowserContext, complaints: list[str]) -> Page:
         "requestfailed",
         lambda request: (
             None
-            if request.url.endswith("/estimate") and request.failure == LEFT
+            if request.failure == LEFT
+            and (request.resource_type == "image" or request.url.endswith("/estimate"))
             else complaints.append(f"{request.url}: {request.failure}")
         ),
     )
