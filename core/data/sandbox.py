@@ -86,10 +86,8 @@ def unreadable() -> AppError:
 def environment() -> dict[str, str]:
     """No credentials; one thread; an allocator that fits a limited address space."""
     kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return {
         **kept,
-        **coverage,
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
         "PYTHONUTF8": "1",
         "OMP_NUM_THREADS": "1",

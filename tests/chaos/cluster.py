@@ -242,7 +242,7 @@ class Cluster:
 
     def environment(self, name: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """What a process is told; its home is the folder of its name."""
-        ours = ("HEADSTART_", "COVERAGE_", "CHAOS_")
+        ours = ("HEADSTART_", "CHAOS_")
         kept = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
         clocks = self.settings.jobs.model_dump()
         clocks["retry_delays"] = list(clocks["retry_delays"])
