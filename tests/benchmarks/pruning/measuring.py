@@ -23,7 +23,7 @@ from core.nas.pruning.backbone import Backbone, redraw
 from core.nas.pruning.channels import ChannelComponents
 from core.nas.pruning.components import by_group, mask_from_dict, mask_to_dict
 from core.nas.pruning.controls import magnitude_scores, random_scores
-from core.nas.pruning.subset import search
+from core.nas.pruning.subset import Subset, search
 from core.nas.pruning.subset_config import SubsetConfig
 from core.nas.retrain import RetrainConfig, RetrainState, retrain
 from tests.benchmarks.results import Filed
@@ -164,13 +164,17 @@ class Pruning(Filed):
         else:
             components = self._components(self._fresh(source, seed))
         if arm == SEARCHED:
-            config = self.settings.searching(seed, share)
-            mask = search(components, *images.halves(seed), config).mask
+            mask = self._searched(components, images, seed, share).mask
         else:
             if arm == RANDOM:
                 scores = random_scores(components, torch.Generator().manual_seed(seed))
             mask = components.fit(scores, share)
         return mask_to_dict(mask, components.sizes)
+
+    def _searched(
+        self, components: ChannelComponents, images: LabelledImages, seed: int, share: float
+    ) -> Subset:
+        return search(components, *images.halves(seed), self.settings.searching(seed, share))
 
     def _components(self, model: Backbone) -> ChannelComponents:
         side = self.settings.side
