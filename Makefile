@@ -43,11 +43,12 @@ screenshots: .venv/.all ## Look at every page in light, in dark and as wide as a
 serve: .venv/.demo ## Serve the pages and the API on this machine
 	@$(BIN)/headstart serve
 
-test: .venv/.all ## Install, then run the test suite, two tests at a time, with coverage
+# Tests wait for servers and children half of their time: two at a time leave a core idle.
+test: .venv/.all ## Install, then run the test suite, three tests at a time, with coverage
 	@requirements/chromium.sh
 	@requirements/generators.sh
 	@requirements/mlflow.sh
-	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
+	@$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term
 
 gpu: .venv/.all ## On a machine with CUDA: search, retraining, pruning and memory are there what they are on a CPU
 	@$(BIN)/python -m pytest -m gpu tests/unit
