@@ -106,7 +106,7 @@ def test_every_dataset_is_learned(space: Space, parts: list[Part]) -> None:
     records = list(run(state, parts, config))
     digits, turned = records[-1].valid_accuracies
     # Processors round differently, and so take other ways: .63 to .81 and .84 to .89 by seed.
-    assert digits > 0.45 > 0.1  # of ten classes
+    assert digits > 0.5 > 0.1  # of ten classes
     assert turned > 0.6 > 0.2  # of five
     assert torch.equal(state.supernet.classifier.weight, untrained)
 
