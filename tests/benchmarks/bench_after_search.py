@@ -1,4 +1,4 @@
-"""What can be done with trained networks: committees, learning from others, fewer bytes.
+"""What several trained networks together are worth, beside one that is trained for longer.
 
 Run from the project root::
 
@@ -8,16 +8,9 @@ SUITE is a folder of TASK.zip archives. Every task has one short search from ran
 one from the supernet of each of the other tasks; the cells of each are retrained from inherited
 weights, with two seeds, on four fifths of the images. The rest choose: of these networks the best
 (what is handed back now), the best three, three by SAEP, and all. Controls: three at random (the
-mean of all threes), and the best one's cells retrained for as long as three.
+mean of twelve), and the best one's cells retrained for as long as three.
 
-The best network is then trained for some more epochs: by labels alone, by the answers of the
-second best, by these where they are surer than it was (data partitioning), and by all others'.
-
-Channels that are dead by their normalisation (chance of a positive input to the ReLU under 5 %)
-are counted, and the best network is measured without them.
-
-Lastly a supernet that a search left is stored in several ways; with what is read back of it, the
-next task begins. What is finished lies in ``var/bench``; a process has one thread.
+What is finished lies in ``var/bench``; a process has one thread.
 """
 
 from __future__ import annotations
@@ -35,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.nas.derive import derive
 from core.nas.evaluate import evaluate
@@ -43,20 +36,12 @@ from core.nas.images import LabelledImages
 from core.nas.loop import MEASURING_BATCH
 from core.nas.network import Network
 from core.nas.normalisation import reestimate
-from core.nas.operations import PackedConvolution
 from core.nas.retrain import RetrainConfig, RetrainState, retrain
 from core.nas.search import SearchConfig, SearchState, run
 from core.nas.space import Space
 from core.nas.supernet import Supernet
 from core.nas.warm_start import Source, begin
-from tests.benchmarks.after_search.committees import Committee, Partitioned, choose
-from tests.benchmarks.after_search.encodings import (
-    DIFFERENCES,
-    ENCODINGS,
-    State,
-    stored,
-    stored_difference,
-)
+from tests.benchmarks.after_search.committees import Committee, choose
 from tests.benchmarks.evolution.kept import Kept, inherited
 from tests.benchmarks.results import Rows, conclude, lead, whole
 from tests.benchmarks.transfer.spelling import table
@@ -64,10 +49,8 @@ from tests.benchmarks.units import Unit, finish
 
 ROOT = Path("var/bench/after_search")
 TASKS = ("fashion", "hiragana", "sprites_terrain", "texture_patches")
-COMMITTEE, DEAD = 3, 0.95
+COMMITTEE, KIND = 3, "networks"
 BEST, LONGER = "best by validation", "the same, retrained three times as long"
-PLAIN = "labels alone"
-STORED = (*ENCODINGS, *DIFFERENCES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +76,7 @@ class Settings:
 
 
 class AfterSearch(Kept):
-    """Measures what comes after searches, and keeps what was found in files."""
+    """Measures committees, and keeps what was found in files."""
 
     def units(self, tasks: Sequence[str], seeds: int) -> Iterator[Unit]:
         """Everything to measure, seed after seed."""
@@ -105,13 +88,6 @@ class AfterSearch(Kept):
                 others = [each for each in tasks if each != task]
                 part = partial(_networks, task=task, others=others, seed=seed)
                 yield Unit(f"networks-{task}-{seed}", "networks", part, sources)
-            for at, task in enumerate(tasks):
-                before = tasks[at - 1]
-                parent = next(each for each in tasks if each != before)
-                part = partial(_storage, task=task, before=before, parent=parent, seed=seed)
-                yield Unit(
-                    f"storage-{task}-{seed}", "storage", part, (f"networks-{before}-{seed}",)
-                )
 
     def source(self, task: str, seed: int) -> dict[str, Any]:
         """A search from random weights, whose supernet is kept."""
@@ -121,14 +97,13 @@ class AfterSearch(Kept):
         return {}
 
     def networks(self, task: str, others: Sequence[str], seed: int) -> dict[str, Any]:
-        """Test accuracies of committees of this task's networks, and of what they teach."""
+        """Test accuracies of committees of this task's networks."""
         images, test = self.images(task, seed)
         train, valid = images.split(0.8, seed)
         supernets = [self.load(f"source-{task}-{seed}", images.classes)]
         for other in others:
             source = self.load(f"source-{other}-{seed}").state_dict()
             supernets.append(self.searched(images, source, seed))
-        self.save(supernets[1], f"child-{task}-{seed}")
         members = list[Network]()
         for supernet in supernets:
             begun = inherited(supernet, derive(supernet, max_skips=2), train, seed)
@@ -150,7 +125,7 @@ class AfterSearch(Kept):
         )  # fmt: skip
         threes = list(combinations(range(len(members)), COMMITTEE))
         drawn = np.random.default_rng(seed).permutation(len(threes))[:12]
-        committees = {
+        return {
             BEST: worth(best, test),
             LONGER: worth(longer, test),
             "any one": fmean(worth(each, test) for each in members),
@@ -159,49 +134,10 @@ class AfterSearch(Kept):
             "any three": fmean(together(threes[each]) for each in drawn),
             "all eight": together(ranked),
         }
-        rest = Committee([members[each] for each in ranked[1:]])
-        second = members[ranked[1]]
-        lessons = {
-            PLAIN: (None, 0.0),
-            "second best": (second, 1.0),
-            "second best where it is surer": (Partitioned(second, deepcopy(best)), 1.0),
-            "all others": (rest, 1.0),
-            "all others where they are surer": (Partitioned(rest, deepcopy(best)), 1.0),
-            "all others and labels": (rest, 0.5),
-        }
-        taught = {
-            name: worth(
-                self.trained(
-                    deepcopy(best), train, valid,
-                    seed=seed + 100, rate=0.02, teacher=teacher, share=share,
-                ),
-                test,
-            )
-            for name, (teacher, share) in lessons.items()
-        }  # fmt: skip
-        return {**committees, **taught, "before": committees[BEST], **self.dead(best, test)}
 
-    def storage(self, task: str, before: str, parent: str, seed: int) -> dict[str, Any]:
-        """Test accuracy on this task from what is read back of the task before's supernet, which
-        began from that of `parent`.
-        """
-        images, test = self.images(task, seed)
-        train, valid = images.split(0.8, seed)
-        child = self.load(f"child-{before}-{seed}").state_dict()
-        origin = self.load(f"source-{parent}-{seed}").state_dict()
-        told = {name: stored(child, encode) for name, encode in ENCODINGS.items()}
-        told |= {
-            name: stored_difference(child, origin, encode) for name, encode in DIFFERENCES.items()
-        }
-        found = dict[str, Any]()
-        for name, (state, size) in told.items():
-            supernet = self.searched(images, state, seed)
-            network = inherited(supernet, derive(supernet, max_skips=2), train, seed)
-            found[name] = worth(self.trained(network, train, valid, seed=seed), test)
-            found[f"{name} bytes"] = size
-        return found
-
-    def searched(self, images: LabelledImages, source: State | None, seed: int) -> Supernet:
+    def searched(
+        self, images: LabelledImages, source: Mapping[str, Tensor] | None, seed: int
+    ) -> Supernet:
         """The supernet that a search leaves, from that source or from random weights."""
         halves = images.halves(seed)
         origin = self.space if source is None else Source(self.space, dict(source))
@@ -226,38 +162,19 @@ class AfterSearch(Kept):
         valid: LabelledImages,
         *,
         seed: int,
-        rate: float = 0.05,
         times: int = 1,
-        teacher: nn.Module | None = None,
-        share: float = 0.0,
     ) -> Network:
         """The network, trained in place."""
         config = RetrainConfig(
-            epochs=times * self.settings["retraining"], batch_size=32, learning_rate=rate,
-            distillation=share, temperature=1.0, seed=seed,
-        )  # fmt: skip
-        told: Any = teacher  # of the same classes, though no trunk and head
-        for _ in retrain(RetrainState(network, config), train, valid, config, teacher=told):
+            epochs=times * self.settings["retraining"],
+            batch_size=32,
+            learning_rate=0.05,
+            seed=seed,
+        )
+        for _ in retrain(RetrainState(network, config), train, valid, config):
             pass
         reestimate(network, train.batches(MEASURING_BATCH))
         return network
-
-    def dead(self, network: Network, test: LabelledImages) -> dict[str, float]:
-        """Channels between the two stages of separable convolutions that hardly ever live.
-
-        Normalised inputs of a ReLU are taken for normal, as Kang & Han 2020, arXiv 2007.03938, do:
-        a channel is dead with the chance ``Phi(-beta / |gamma|)``.
-        """
-        without, dead, channels = deepcopy(network), 0, 0
-        for module in without.modules():
-            if isinstance(module, PackedConvolution) and len(module.norms) == 2:
-                norm = module.norms[0]
-                assert isinstance(norm, nn.BatchNorm2d)
-                gone = torch.special.ndtr(-norm.bias / norm.weight.abs()) > DEAD
-                dead, channels = dead + int(gone.sum()), channels + len(gone)
-                with torch.no_grad():
-                    norm.weight[gone], norm.bias[gone] = 0.0, 0.0
-        return {"dead": dead, "channels": channels, "without dead": worth(without, test)}
 
     @property
     def space(self) -> Space:
@@ -292,33 +209,21 @@ def _networks(bench: AfterSearch, task: str, others: Sequence[str], seed: int) -
     return bench.networks(task, others, seed)
 
 
-def _storage(bench: AfterSearch, task: str, before: str, parent: str, seed: int) -> dict[str, Any]:
-    return bench.storage(task, before, parent, seed)
-
-
-def against(found: Rows, arms: Sequence[str], control: str, kind: str) -> str:
+def against(found: Rows, control: str) -> str:
     """Every arm's mean, and how far it is ahead of the control."""
 
     def ahead(row: Mapping[str, Any], arm: str) -> float:
-        return float(row[kind][arm] - row[kind][control])
+        return float(row[KIND][arm] - row[KIND][control])
 
     body = []
-    for arm in arms:
-        mean = 100 * fmean(row[kind][arm] for row in found.values())
+    for arm in COMMITTEES:
+        mean = 100 * fmean(row[KIND][arm] for row in found.values())
         of = lead(found, fmean, partial(ahead, arm=arm))
-        extra = ""
-        if f"{arm} bytes" in next(iter(found.values()))[kind]:
-            size = fmean(row[kind][f"{arm} bytes"] for row in found.values())
-            extra = f"{size / 1e3:.0f} kB"
-        body.append((arm, f"{mean:.1f}", str(of), of.balance, of.tasks_won, extra))
-    return table(("", "test", f"over {control}", "won-lost", "tasks", ""), body)
+        body.append((arm, f"{mean:.1f}", str(of), of.balance, of.tasks_won))
+    return table(("", "test", f"over {control}", "won-lost", "tasks"), body)
 
 
 COMMITTEES = (BEST, "any one", LONGER, "best three", "three by SAEP", "any three", "all eight")
-LESSONS = (
-    PLAIN, "before", "second best", "second best where it is surer", "all others",
-    "all others where they are surer", "all others and labels",
-)  # fmt: skip
 
 
 def main() -> None:
@@ -337,22 +242,10 @@ def main() -> None:
     )
     bench = AfterSearch(suite, ROOT, asdict(Settings(**given)), device)
     failed = finish(bench, list(bench.units(tasks, seeds)), jobs)
-    for kind, parts in (
-        ("networks", ((COMMITTEES, BEST), (COMMITTEES, LONGER), (LESSONS, PLAIN))),
-        ("storage", ((STORED, "float32"),)),
-    ):
-        found = whole(
-            bench, tasks, seeds, lambda task, seed, kind=kind: {kind: f"{kind}-{task}-{seed}"}
-        )
-        print(f"\n{kind}: {len(found)} pairs of task and seed")
-        for arms, control in parts if found else ():
-            print(f"\n{against(found, arms, control, kind)}")
-        if found and kind == "networks":
-            dead, channels = (
-                sum(row[kind][name] for row in found.values()) for name in ("dead", "channels")
-            )
-            print(f"\n{dead} of {channels} channels are dead")
-            print(against(found, ("without dead", BEST), BEST, kind))
+    found = whole(bench, tasks, seeds, lambda task, seed: {KIND: f"networks-{task}-{seed}"})
+    print(f"\n{len(found)} pairs of task and seed")
+    for control in (BEST, LONGER) if found else ():
+        print(f"\n{against(found, control)}")
     conclude(failed)
 
 

@@ -1,7 +1,6 @@
-"""Several trained networks for one task: which to ask together, and what one teaches another.
+"""Several trained networks for one task: which to ask together.
 
-Bian et al. 2019, arXiv 1910.00370 (SAEP), the measure TDAC and its greedy choice; Roth et al.
-2024, arXiv 2310.17653 (Fantastic Gains), distillation with data partitioning, unsupervised.
+Bian et al. 2019, arXiv 1910.00370 (SAEP), the measure TDAC and its greedy choice.
 """
 
 from __future__ import annotations
@@ -80,33 +79,6 @@ class Committee(nn.Module):
         """Logits ``[N, K]`` of normalised images ``[N, C, H, W]``."""
         told = torch.stack([member(images).log_softmax(dim=1) for member in self.members])
         return told.logsumexp(dim=0)  # a constant shifts all logits alike
-
-
-class Partitioned(nn.Module):
-    """A teacher where it is surer than the student was, and that student elsewhere.
-
-    Matched alone (a distillation of 1), that is the paper's loss with
-    ``m = [max_k p_teacher > max_k p_student]``: labels have no say in who teaches.
-
-    Args:
-        teacher: Of the same classes.
-        student: A copy of what is to be trained, as it begins.
-    """
-
-    def __init__(self, teacher: nn.Module, student: ImageClassifier) -> None:
-        super().__init__()
-        self.teacher, self.student = teacher, student
-        self.classes = student.classes
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``[N, K]`` of normalised images ``[N, C, H, W]``."""
-        told, own = self.teacher(images), self.student(images)
-        surer = _certainty(told) > _certainty(own)
-        return torch.where(surer[:, None], told, own)
-
-
-def _certainty(logits: Tensor) -> Tensor:
-    return logits.softmax(dim=1).amax(dim=1)
 
 
 def _information(first: Answers, second: Answers) -> tuple[float, float]:
