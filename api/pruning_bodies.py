@@ -26,13 +26,16 @@ class PruningBody(Body):
     that `masks_from` names, or of the nearest. `weights` is a complete upload, the state of the
     whole architecture as safetensors, that the search begins from, and with `inherit` the
     training, too. Where one mask is taken over, `inherit` without `weights` begins with those of
-    the network that it is from. `share` is a half unless something else is asked for.
+    the network that it is from. `share` is a half unless something else is asked for;
+    with `gamma` it is left to the search: a component stays that is worth its part of so many
+    nats of loss.
     """
 
     dataset_id: UUID
     architecture: Architecture
     source_id: UUID | None = None
     share: Annotated[Real, Field(gt=0, le=0.99)] | None = None
+    gamma: Annotated[Real, Field(gt=0, le=1e6)] | None = None
     measure: Counted = AS_USUAL.measure
     blocks: Flag = AS_USUAL.blocks
     mask: MaskPolicy = AS_USUAL.mask
@@ -57,12 +60,16 @@ class PruningBody(Body):
 
     @model_validator(mode="after")
     def _what_goes_together(self) -> "PruningBody":
+        if self.gamma is not None and self.share is not None:
+            raise ValueError("either a share or a gamma decides the size")
         one = self.mask_from is not None or self.mask is MaskPolicy.NEAREST
         if self.inherit and self.weights is None and not one:
             raise ValueError("inherit is asked for with weights, or where one mask is taken over")
         taken = self.mask_from is not None or self.mask is not MaskPolicy.SEARCH
         if taken and self.source_id is not None:
             raise ValueError("a mask is either taken from a pruning or learned on a source")
+        if taken and self.gamma is not None:
+            raise ValueError("a gamma is of a search, and a mask that is taken needs none")
         if self.mask_from is not None and self.mask is not MaskPolicy.SEARCH:
             raise ValueError("mask_from is the mask that is taken: leave mask out")
         if self.masks_from and self.mask is not MaskPolicy.COMBINE:

@@ -21,7 +21,13 @@ Network = Annotated[Architecture, typer.Option(help="Which network of torchvisio
 Share = Annotated[
     float | None, typer.Option(help="Of it that is to be left.", show_default="0.5, or the mask's")
 ]
-Measure = Annotated[Counted | None, typer.Option(help="What the share is of.")]
+Gamma = Annotated[
+    float | None,
+    typer.Option(
+        help="In place of a share: nats of loss that the whole network costs.", show_default="none"
+    ),
+]
+Measure = Annotated[Counted | None, typer.Option(help="What the share or price is of.")]
 Source = Annotated[
     str | None,
     typer.Option(
@@ -73,6 +79,7 @@ def prune(
     dataset: DatasetArgument,
     architecture: Network,
     share: Share = None,
+    gamma: Gamma = None,
     measure: Measure = None,
     source: Source = None,
     mask: Mask = None,
@@ -98,6 +105,7 @@ def prune(
     body = terminal.given(
         architecture=architecture,
         share=share,
+        gamma=gamma,
         measure=measure,
         mask_from=None if mask_from is None else str(mask_from),
         mask=mask,

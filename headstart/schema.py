@@ -1,6 +1,6 @@
 """The nouns of the interface, as the service sends and takes them; not to be edited."""
-# Made by api/client_code.py of c76a00ec7b922a28e7e106a174fc38c09d4cfc3aa5eb4219d93ed34edf217057;
-# SHA-256 of what follows: 804b516776c303e494b09fdd787d9bfb87cb90e65087a9f496f468d7c553ab22
+# Made by api/client_code.py of aeb15bcb4dbed6d48c987c4921e47adfdc2e2814ce0db583e913bfe16efaf4f8;
+# SHA-256 of what follows: 1b9b44058103bc589c476934e525558c53621fa505f5f0f28f382ef51c8e38fa
 
 from __future__ import annotations
 
@@ -383,6 +383,7 @@ class PruningBody(TypedDict):
     controls: NotRequired[bool]
     dataset_id: str
     epochs: NotRequired[int]
+    gamma: NotRequired[float | None]
     inherit: NotRequired[bool]
     labels: NotRequired[dict[str, str]]
     learning_rate: NotRequired[float]
@@ -889,6 +890,7 @@ class PruningOptions(TypedDict):
     blocks: NotRequired[bool]
     controls: NotRequired[bool]
     epochs: NotRequired[int]
+    gamma: NotRequired[float | None]
     inherit: NotRequired[bool]
     labels: NotRequired[dict[str, str]]
     learning_rate: NotRequired[float]

@@ -54,14 +54,16 @@ class PruneSpec:
     too; both begin with fresh ones otherwise. Where one mask is taken over, `inherit` without
     `weights` begins with those of the network it is from. With `controls` the whole network, and
     what is left by magnitude and by chance at the same size, are trained alike. A `share` of None
-    is half of the network, or the mask's. With `noise` a search draws its masks, and with
-    `resample_steps` its weights anew after so many steps.
+    is half of the network, or the mask's; with a `gamma`, nats that the whole network costs, it is
+    what is worth its price. With `noise` a search draws its masks, and with `resample_steps` its
+    weights anew after so many steps.
     """
 
     dataset_id: DatasetId
     architecture: Architecture
     source_id: DatasetId | None = None
     share: float | None = None
+    gamma: float | None = None
     measure: Counted = Counted.PARAMETERS
     blocks: bool = False
     mask: MaskPolicy = MaskPolicy.SEARCH

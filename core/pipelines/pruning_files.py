@@ -47,7 +47,8 @@ def write(
     metrics = {
         "architecture": inputs.spec.architecture,
         "measure": inputs.spec.measure,
-        "share": inputs.spec.wanted,
+        "share": inputs.spec.wanted if inputs.spec.gamma is None else None,
+        "gamma": inputs.spec.gamma,
         **arms.pop("pruned"),
         "full": dict(full),
         "controls": arms,
@@ -98,7 +99,9 @@ def card(dataset: Dataset, source: Dataset, metrics: Mapping[str, Any]) -> str:
 
 def _learned(source: Dataset, metrics: Mapping[str, Any]) -> str:
     if metrics["search"]["history"]:
-        return f"learned on '{source.name}'"
+        gamma = metrics["gamma"]
+        price = "" if gamma is None else f" at a price of {gamma:g} nats for the whole network"
+        return f"learned on '{source.name}'{price}"
     taken = [_told(each) for each in metrics["taken"]]
     if len(taken) > 1:
         return f"combined of those learned on {', '.join(taken)}"

@@ -93,30 +93,35 @@ def _named(session: Session, spec: PruneSpec) -> Iterator[KnownMask]:
         yield known
 
 
+def size(of: PruneSpec, kept: float) -> float:
+    """The share that a finished pruning stands for: the wanted one, or what a price has kept."""
+    return of.wanted if of.gamma is None else kept
+
+
 def _fitting(session: Session, spec: PruneSpec) -> dict[DatasetId, PruningId]:
     """The newest fitting one of each other dataset; the newest datasets of very many."""
     statement = (
-        select(PruningRow.id, PruningRow.spec)
+        select(PruningRow.id, PruningRow.spec, PruningRow.metrics["kept"].as_float())
         .where(PruningRow.manifest_key.is_not(None))
         .order_by(PruningRow.created_at.desc(), PruningRow.id)
         .limit(LOOKED_AT)
     )
     newest: dict[DatasetId, PruningId] = {}
-    for pruning_id, said in session.execute(statement):
+    for pruning_id, said, kept in session.execute(statement):
         of: PruneSpec = wire.load(PruneSpec, said)
-        if _fits(of, spec):
+        if _fits(of, spec, size(of, kept)):
             newest.setdefault(of.learned_on, PruningId(pruning_id))
     return dict(islice(newest.items(), OFFERED))
 
 
-def _fits(of: PruneSpec, spec: PruneSpec) -> bool:
+def _fits(of: PruneSpec, spec: PruneSpec, left: float) -> bool:
     """Whether it has learned a mask elsewhere, of this network and about this size."""
     alike = ("architecture", "measure", "blocks")
     return (
         of.searches
         and of.learned_on != spec.dataset_id
         and all(getattr(of, name) == getattr(spec, name) for name in alike)
-        and abs(of.wanted - spec.wanted) <= ABOUT + 1e-9
+        and abs(left - spec.wanted) <= ABOUT + 1e-9
     )
 
 

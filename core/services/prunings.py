@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from core.db.result_tables import PruningRow
 from core.domain.jobs import Job, JobId, JobKind
-from core.domain.prunings import HALF, Counted, MaskPolicy, PruneSpec, Pruning
+from core.domain.prunings import Counted, MaskPolicy, PruneSpec, Pruning
 from core.domain.searches import Artifact
 from core.domain.work import PruneInputs, PruneOutcome
 from core.errors import Conflict, Detail, InvalidInput, NotFound
@@ -117,7 +117,7 @@ def listing(
 def _settled(session: Session, spec: PruneSpec) -> PruneSpec:
     """With the share that will be left: of a mask that is taken over, the mask's own."""
     if spec.mask_from is None:
-        return replace(spec, share=HALF if spec.share is None else spec.share)
+        return spec if spec.gamma is not None else replace(spec, share=spec.wanted)
     earlier = get(session, spec.mask_from)
     if earlier.mask is None:
         message = f"Pruning {earlier.id} has no mask yet: wait until its job has succeeded."
@@ -127,10 +127,11 @@ def _settled(session: Session, spec: PruneSpec) -> PruneSpec:
         raise _refused(
             "architecture", f"The mask is one of {found['architecture']}: name that architecture."
         )
-    if spec.share not in (None, found["share"]):
-        raise _refused("share", f"The mask leaves {found['share']:g}: leave the share out.")
+    left = masks.size(wire.load(PruneSpec, found), (earlier.metrics or {})["kept"])
+    if spec.share not in (None, left):
+        raise _refused("share", f"The mask leaves {left:g}: leave the share out.")
     measure = Counted(found["measure"])
-    return replace(spec, share=found["share"], measure=measure, blocks=found["blocks"])
+    return replace(spec, share=left, measure=measure, blocks=found["blocks"])
 
 
 def _refused(place: str, message: str) -> InvalidInput:

@@ -71,6 +71,7 @@ REAL = {
     "distillation": (0.0, 1.0),
     "budget_seconds": (0.0, 1e7),
     "share": (0.0, 0.99),
+    "gamma": (0.0, 1e6),
 }
 MAY_BE_ZERO = frozenset(
     {
@@ -140,8 +141,12 @@ def _problems(spec: Spec) -> Iterator[Detail]:
 def _pruning(spec: PruneSpec) -> Iterator[Detail]:
     wholes = ("resolution", "epochs", "retrain_epochs", "batch_size", "seed", "resample_steps")
     yield from _whole(spec, "", *wholes)
-    shares = () if spec.share is None else ("share",)
-    yield from _real(spec, "", "learning_rate", "weight_decay", *shares)
+    sizes = [name for name in ("share", "gamma") if getattr(spec, name) is not None]
+    yield from _real(spec, "", "learning_rate", "weight_decay", *sizes)
+    if len(sizes) > 1:
+        yield _wrong("gamma", "Give a share or a price, not both: either decides the size.")
+    if spec.gamma is not None and not spec.searches:
+        yield _wrong("gamma", "Leave it out: where a mask is taken over, none is learned.")
     if spec.resolution < SMALLEST_KNOWN:
         yield _wrong("resolution", f"Give {SMALLEST_KNOWN} or more: known networks read no less.")
     if spec.carries and spec.mask_from is None and spec.mask is not MaskPolicy.NEAREST:

@@ -12,7 +12,7 @@ task, and so does the size that one gamma gives; who wants a size gives a target
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,6 @@ from torch import Tensor
 
 from core.nas.images import LabelledImages, epoch_generator
 from core.nas.loop import Epoch, Step, gradients, run_epochs
-from core.nas.pareto import non_dominated
 from core.nas.precision import autocast, widened
 from core.nas.pruning import relaxation
 from core.nas.pruning.components import Components
@@ -151,11 +150,6 @@ def search(
         history.append(record)
         heard(record)
     return Subset(torch.tensor(history[-1].mask), history[-1].kept, tuple(history))
-
-
-def pareto(subsets: Sequence[Subset]) -> list[int]:
-    """Indices of the subsets of a sweep of gamma that none beats in validation loss and cost."""
-    return non_dominated([(s.history[-1].valid_loss, s.cost) for s in subsets])
 
 
 def _step(

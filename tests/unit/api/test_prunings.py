@@ -60,6 +60,9 @@ def test_a_pruning_from_its_request_to_its_files(
     [
         ({"architecture": "resnet19"}, 422, "validation_error"),
         ({"share": 1}, 422, "validation_error"),
+        ({"gamma": 0}, 422, "validation_error"),
+        ({"gamma": 0.5, "share": 0.5}, 422, "validation_error"),
+        ({"gamma": 0.5, "mask": "nearest"}, 422, "validation_error"),
         ({"inherit": True}, 422, "validation_error"),
         ({"mask_from": NOBODY, "source_id": NOBODY}, 422, "validation_error"),
         ({"mask": "nearest", "source_id": NOBODY}, 422, "validation_error"),
@@ -127,6 +130,10 @@ def test_the_commands(run: Run, container: Container, tmp_path: Path) -> None:
     assert second["spec"]["masks_from"] == [made["id"]]
     assert (second["spec"]["noise"], second["spec"]["resample_steps"]) == (True, 5)
     scenes.prune(container, **scenes.TAKEN)
+    priced = json.loads(
+        run("prune", "letters", "--architecture", "resnet18", "--gamma", "0.5", "--json")[2:]
+    )
+    assert (priced["spec"]["gamma"], priced["spec"]["share"]) == (0.5, None)
     assert "mask learned on tickets, distance 7.125" in run("prunings", second["id"])
     asked = run("prune", "animals", "--architecture", "resnet34", "--mask-from", made["id"])
     assert "name that architecture" in asked
@@ -173,6 +180,12 @@ def test_the_pages(client: httpx.Client, container: Container, tmp_path: Path) -
     assert str(second.id) in front
     assert made["id"] not in front
     assert "<svg" not in client.get("/prunings", params={"dataset_id": str(target.id)}).text
+    priced = {"architecture": "resnet18", "share": "", "gamma": "0.5"}
+    assert client.post(f"/datasets/{target.id}/prune", data=priced).status_code == 303
+    third = scenes.prune(container, kept=0.375)
+    shown = client.get(f"/prunings/{third.id}").text
+    assert "at 0.5 nats for the whole" in shown
+    assert "37.5 %" in shown
     nearest = {"architecture": "resnet18", "learned": "by:nearest"}
     refused = client.post(f"/datasets/{other.id}/prune", data=nearest)
     assert refused.status_code == 422

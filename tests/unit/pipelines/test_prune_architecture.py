@@ -183,6 +183,22 @@ def timeless(value: Any) -> Any:
 
 
 @pytest.mark.usefixtures("without_onnx")
+def test_a_price_in_place_of_a_share_decides_how_much_is_left(
+    world: World, registered: Register
+) -> None:
+    """Nothing is worth a huge one; next to none lets everything stay."""
+    dataset = registered("stripes")
+    terms: dict[str, Any] = {"share": None, "epochs": 12, "batch_size": 8}
+    cheap, dear = (
+        prune_architecture.run(asked(dataset, gamma=gamma, **terms), apart(world, str(gamma)))
+        for gamma in (1e-9, 1e4)
+    )
+    assert (cheap.metrics["gamma"], cheap.metrics["share"]) == (1e-9, None)
+    assert dear.metrics["kept"] < 0.1 < 0.5 < cheap.metrics["kept"]
+    assert dear.metrics["search"]["history"][-1]["gamma"] == 1e4
+
+
+@pytest.mark.usefixtures("without_onnx")
 def test_brought_weights_are_kept_or_only_searched_with(
     world: World, registered: Register
 ) -> None:

@@ -132,6 +132,7 @@ def test_masks_to_choose_from_fit_and_can_be_ranked(sessions: Sessions, spec: Pr
     fits = learned(sessions, replace(spec, share=0.52), "fits")
     for name, change in (
         ("smaller", {"share": 0.25}),
+        ("dearer", {"gamma": 0.5}),  # kept a quarter
         ("other", {"architecture": Architecture.RESNET34}),
         ("operations", {"measure": Counted.FLOPS}),
         ("second hand", {"mask_from": fits.id}),
@@ -148,6 +149,20 @@ def test_masks_to_choose_from_fit_and_can_be_ranked(sessions: Sessions, spec: Pr
     assert known.scores is not None
     assert inputs.ranked is not None
     assert [each.dataset_name for each in inputs.ranked.sources] == ["fits"]
+    _, job = asked(sessions, replace(near, share=0.25))
+    known = given(sessions)[1].known
+    assert {each.dataset_name for each in known} == {"smaller", "dearer"}
+
+
+def test_what_a_price_has_kept_is_its_masks_share(sessions: Sessions, spec: PruneSpec) -> None:
+    """A price says no share before its job is done."""
+    priced, _ = asked(sessions, replace(spec, gamma=0.5))
+    assert (priced.spec["gamma"], priced.spec["share"]) == (0.5, None)
+    done(sessions, given(sessions)[0])
+    over, _ = asked(sessions, replace(spec, mask_from=priced.id))
+    assert (over.spec["gamma"], over.spec["share"]) == (None, 0.25)
+    with pytest.raises(InvalidInput, match=r"leaves 0\.25"):
+        asked(sessions, replace(spec, mask_from=priced.id, share=0.5))
 
 
 def test_named_masks_are_of_one_kind_and_finished(sessions: Sessions, spec: PruneSpec) -> None:
