@@ -180,15 +180,19 @@ def test_the_pages(client: httpx.Client, container: Container, tmp_path: Path) -
     assert str(second.id) in front
     assert made["id"] not in front
     assert "<svg" not in client.get("/prunings", params={"dataset_id": str(target.id)}).text
-    priced = {"architecture": "resnet18", "share": "", "gamma": "0.5"}
-    assert client.post(f"/datasets/{target.id}/prune", data=priced).status_code == 303
-    third = scenes.prune(container, kept=0.375)
-    shown = client.get(f"/prunings/{third.id}").text
-    assert "at 0.5 nats for the whole" in shown
-    assert "37.5 %" in shown
     nearest = {"architecture": "resnet18", "learned": "by:nearest"}
     refused = client.post(f"/datasets/{other.id}/prune", data=nearest)
     assert refused.status_code == 422
     assert "has learned its mask" in refused.text
     wrong = client.post(f"/datasets/{other.id}/prune", data=form | {"share": "2"})
     assert wrong.status_code == 422
+
+
+def test_the_form_takes_a_price(client: httpx.Client, container: Container) -> None:
+    target = scenes.dataset(container)
+    form = {"architecture": "resnet18", "share": "", "gamma": "0.5"}
+    assert client.post(f"/datasets/{target.id}/prune", data=form).status_code == 303
+    made = scenes.prune(container, kept=0.375)
+    shown = client.get(f"/prunings/{made.id}").text
+    assert "at 0.5 nats for the whole" in shown
+    assert "37.5 %" in shown
