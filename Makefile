@@ -3,12 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo screenshots cluster chaos soak serve test gpu check bench bench-ot bench-search bench-transfer bench-intake bench-pruning bench-masks bench-few-shot bench-prescreens bench-refinement attack contract client clean
+.PHONY: help install demo screenshots cluster chaos soak serve test gpu check bench bench-ot bench-search bench-transfer bench-intake bench-pruning bench-limits bench-masks bench-few-shot bench-prescreens bench-refinement attack contract client clean
 
 BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
 # Those that measure on a suite of tasks run only when SUITE names its folder.
-ON_SUITE := bench_after_search bench_edges bench_embedders bench_few_shot bench_heads bench_masks bench_prescreens bench_pruning bench_recipe bench_refinement bench_retrain bench_robust bench_selection bench_spending bench_transfer bench_zoo
+ON_SUITE := bench_after_search bench_embedders bench_few_shot bench_heads bench_limits bench_masks bench_prescreens bench_pruning bench_recipe bench_refinement bench_retrain bench_robust bench_selection bench_spending bench_transfer bench_zoo
 BENCHMARKS := $(filter-out $(ON_SUITE),$(sort $(basename $(notdir $(wildcard tests/benchmarks/bench_*.py)))))
 
 help: ## Show this list
@@ -82,6 +82,11 @@ bench-pruning: .venv/.all ## Retrain searched, random and largest parts of a net
 	@$(if $(SUITE),,echo "SUITE=folder of TASK.zip archives is needed"; exit 1)
 	@$(BIN)/python -m tests.benchmarks.bench_pruning "$(SUITE)" --seeds $(or $(SEEDS),3) \
 	  $(if $(TASKS),--tasks $(TASKS)) $(if $(SHARES),--shares $(SHARES)) $(if $(SOURCE),--source $(SOURCE)) $(if $(JOBS),--jobs $(JOBS))
+
+bench-limits: .venv/.all ## Train the strongest cells within limits of size on SUITE=folder; goes on where it was
+	@$(if $(SUITE),,echo "SUITE=folder of TASK.zip archives is needed"; exit 1)
+	@$(BIN)/python -m tests.benchmarks.bench_limits "$(SUITE)" --seeds $(or $(SEEDS),3) \
+	  $(if $(TASKS),--tasks $(TASKS)) $(if $(JOBS),--jobs $(JOBS))
 
 bench-masks: .venv/.all ## Train what other tasks' masks leave of a network on SUITE=folder; goes on where it was
 	@$(if $(SUITE),,echo "SUITE=folder of TASK.zip archives is needed"; exit 1)

@@ -520,6 +520,7 @@ SAMPLES: Final[Mapping[str, Json]] = {
     "RecordPage": _page(RECORD),
     "ReportView": REPORT,
     "S3Body": S3,
+    "AtMostBody": {"parameters": 50_000, "flops": None},
     "BudgetBody": {"seconds": 600.0, "gpu_seconds": None, "epochs": None},
     "SearchBody": {"dataset_id": DIGITS_ID, "training": {"epochs": 20, "seed": 0}},
     "CloneBody": {"training": {"seed": 1}, "labels": {"team": "forms"}},

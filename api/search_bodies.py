@@ -21,6 +21,7 @@ from api.views.shapes import FreeForm
 from core.domain.datasets import DatasetId
 from core.domain.searches import (
     RETRAIN_RATE,
+    AtMost,
     Budget,
     HeadInit,
     Objective,
@@ -31,7 +32,7 @@ from core.domain.searches import (
 )
 from core.domain.supernets import SupernetId
 from core.services.jobs import MOST_URGENT
-from core.services.specs import LABEL, LONGEST_LABEL, MOST_LABELS
+from core.services.specs import LABEL, LONGEST_LABEL, MOST_COST, MOST_LABELS
 
 
 def printable(value: str) -> str:
@@ -60,6 +61,24 @@ class BudgetBody(Body):
         return Budget(**self.model_dump())
 
 
+class AtMostBody(Body):
+    """What the network that is handed back may cost, in learned numbers or in multiply-adds of
+    one image; with less than any cells of the space cost the search fails at its start."""
+
+    parameters: Annotated[Whole, Field(ge=1, le=MOST_COST)] | None = None
+    flops: Annotated[Whole, Field(ge=1, le=MOST_COST)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "AtMostBody":
+        if self.parameters is not None and self.flops is not None:
+            raise ValueError("either parameters or flops are limited")
+        return self
+
+    def to_spec(self) -> AtMost:
+        """As the domain says it."""
+        return AtMost(**self.model_dump())
+
+
 class SearchBody(Body):
     """Search an architecture for one dataset."""
 
@@ -78,6 +97,7 @@ class SearchBody(Body):
     retrain_learning_rate: LearningRate = RETRAIN_RATE
     retraining: RetrainingBody = RetrainingBody()
     selection: Selection = Selection.MAGNITUDE
+    at_most: AtMostBody = AtMostBody()
     objectives: Annotated[tuple[Objective, ...], Field(max_length=3)] = ()
     trade_offs: TradeOffs = TradeOffs.NSGA2
     contribute: Flag = False
@@ -118,6 +138,7 @@ class SearchBody(Body):
             retrain_learning_rate=self.retrain_learning_rate,
             retraining=self.retraining.to_spec(),
             selection=self.selection,
+            at_most=self.at_most.to_spec(),
             objectives=self.objectives,
             trade_offs=self.trade_offs,
             contribute=self.contribute,

@@ -39,6 +39,12 @@ Resolution = Annotated[int | None, typer.Option(help="Side of its images in pixe
 SelectionOption = Annotated[
     Selection | None, typer.Option(help="How cells are chosen in the end.")
 ]
+AtMostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--at-most", help="What its network may cost: 50000 (parameters) or flops=2000000."
+    ),
+]
 Budget = Annotated[
     list[str] | None,
     typer.Option(help="The most it may take: 600 (seconds), gpu_seconds=300 or epochs=30."),
@@ -102,6 +108,7 @@ def search(
     genotype: Genotype = None,
     adapt: Adapt = False,
     selection: SelectionOption = None,
+    at_most: AtMostOption = None,
     objectives: Objectives = None,
     trade_offs: TradeOffsOption = None,
     contribute: Annotated[
@@ -121,6 +128,7 @@ def search(
         patience=patience,
         retrain_epochs=retrain_epochs,
         selection=selection,
+        at_most=pairs(at_most, plain="parameters", what="--at-most") or None,
         objectives=objectives or None,
         trade_offs=trade_offs,
         contribute=contribute or None,
@@ -152,6 +160,7 @@ def estimate(
     genotype: Genotype = None,
     adapt: Adapt = False,
     selection: SelectionOption = None,
+    at_most: AtMostOption = None,
     objectives: Objectives = None,
     trade_offs: TradeOffsOption = None,
     budget: Budget = None,
@@ -165,6 +174,7 @@ def estimate(
         patience=patience,
         retrain_epochs=retrain_epochs,
         selection=selection,
+        at_most=pairs(at_most, plain="parameters", what="--at-most") or None,
         objectives=objectives or None,
         trade_offs=trade_offs,
         training=terminal.given(epochs=epochs, method=method),

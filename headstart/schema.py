@@ -1,6 +1,6 @@
 """The nouns of the interface, as the service sends and takes them; not to be edited."""
-# Made by api/client_code.py of aeb15bcb4dbed6d48c987c4921e47adfdc2e2814ce0db583e913bfe16efaf4f8;
-# SHA-256 of what follows: 1b9b44058103bc589c476934e525558c53621fa505f5f0f28f382ef51c8e38fa
+# Made by api/client_code.py of 0abf3ad6dcde47d7e618af96fdb4f45405e981198c6b1ab1d25e65452570fe1e;
+# SHA-256 of what follows: bf0b87da8bda8bd2bd31218798a22c586724b741f2fa904f8dbb20a6a1ca7020
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ class ArtifactView(TypedDict):
     name: str
     sha256: str
     size: int
+
+
+class AtMostBody(TypedDict):
+    flops: NotRequired[int | None]
+    parameters: NotRequired[int | None]
+
+
+class AtMostPatchBody(TypedDict):
+    flops: NotRequired[int | None]
+    parameters: NotRequired[int | None]
 
 
 class AuditView(TypedDict):
@@ -812,6 +822,7 @@ class WebhooksDeliveriesQuery(TypedDict):
 
 class CloneOptions(TypedDict):
     adapt: NotRequired[bool | None]
+    at_most: NotRequired[AtMostPatchBody | None]
     budget: NotRequired[BudgetPatchBody | None]
     contribute: NotRequired[bool | None]
     deadline: NotRequired[str | None]
@@ -922,6 +933,7 @@ class S3Options(TypedDict):
 
 class SearchOptions(TypedDict):
     adapt: NotRequired[bool]
+    at_most: NotRequired[AtMostBody]
     budget: NotRequired[BudgetBody]
     contribute: NotRequired[bool]
     deadline: NotRequired[str | None]
@@ -957,6 +969,7 @@ class AuditPage(TypedDict):
 
 class CloneBody(TypedDict):
     adapt: NotRequired[bool | None]
+    at_most: NotRequired[AtMostPatchBody | None]
     budget: NotRequired[BudgetPatchBody | None]
     contribute: NotRequired[bool | None]
     dataset_id: NotRequired[str]
@@ -1228,6 +1241,7 @@ class RecordPage(TypedDict):
 
 class SearchBody(TypedDict):
     adapt: NotRequired[bool]
+    at_most: NotRequired[AtMostBody]
     budget: NotRequired[BudgetBody]
     contribute: NotRequired[bool]
     dataset_id: str

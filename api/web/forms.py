@@ -20,7 +20,7 @@ from api.schemas import (
     SpaceBody,
     TrainingBody,
 )
-from api.search_bodies import BudgetBody, SearchBody
+from api.search_bodies import AtMostBody, BudgetBody, SearchBody
 from core.domain.searches import IngestSpec
 from core.errors import Detail, InvalidInput
 
@@ -37,6 +37,7 @@ PARTS: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
     "training": (TrainingBody, ""),
     "space": (SpaceBody, ""),
     "retraining": (RetrainingBody, "retraining."),
+    "at_most": (AtMostBody, "at_most."),
     "budget": (BudgetBody, "budget."),
 }
 ALONE = ("head", "adapt", "patience", "retrain_epochs", "retrain_learning_rate", "selection",

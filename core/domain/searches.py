@@ -149,6 +149,15 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class AtMost:
+    """What the network that is handed back may cost: learned numbers, or multiply-adds of one
+    image. None: as much as the strongest cells do."""
+
+    parameters: int | None = None
+    flops: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class IngestSpec:
     """Make a dataset of complete uploads, and embed it; `parent_id` is what it is a version of.
 
@@ -218,7 +227,8 @@ class SearchSpec:
     kept; every one of them is paid for and recorded; None leaves them to the start. A search that
     has not become better, beyond noise, for `patience` epochs ends (0: none does; None: a tenth of
     its epochs where the head is solved after each, else 0, for what it can do does not show), and
-    retraining has two epochs more for each that this saves. With objectives the cells that no
+    retraining has two epochs more for each that this saves. The cells are the strongest whose
+    network costs `at_most` so much. With objectives the cells that no
     other beats in all of them are listed, as `trade_offs` finds them. With `adapt` sources
     are adapted to `space` instead of bringing their own. Only with `contribute` is the searched
     supernet registered, as a source for others. `deadline` is when it has to be over: what has
@@ -241,6 +251,7 @@ class SearchSpec:
     retrain_learning_rate: float = RETRAIN_RATE
     retraining: Retraining = field(default_factory=Retraining)
     selection: Selection = Selection.MAGNITUDE
+    at_most: AtMost = field(default_factory=AtMost)
     objectives: tuple[Objective, ...] = ()
     trade_offs: TradeOffs = TradeOffs.NSGA2
     contribute: bool = False

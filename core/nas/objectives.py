@@ -56,39 +56,6 @@ class CostTable:
             for edge in edges
         )
 
-    def expected(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """The cost of a mixture: every operation counts by its weight (ProxylessNAS, Cai
-        et al. 2019, arXiv 1812.00332, section 3.3).
-
-        For one-hot weights that is the cost of the genotype. For others it counts all edges of a
-        node, of which a derived one keeps a few: compare it with that of other weights only.
-
-        Args:
-            weights: ``[edges, O]`` by kind of cell, such as the alphas' softmax.
-
-        Returns:
-            A scalar of the weights' type, with gradient if they have one.
-        """
-        first = weights["normal"]
-        total = torch.tensor(self.base, dtype=torch.float64, device=first.device)
-        for kind in self.space.kinds:
-            costs = torch.tensor(self.edges[kind], dtype=torch.float64, device=first.device)
-            total = total + (weights[kind].double() * costs).sum()
-        return total.to(first.dtype)
-
-    def penalty(self, weights: Mapping[str, Tensor], target: float) -> Tensor:
-        """How far the mixture's cost exceeds `target`, as a share of it; zero below.
-
-        The latency term ``max(0, cost - target)`` of UNAS (Vahdat et al. 2020, arXiv 1912.07651),
-        without its unit.
-
-        Raises:
-            ValueError: `target` is not positive.
-        """
-        if not target > 0:
-            raise ValueError(f"target: {target} is not positive")
-        return F.relu(self.expected(weights) / target - 1)
-
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values."""
         edges = {kind: [list(row) for row in rows] for kind, rows in self.edges.items()}

@@ -13,6 +13,7 @@ from typing import Any
 
 from core.domain import effort
 from core.domain.searches import Objective, SearchSpec, Selection, TradeOffs
+from core.errors import Detail, InvalidInput
 from core.nas import latency, objectives, pareto
 from core.nas.derive import derive
 from core.nas.genotype import Genotype
@@ -21,8 +22,9 @@ from core.nas.methods.base import Method
 from core.nas.objectives import CostTable
 from core.nas.pareto import Objectives
 from core.nas.refinement import Tuner, child_of, refine, ridge_predictor, samples
-from core.nas.selection import best_of, perturbation, prescreens
+from core.nas.selection import best_of, limited, perturbation, prescreens
 from core.nas.selection.best_of import Candidate, Proposal, Scorer
+from core.nas.space import Space
 from core.nas.supernet import Supernet
 from core.pipelines.context import Context
 from core.pipelines.meter import Meter
@@ -101,9 +103,13 @@ def choose(
         )
         genotype = score(found).genotype
     else:
-        single = _single(supernet, method, valid, spec, selection, told)
+        single = (
+            _perturbed(supernet, valid, spec, IMAGES, told)
+            if selection is Selection.PERTURBATION
+            else _strongest(supernet, method, images, spec, context)
+        )
         genotype = score(single).genotype
-    tables = {each: _costs(each, supernet, images, context) for each in spec.objectives}
+    tables = {each: _costs(each, supernet.space, images, context) for each in spec.objectives}
     front = list[dict[str, Any]]()
     # Paths of partial channels share no weights that could be tuned.
     found_by = TradeOffs.NSGA2 if supernet.space.partial > 1 else spec.trade_offs
@@ -112,7 +118,7 @@ def choose(
     elif tables:
         front = _front(list(scored), spec, tables, score)
     if len(scored) > 1 and Objective.FLOPS not in tables:
-        tables[Objective.FLOPS] = _costs(Objective.FLOPS, supernet, images, context)
+        tables[Objective.FLOPS] = _costs(Objective.FLOPS, supernet.space, images, context)
     ranked = sorted(scored.values(), key=lambda each: (-each.accuracy, each.parameters))
     meter.skip(left)
     described = [_described(each, tables) for each in ranked]
@@ -141,18 +147,50 @@ def _best_of(
     return best_of.best(allowed or found)
 
 
-def _single(
+def _strongest(
     supernet: Supernet,
     method: Method,
-    valid: LabelledImages,
+    images: LabelledImages,
     spec: SearchSpec,
-    selection: Selection,
-    told: Callable[[], None],
+    context: Context,
 ) -> Proposal:
-    if selection is Selection.PERTURBATION:
-        return _perturbed(supernet, valid, spec, IMAGES, told)
-    genotype = derive(supernet, method.preference, max_skips=spec.training.max_skips)
-    return Proposal(genotype, "magnitude")
+    """By the alphas, within the limit if there is one."""
+    most_skips, limit = spec.training.max_skips, _limit(spec)
+    if limit is None:
+        found = derive(supernet, method.preference, max_skips=most_skips)
+    else:
+        objective, most = limit
+        costs = _costs(objective, supernet.space, images, context)
+        strengths = supernet.strengths(method.preference)
+        found = limited.strongest_within(strengths, costs, most, max_skips=most_skips)
+    return Proposal(found, "magnitude")
+
+
+def require(spec: SearchSpec, space: Space, images: LabelledImages, context: Context) -> None:
+    """Raise InvalidInput unless some cells of the space cost no more than they may."""
+    limit = _limit(spec)
+    if limit is None:
+        return
+    objective, most = limit
+    costs = _costs(objective, space, images, context)
+    least = costs.cost(limited.cheapest(costs, max_skips=spec.training.max_skips))
+    if least > most:
+        message = (
+            f"No cells cost so little: the least is {least:,.0f} {objective} with "
+            f"{space.channels} channels, {space.layers} cells of {space.nodes} nodes and images "
+            f"of {images.images.shape[-1]} pixels. Allow more, or ask for less of these with "
+            "policy 'cold' or with 'adapt'."
+        )
+        raise InvalidInput(message, details=[Detail(f"at_most.{objective}", "invalid", message)])
+
+
+def _limit(spec: SearchSpec) -> tuple[Objective, int] | None:
+    """What the network may cost, where anything says so."""
+    if spec.at_most.parameters is not None:
+        return Objective.PARAMETERS, spec.at_most.parameters
+    if spec.at_most.flops is not None:
+        return Objective.FLOPS, spec.at_most.flops
+    return None
 
 
 def _perturbed(
@@ -247,19 +285,19 @@ def _told(
 
 
 def _costs(
-    objective: Objective, supernet: Supernet, images: LabelledImages, context: Context
+    objective: Objective, space: Space, images: LabelledImages, context: Context
 ) -> CostTable:
-    space, classes, side = supernet.space, images.classes, images.images.shape[-1]
+    classes, side = images.classes, images.images.shape[-1]
     if objective is Objective.PARAMETERS:
         return objectives.parameter_costs(space, classes)
     if objective is Objective.FLOPS:
         return objectives.flop_costs(space, classes, side)
-    return _latency(supernet, images, context)
+    return _latency(space, images, context)
 
 
-def _latency(supernet: Supernet, images: LabelledImages, context: Context) -> CostTable:
+def _latency(space: Space, images: LabelledImages, context: Context) -> CostTable:
     """Measured once for a device and a size, then kept by this worker."""
-    space, side = supernet.space, images.images.shape[-1]
+    side = images.images.shape[-1]
     key = latency.conditions(space, side, device=context.device)
     name = hashlib.sha256(f"{key}/{images.classes}".encode()).hexdigest()
     path = context.cache / "latency" / f"{name}.json"

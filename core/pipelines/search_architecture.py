@@ -101,6 +101,7 @@ def _open(inputs: SearchInputs, context: Context) -> Desk:
             context, inputs.dataset, resolution=resolution, channels=space.input_channels
         ),
     )
+    choosing.require(inputs.spec, space, images, context)
     machine.require(inputs.spec.retraining.precision, context.device)
     _settle_batch(written.start, inputs, images.classes, context)
     if restored is None and written.live:  # the race has begun the search

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from core.domain.searches import SearchSpec, Selection, StartPolicy, TradeOffs
+from core.domain.searches import AtMost, SearchSpec, Selection, StartPolicy, TradeOffs
 from core.errors import Detail
 from core.nas.genotype import Genotype
 
@@ -22,6 +22,7 @@ def problems(spec: SearchSpec) -> Iterator[Detail]:
         "learning_rates": spec.learning_rates is not None,
         "patience": bool(spec.patience),
         "selection": spec.selection is not Selection.MAGNITUDE,
+        "at_most": spec.at_most != AtMost(),
         "objectives": bool(spec.objectives),
         "trade_offs": spec.trade_offs is not TradeOffs.NSGA2,
         "contribute": spec.contribute,

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from core.domain import embedders
@@ -16,6 +17,7 @@ from core.domain.searches import (
     RankSpec,
     Retraining,
     SearchSpec,
+    Selection,
     SpaceSpec,
     StartPolicy,
     TradeOffs,
@@ -36,6 +38,7 @@ EPOCHS = (1, 10_000)
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 MOST_LABELS, LONGEST_LABEL = 16, 63
 MOST_RATES = 16
+MOST_COST = 10**15  # parameters or multiply-adds
 MOST_EPOCHS = 1_000_000  # of all searches and the retraining
 MOST_ARCHIVES = 16  # as many as intake opens at once
 WHOLE = {
@@ -134,6 +137,7 @@ def _problems(spec: Spec) -> Iterator[Detail]:
                 yield _wrong("objectives", "Name every objective once.")
             if spec.trade_offs is not TradeOffs.NSGA2 and not spec.objectives:
                 yield _wrong("trade_offs", "Name 'objectives' to trade off, or leave it out.")
+            yield from _at_most(spec)
             yield from _budget(spec.budget)
             yield from _labels(spec.labels)
 
@@ -283,6 +287,17 @@ def _budget(budget: Budget) -> Iterator[Detail]:
             yield from _real_value(f"budget.{name}", getattr(budget, name), "budget_seconds")
     if budget.epochs is not None and not 2 <= budget.epochs <= MOST_EPOCHS:
         yield _wrong("budget.epochs", f"Give a whole number from 2 to {MOST_EPOCHS}.")
+
+
+def _at_most(spec: SearchSpec) -> Iterator[Detail]:
+    limits = {name: most for name, most in asdict(spec.at_most).items() if most is not None}
+    for name, most in limits.items():
+        if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= MOST_COST:
+            yield _wrong(f"at_most.{name}", f"Give a whole number from 1 to {MOST_COST}.")
+    if len(limits) > 1:
+        yield _wrong("at_most", "Name one limit: parameters or flops.")
+    if limits and spec.selection is not Selection.MAGNITUDE:
+        yield _wrong("selection", "Give 'magnitude': only the strongest cells have a limit.")
 
 
 def _labels(labels: Mapping[str, str]) -> Iterator[Detail]:

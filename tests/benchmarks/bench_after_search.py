@@ -7,8 +7,8 @@ Run from the project root::
 SUITE is a folder of TASK.zip archives. Every task has one short search from random weights, and
 one from the supernet of each of the other tasks; the cells of each are retrained from inherited
 weights, with two seeds, on four fifths of the images. The rest choose: of these networks the best
-(what is handed back now), the best three, three by SAEP, and all. Controls: three at random (the
-mean of twelve), and the best one's cells retrained for as long as three.
+(what is handed back now), the best three, three by SAEP, and all. Beside them: three at random
+(the mean of twelve), and the best one's cells retrained for as long as three, or with three seeds.
 
 What is finished lies in ``var/bench``; a process has one thread.
 """
@@ -51,6 +51,7 @@ ROOT = Path("var/bench/after_search")
 TASKS = ("fashion", "hiragana", "sprites_terrain", "texture_patches")
 COMMITTEE, KIND = 3, "networks"
 BEST, LONGER = "best by validation", "the same, retrained three times as long"
+SAME, THIRD = "its cells, retrained with three seeds", 1000  # the third's, plus the pair's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,16 +119,18 @@ class AfterSearch(Kept):
         def together(chosen: Sequence[int]) -> float:
             return worth(Committee([members[each] for each in chosen]), test)
 
-        origin = supernets[ranked[0] // 2]
-        longer = self.trained(
-            inherited(origin, derive(origin, max_skips=2), train, seed),
-            train, valid, seed=2 * seed, times=COMMITTEE,
-        )  # fmt: skip
+        which = ranked[0] // 2
+        origin = supernets[which]
+        begun = inherited(origin, derive(origin, max_skips=2), train, seed)
+        once_more = self.trained(deepcopy(begun), train, valid, seed=THIRD + seed)
+        same = Committee([*members[2 * which : 2 * which + 2], once_more])
+        longer = self.trained(begun, train, valid, seed=2 * seed, times=COMMITTEE)
         threes = list(combinations(range(len(members)), COMMITTEE))
         drawn = np.random.default_rng(seed).permutation(len(threes))[:12]
         return {
             BEST: worth(best, test),
             LONGER: worth(longer, test),
+            SAME: worth(same, test),
             "any one": fmean(worth(each, test) for each in members),
             "best three": together(ranked[:COMMITTEE]),
             "three by SAEP": together(choose(answers, truth, COMMITTEE, ranked[0])),
@@ -223,7 +226,16 @@ def against(found: Rows, control: str) -> str:
     return table(("", "test", f"over {control}", "won-lost", "tasks"), body)
 
 
-COMMITTEES = (BEST, "any one", LONGER, "best three", "three by SAEP", "any three", "all eight")
+COMMITTEES = (
+    BEST,
+    "any one",
+    LONGER,
+    SAME,
+    "best three",
+    "three by SAEP",
+    "any three",
+    "all eight",
+)
 
 
 def main() -> None:

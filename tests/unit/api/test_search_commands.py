@@ -67,11 +67,12 @@ def test_an_estimate_takes_what_changes_the_cost(run: Run, container: Container)
 def test_a_search_on_terms_and_its_clone(run: Run, container: Container) -> None:
     scenes.dataset(container)
     words = "--budget 900 --budget epochs=30 --label team=forms --priority 7"
-    words += " --deadline 2099-01-01T00:00:00Z"
+    words += " --deadline 2099-01-01T00:00:00Z --at-most 50000"
     assert run("search", "animals", *words.split()).startswith("0\n")
     job = newest(container)
     assert job.priority == 7
     assert job.spec["budget"] == {"seconds": 900.0, "gpu_seconds": None, "epochs": 30}
+    assert job.spec["at_most"] == {"parameters": 50_000, "flops": None}
     assert job.spec["labels"] == {"team": "forms"}
     assert job.spec["deadline"] == "2099-01-01T00:00:00Z"
     with container.sessions.read() as session:

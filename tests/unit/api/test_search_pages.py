@@ -61,10 +61,11 @@ def searched(container: Container) -> list[Job]:
     [
         body(**EVERYTHING),
         body(),
+        body(at_most={"flops": 2_000_000}),
         body(policy="supernet", supernet_id=str(UUID(int=9))),
         body(policy="cold", genotype=dict(scenes.GENOTYPE)),
     ],
-    ids=["everything", "nothing", "a supernet", "an architecture"],
+    ids=["everything", "nothing", "a limit", "a supernet", "an architecture"],
 )
 def test_what_was_asked_for_can_be_typed_again(asked: SearchBody) -> None:
     told = forms.asked(wire.dump(asked.to_spec("default")), asked.priority)

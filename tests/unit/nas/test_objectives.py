@@ -46,67 +46,6 @@ def test_tables_agree_with_built_networks(space: Space) -> None:
             assert table.cost(network.genotype) == flops(network, side)
 
 
-def one_hot(space: Space, network: Network) -> dict[str, torch.Tensor]:
-    """The genotype's operations on kept edges, ``none`` elsewhere."""
-    found = {}
-    for kind in space.kinds:
-        weights = torch.zeros(space.edges, len(space.operations))
-        weights[:, space.operations.index("none")] = 1
-        for node, edges in enumerate(getattr(network.genotype, kind)):
-            for edge in edges:
-                row = weights[space.edge(node, edge.source)]
-                row.zero_()
-                row[space.operations.index(edge.operation)] = 1
-        found[kind] = weights.double()
-    return found
-
-
-@pytest.mark.parametrize("cells", ["darts", "s3", "nas-bench-201"])
-def test_a_decided_mixture_costs_what_its_genotype_does(cells: str) -> None:
-    space = Space(channels=4, layers=4, nodes=3, cells=cells)
-    table = flop_costs(space, 7, 12)
-    network = built(space, 0)
-    expected = table.expected(one_hot(space, network))
-    assert expected.item() == pytest.approx(table.cost(network.genotype), rel=1e-12)
-
-
-def test_the_gradient_of_a_mixtures_cost_is_the_costs() -> None:
-    space = Space(channels=4, layers=3, nodes=2)
-    table = parameter_costs(space, 7)
-    shape = (space.edges, len(space.operations))
-    weights = {kind: torch.rand(shape, requires_grad=True) for kind in space.kinds}
-    expected = table.expected(weights)
-    assert expected.dtype == torch.float32
-    for kind, found in zip(
-        space.kinds, torch.autograd.grad(expected, list(weights.values())), strict=True
-    ):
-        assert torch.equal(found, torch.tensor(table.edges[kind]))
-
-
-def test_a_penalty_begins_at_its_target_and_moves_alphas_to_cheap_operations() -> None:
-    space = Space(channels=4, layers=3, nodes=2)
-    table = parameter_costs(space, 7)
-    alphas = {
-        kind: torch.zeros(space.edges, len(space.operations), requires_grad=True)
-        for kind in space.kinds
-    }
-
-    def mixture() -> dict[str, torch.Tensor]:
-        return {kind: each.softmax(1) for kind, each in alphas.items()}
-
-    start = table.expected(mixture()).item()
-    assert table.penalty(mixture(), 1.1 * start).item() == 0
-    assert table.penalty(mixture(), start / 2).item() == pytest.approx(1, rel=1e-5)
-    descent = torch.optim.SGD(alphas.values(), lr=3.0)
-    for _ in range(300):
-        descent.zero_grad()
-        table.penalty(mixture(), 0.8 * start).backward()
-        descent.step()
-    assert table.penalty(mixture(), 0.8 * start).item() < 0.01
-    with pytest.raises(ValueError, match="target"):
-        table.penalty(mixture(), 0.0)
-
-
 def test_tables_survive_json_and_refuse_strangers() -> None:
     space = Space(channels=4, layers=3, nodes=2)
     table = parameter_costs(space, 7)

@@ -11,10 +11,12 @@ import torch
 
 from core.domain import effort
 from core.domain.datasets import DatasetId
-from core.domain.searches import Objective, SearchSpec, Selection, TradeOffs, Training
+from core.domain.searches import AtMost, Objective, SearchSpec, Selection, TradeOffs, Training
+from core.errors import InvalidInput
 from core.nas import methods
 from core.nas.derive import derive
 from core.nas.images import LabelledImages
+from core.nas.network import Network, flops, parameter_count
 from core.nas.pareto import non_dominated
 from core.nas.selection import best_of, prescreens
 from core.nas.space import Space
@@ -78,6 +80,36 @@ def test_what_cannot_inherit_is_chosen_by_its_alphas(images: LabelledImages, wor
     found = choosing.choose(partly, method, images, spec, world, meter=meter)
     assert found.by == Selection.MAGNITUDE.value
     assert meter.done == pytest.approx(meter.total)
+
+
+@pytest.mark.parametrize("objective", ["parameters", "flops"])
+def test_a_limit_is_kept_by_the_strongest_cells(
+    objective: str, images: LabelledImages, world: World
+) -> None:
+    searched = supernet()
+    with torch.no_grad():  # the alphas want the dearest operation everywhere
+        dearest = SPACE.operations.index("sep_conv_5x5")
+        for alphas in searched.alphas().values():
+            alphas[:, dearest] = 1.0
+    method = methods.create("darts", searched)
+
+    def costs(spec: SearchSpec) -> float:
+        meter = Meter(world, total=effort.choice(spec))
+        choosing.require(spec, SPACE, images, world)
+        found = choosing.choose(searched, method, images, spec, world, meter=meter)
+        network = Network(SPACE, found.genotype, 4, torch.Generator())
+        assert found.genotype.skip_count <= spec.training.max_skips
+        return parameter_count(network) if objective == "parameters" else flops(network, 8)
+
+    def limited(most: float) -> SearchSpec:
+        return replace(SPEC, at_most=AtMost(**{objective: int(most)}))
+
+    free = costs(SPEC)
+    assert costs(limited(free)) == free
+    assert 0.5 * free < costs(limited(0.7 * free)) <= 0.7 * free
+    with pytest.raises(InvalidInput, match="the least is") as caught:
+        costs(limited(1))
+    assert [each.place for each in caught.value.details] == [f"at_most.{objective}"]
 
 
 def test_a_refined_front_is_one_and_leaves_the_supernet_alone(

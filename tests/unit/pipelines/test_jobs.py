@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from core.config import Settings
 from core.domain.datasets import Dataset
 from core.domain.searches import (
+    AtMost,
     Budget,
     EmbedSpec,
     HeadInit,
@@ -359,6 +360,19 @@ def test_a_search_lists_refined_trade_offs_and_trains_the_same_cells(
         for each in (plain, found)
     )
     assert next(losses) == next(losses)
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_what_no_cells_can_keep_to_ends_a_search_before_it_begins(
+    world: World, registered: Register
+) -> None:
+    inputs = search_inputs(
+        registered("target"), policy=StartPolicy.COLD, learning_rates=(0.05,),
+        selection=Selection.MAGNITUDE, at_most=AtMost(parameters=1),
+    )  # fmt: skip
+    with pytest.raises(InvalidInput, match="No cells cost so little"):
+        search_architecture.run(inputs, world)
+    assert world.records == []
 
 
 @pytest.mark.usefixtures("without_onnx")

@@ -9,6 +9,7 @@ import pytest
 from core.domain.datasets import DatasetId, Hubness
 from core.domain.prunings import Architecture, PruneSpec, PruningId
 from core.domain.searches import (
+    AtMost,
     EmbedSpec,
     HeadInit,
     Method,
@@ -63,6 +64,7 @@ def places(spec: specs.Spec) -> list[str]:
         replace(SEARCH, policy=StartPolicy.MULTI_DATASET, learning_rates=None),
         replace(SEARCH, policy=StartPolicy.SUPERNET, supernet_id=SUPERNET),
         replace(SEARCH, training=Training(weight_decay=0)),
+        replace(SEARCH, at_most=AtMost(flops=10**12)),
         PRUNE,
         replace(PRUNE, gamma=0.01),
         replace(PRUNE, share=0.99, source_id=HERE, labels={"team": "a"}),
@@ -149,6 +151,11 @@ def test_an_embedders_name_is_safe_in_a_key(embedder: str) -> None:
         (GIVEN | {"objectives": (Objective.FLOPS,)}, "objectives"),
         (GIVEN | {"contribute": True}, "contribute"),
         ({"trade_offs": TradeOffs.REFINED}, "trade_offs"),
+        ({"at_most": AtMost(parameters=0)}, "at_most.parameters"),
+        ({"at_most": AtMost(flops=True)}, "at_most.flops"),
+        ({"at_most": AtMost(parameters=9, flops=9)}, "at_most"),
+        ({"at_most": AtMost(flops=9), "selection": Selection.BEST_OF}, "selection"),
+        (GIVEN | {"at_most": AtMost(parameters=9)}, "at_most"),
         (GIVEN | {"retraining": Retraining(distillation=0.5)}, "retraining.distillation"),
     ],
 )
