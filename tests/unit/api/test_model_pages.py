@@ -14,7 +14,7 @@ from sqlalchemy import update
 from core.bootstrap import Container
 from core.db.result_tables import SearchRow
 from core.domain.jobs import JobId
-from core.domain.searches import Model, Objective, Retraining, StartPolicy, Training
+from core.domain.searches import AtMost, Model, Objective, Retraining, StartPolicy, Training
 from core.services import datasets, gains, jobs, wire
 from tests.unit.api import scenes
 
@@ -255,6 +255,17 @@ def test_the_page_of_a_given_architecture_tells_what_it_has(
     with container.sessions.begin() as session:
         session.execute(begun)
         assert [each.model_id for each in gains.newest(session)] == [traded.id]
+
+
+def test_a_result_page_says_what_the_network_was_allowed(
+    browser: httpx.Client, container: Container
+) -> None:
+    target, limit = scenes.dataset(container), AtMost(parameters=50_000)
+    _, limited = scenes.finished(container, target, at_most=limit)
+    _, free = scenes.finished(container, target)
+    said = "The cells are the strongest with at most 50,000 parameters."
+    assert said in browser.get(f"/models/{limited.id}").text
+    assert "with at most" not in browser.get(f"/models/{free.id}").text
 
 
 def test_one_candidate_is_no_choice(browser: httpx.Client, container: Container) -> None:
