@@ -8,7 +8,8 @@ SUITE is a folder of TASK.zip archives. Every task has one short search from ran
 one from the supernet of each of the other tasks; the cells of each are retrained from inherited
 weights, with two seeds, on four fifths of the images. The rest choose: of these networks the best
 (what is handed back now), the best three, three by SAEP, and all. Beside them: three at random
-(the mean of twelve), and the best one's cells retrained for as long as three, or with three seeds.
+(the mean of twelve), and the best one's cells retrained for as long as three, with three seeds, or
+half as wide again from fresh weights, for as many multiply-adds as three.
 
 What is finished lies in ``var/bench``; a process has one thread.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -51,6 +52,7 @@ ROOT = Path("var/bench/after_search")
 TASKS = ("fashion", "hiragana", "sprites_terrain", "texture_patches")
 COMMITTEE, KIND = 3, "networks"
 BEST, LONGER = "best by validation", "the same, retrained three times as long"
+WIDER, WIDE = 3, "its cells, half as wide again, from fresh weights"  # halves of the width
 SAME, THIRD = "its cells, retrained with three seeds", 1000  # the third's, plus the pair's
 
 
@@ -125,12 +127,20 @@ class AfterSearch(Kept):
         once_more = self.trained(deepcopy(begun), train, valid, seed=THIRD + seed)
         same = Committee([*members[2 * which : 2 * which + 2], once_more])
         longer = self.trained(begun, train, valid, seed=2 * seed, times=COMMITTEE)
+        wider = Network(
+            replace(self.space, channels=WIDER * self.space.channels // 2),
+            begun.genotype, images.classes, torch.Generator().manual_seed(seed),
+        )  # fmt: skip
+        wider = self.trained(
+            wider, train, valid, seed=2 * seed, times=4 * COMMITTEE / WIDER**2
+        )  # whose steps are as much dearer, or less
         threes = list(combinations(range(len(members)), COMMITTEE))
         drawn = np.random.default_rng(seed).permutation(len(threes))[:12]
         return {
             BEST: worth(best, test),
             LONGER: worth(longer, test),
             SAME: worth(same, test),
+            WIDE: worth(wider, test),
             "any one": fmean(worth(each, test) for each in members),
             "best three": together(ranked[:COMMITTEE]),
             "three by SAEP": together(choose(answers, truth, COMMITTEE, ranked[0])),
@@ -165,11 +175,11 @@ class AfterSearch(Kept):
         valid: LabelledImages,
         *,
         seed: int,
-        times: int = 1,
+        times: float = 1.0,
     ) -> Network:
         """The network, trained in place."""
         config = RetrainConfig(
-            epochs=times * self.settings["retraining"],
+            epochs=round(times * self.settings["retraining"]),
             batch_size=32,
             learning_rate=0.05,
             seed=seed,
@@ -230,6 +240,7 @@ COMMITTEES = (
     BEST,
     "any one",
     LONGER,
+    WIDE,
     SAME,
     "best three",
     "three by SAEP",
@@ -256,7 +267,7 @@ def main() -> None:
     failed = finish(bench, list(bench.units(tasks, seeds)), jobs)
     found = whole(bench, tasks, seeds, lambda task, seed: {KIND: f"networks-{task}-{seed}"})
     print(f"\n{len(found)} pairs of task and seed")
-    for control in (BEST, LONGER) if found else ():
+    for control in (BEST, LONGER, WIDE) if found else ():
         print(f"\n{against(found, control)}")
     conclude(failed)
 
