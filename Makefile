@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt requirements/install.sh
 # Those that measure on a suite of tasks run only when SUITE names its folder.
-ON_SUITE := bench_after_search bench_embedders bench_few_shot bench_heads bench_limits bench_masks bench_prescreens bench_pruning bench_recipe bench_refinement bench_retrain bench_robust bench_selection bench_spending bench_transfer bench_zoo
+ON_SUITE := bench_embedders bench_few_shot bench_heads bench_limits bench_masks bench_prescreens bench_pruning bench_recipe bench_refinement bench_retrain bench_robust bench_selection bench_spending bench_transfer bench_zoo
 BENCHMARKS := $(filter-out $(ON_SUITE),$(sort $(basename $(notdir $(wildcard tests/benchmarks/bench_*.py)))))
 
 help: ## Show this list

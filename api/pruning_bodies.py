@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from api.schemas import Body, Flag, LearningRate, Real, Whole
 from api.search_bodies import EXACTLY, LabelName, LabelValue
@@ -57,24 +57,6 @@ class PruningBody(Body):
         dict[LabelName, LabelValue], Field(max_length=MOST_LABELS, json_schema_extra=EXACTLY)
     ] = Field(default_factory=dict)
     priority: Annotated[Whole, Field(ge=-MOST_URGENT, le=MOST_URGENT)] = 0
-
-    @model_validator(mode="after")
-    def _what_goes_together(self) -> "PruningBody":
-        if self.gamma is not None and self.share is not None:
-            raise ValueError("either a share or a gamma decides the size")
-        one = self.mask_from is not None or self.mask is MaskPolicy.NEAREST
-        if self.inherit and self.weights is None and not one:
-            raise ValueError("inherit is asked for with weights, or where one mask is taken over")
-        taken = self.mask_from is not None or self.mask is not MaskPolicy.SEARCH
-        if taken and self.source_id is not None:
-            raise ValueError("a mask is either taken from a pruning or learned on a source")
-        if taken and self.gamma is not None:
-            raise ValueError("a gamma is of a search, and a mask that is taken needs none")
-        if self.mask_from is not None and self.mask is not MaskPolicy.SEARCH:
-            raise ValueError("mask_from is the mask that is taken: leave mask out")
-        if self.masks_from and self.mask is not MaskPolicy.COMBINE:
-            raise ValueError("masks_from are combined: ask for mask combine")
-        return self
 
     def to_spec(self, embedder: str) -> PruneSpec:
         """As the domain says it; what is near is seen by `embedder`."""

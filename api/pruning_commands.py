@@ -9,7 +9,7 @@ import typer
 
 from api import terminal
 from api.dataset_commands import AsJson, DatasetArgument
-from api.search_commands import Label, Priority, Seed, Wait, pairs
+from api.search_commands import Label, Priority, Seed, Wait, finite, pairs
 from api.web import words
 from core.domain.prunings import Architecture, Counted, MaskPolicy
 from headstart.schema import PruningView
@@ -19,12 +19,16 @@ LATEST = 20  # of a list
 
 Network = Annotated[Architecture, typer.Option(help="Which network of torchvision.")]
 Share = Annotated[
-    float | None, typer.Option(help="Of it that is to be left.", show_default="0.5, or the mask's")
+    float | None, typer.Option(
+        help="Of it that is to be left.", callback=finite, show_default="0.5, or the mask's"
+    ),
 ]
 Gamma = Annotated[
     float | None,
     typer.Option(
-        help="In place of a share: nats of loss that the whole network costs.", show_default="none"
+        help="In place of a share: nats of loss that the whole network costs.",
+        callback=finite,
+        show_default="none",
     ),
 ]
 Measure = Annotated[Counted | None, typer.Option(help="What the share or price is of.")]
@@ -67,7 +71,7 @@ Controls = Annotated[
 Resolution = Annotated[int | None, typer.Option(help="Side of its images in pixels.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs that learn what can go.")]
 RetrainEpochs = Annotated[int | None, typer.Option(help="Epochs of each training.")]
-LearningRate = Annotated[float | None, typer.Option(help="Of all of them.")]
+LearningRate = Annotated[float | None, typer.Option(help="Of all of them.", callback=finite)]
 Noise = Annotated[bool, typer.Option("--noise", help="Learn the mask from masks drawn by chance.")]
 ResampleSteps = Annotated[
     int | None,

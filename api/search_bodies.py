@@ -63,16 +63,11 @@ class BudgetBody(Body):
 
 class AtMostBody(Body):
     """What the network that is handed back may cost, in learned numbers or in multiply-adds of
-    one image; with less than any cells of the space cost the search fails at its start."""
+    one image. Who starts from a source whose cells all cost more fails before its search; in a
+    race that source is out."""
 
     parameters: Annotated[Whole, Field(ge=1, le=MOST_COST)] | None = None
     flops: Annotated[Whole, Field(ge=1, le=MOST_COST)] | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> "AtMostBody":
-        if self.parameters is not None and self.flops is not None:
-            raise ValueError("either parameters or flops are limited")
-        return self
 
     def to_spec(self) -> AtMost:
         """As the domain says it."""

@@ -17,9 +17,9 @@ from core.domain.searches import Method, Objective, Selection, StartPolicy, Trad
 from headstart.schema import EstimateView, IntervalView
 
 
-def finite(given: float) -> float:
+def finite(given: float | None) -> float | None:
     """Raises typer.BadParameter for what is no number, and for what has no end."""
-    if not math.isfinite(given):
+    if given is not None and not math.isfinite(given):
         raise typer.BadParameter(f"{given} is no number that can be asked for")
     return given
 
@@ -196,6 +196,7 @@ def clone(
     epochs: Epochs = None,
     retrain_epochs: RetrainEpochs = None,
     seed: Seed = None,
+    at_most: AtMostOption = None,
     budget: Budget = None,
     deadline: Deadline = None,
     label: Label = None,
@@ -207,6 +208,7 @@ def clone(
     body = terminal.given(
         retrain_epochs=retrain_epochs,
         training=terminal.given(epochs=epochs, seed=seed),
+        at_most=pairs(at_most, plain="parameters", what="--at-most") or None,
         budget=pairs(budget, plain="seconds", what="--budget") or None,
         deadline=deadline,
         labels=pairs(label, what="--label") or None,
@@ -284,9 +286,11 @@ def _json(file: Path, what: str) -> Any:
 
 def _number(text: str, what: str) -> float:
     try:
-        return finite(float(text))
+        number = float(text)
+        finite(number)
     except (ValueError, typer.BadParameter) as error:
         raise typer.BadParameter(f"{text!r} is no number", param_hint=what) from error
+    return number
 
 
 def _show_estimate(found: EstimateView) -> None:

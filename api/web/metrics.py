@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.domain.searches import Model, Search
+from core.domain.searches import Model, Search, limit_of
 from core.nas.genotype import Genotype
 from core.pictures.curves import Series
 
@@ -134,6 +134,8 @@ def label(search: Search) -> str:
     seed = mapping(search.spec.get("training")).get("seed")
     if seed is not None:
         parts.append(f"seed {seed}")
+    if limit := limit_of(search.spec):
+        parts.append(f"at most {limit}")
     return ", ".join(parts)
 
 

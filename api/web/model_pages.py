@@ -24,7 +24,7 @@ from api.web import (
     race_rows,
 )
 from core.domain.datasets import Dataset, DatasetId
-from core.domain.searches import Model, ModelId, Search, limit_told
+from core.domain.searches import Model, ModelId, Search, limit_of
 from core.services import datasets, jobs, models, searches
 
 router = APIRouter(prefix="/models")
@@ -71,7 +71,7 @@ def show(
         ending=metrics.ending(model, search),
         parameters=metrics.number(model.metrics.get("parameters")),
         flops=metrics.number(model.metrics.get("flops")),
-        limit=limit_told(search.spec),
+        limit=limit_of(search.spec),
         learning_rate=metrics.number(metrics.best_arm(model).get("learning_rate")),
         comparison=charts.comparison(finished) if len(finished) > 1 else None,
         rows=[_row(each, made) for each, made in finished],

@@ -339,9 +339,9 @@ class Model:
         return next((item for item in self.artifacts if item.name == name), None)
 
 
-def limit_told(spec: Mapping[str, Any]) -> str:
-    """What the network was allowed to cost, in words; empty where it was any."""
+def limit_of(spec: Mapping[str, Any]) -> str | None:
+    """What the network that a request asked for may cost, as "50,000 parameters"."""
     limits = spec.get("at_most") or {}  # a request of an earlier release has none
     named = {"parameters": "parameters", "flops": "multiply-adds"}
     told = [f"{limits[name]:,} {what}" for name, what in named.items() if limits.get(name)]
-    return f"The cells are the strongest with at most {told[0]}." if told else ""
+    return told[0] if told else None

@@ -34,6 +34,7 @@ TUNING_RATE = 0.02  # of the shared weights: a fifth of what a search has
 FEW_IMAGES, IMAGES = 128, 1024
 
 STAGE = "select"
+_LEAST = 1e-6  # of the weight that orders what weighs nothing otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,18 +157,30 @@ def _strongest(
 ) -> Proposal:
     """By the alphas, within the limit if there is one."""
     most_skips, limit = spec.training.max_skips, _limit(spec)
-    if limit is None:
-        found = derive(supernet, method.preference, max_skips=most_skips)
-    else:
+    found = derive(supernet, method.preference, max_skips=most_skips)
+    if limit is not None:
         objective, most = limit
         costs = _costs(objective, supernet.space, images, context)
-        strengths = supernet.strengths(method.preference)
-        found = limited.strongest_within(strengths, costs, most, max_skips=most_skips)
+        if costs.cost(found) > most:
+            weights, plain = supernet.strengths(method.preference), supernet.strengths()
+            # What a method has dropped weighs nothing, and may have to come back: by its alphas.
+            strengths = {kind: weights[kind] + _LEAST * plain[kind] for kind in weights}
+            found = limited.strongest_within(strengths, costs, most, max_skips=most_skips)
     return Proposal(found, "magnitude")
 
 
-def require(spec: SearchSpec, space: Space, images: LabelledImages, context: Context) -> None:
-    """Raise InvalidInput unless some cells of the space cost no more than they may."""
+def require(
+    spec: SearchSpec, space: Space, images: LabelledImages, context: Context, *, whose: str
+) -> None:
+    """Raise InvalidInput unless some cells of the space cost no more than they may.
+
+    Args:
+        spec: Says the limit, if there is one.
+        space: That is searched.
+        images: At its resolution.
+        context: Has the measured costs.
+        whose: The space is, for the message.
+    """
     limit = _limit(spec)
     if limit is None:
         return
@@ -175,13 +188,15 @@ def require(spec: SearchSpec, space: Space, images: LabelledImages, context: Con
     costs = _costs(objective, space, images, context)
     least = costs.cost(limited.cheapest(costs, max_skips=spec.training.max_skips))
     if least > most:
+        place, side = f"at_most.{objective}", images.images.shape[-1]
+        unit = f" multiply-adds at {side} pixels" if objective is Objective.FLOPS else ""
         message = (
-            f"No cells cost so little: the least is {least:,.0f} {objective} with "
-            f"{space.channels} channels, {space.layers} cells of {space.nodes} nodes and images "
-            f"of {images.images.shape[-1]} pixels. Allow more, or ask for less of these with "
-            "policy 'cold' or with 'adapt'."
+            f"No cells keep to {place} = {most:,}: the smallest network of {whose} "
+            f"({space.channels} channels, {space.layers} cells of {space.nodes} nodes) has "
+            f"{least:,.0f}{unit}. Allow that many, or search a smaller space: fewer channels or "
+            "layers, with policy 'cold' or with 'adapt'."
         )
-        raise InvalidInput(message, details=[Detail(f"at_most.{objective}", "invalid", message)])
+        raise InvalidInput(message, details=[Detail(place, "invalid", message)])
 
 
 def _limit(spec: SearchSpec) -> tuple[Objective, int] | None:

@@ -142,6 +142,8 @@ class _Loader:
         space = origins.space(origin, spec)
         warm = origins.load(origin.supernet, space, self.context, seed=spec.training.seed)
         train, valid = self._halves(origins.resolution(origin, spec), space.input_channels)
+        whose = "the space asked for" if origin.supernet is None else f"'{origin.supernet.name}'"
+        choosing.require(spec, space, train, self.context, whose=whose)
         training = machine.fitted(
             spec.training,
             space,

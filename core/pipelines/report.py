@@ -16,7 +16,7 @@ from PIL import Image
 
 from core.domain.accuracy import wilson
 from core.domain.datasets import Dataset, Ranking
-from core.domain.searches import limit_told
+from core.domain.searches import limit_of
 from core.nas.genotype import Genotype
 from core.nas.space import CELL_SPACES
 from core.pictures import cells, curves, matrices
@@ -145,7 +145,7 @@ def _shared(findings: Findings) -> dict[str, Any]:
         "interval": wilson(retrained["test_accuracy"], findings.dataset.n_test),
         "given": given,
         "start_sentence": _plain(start_sentence(findings.start, given=given)),
-        "limit_sentence": limit_told(findings.spec),
+        "limit": limit_of(findings.spec),
         "spec": json.dumps(findings.spec, indent=2),
         "retrain_share": findings.retrain_share,
         "spec_seed": findings.spec["training"]["seed"],

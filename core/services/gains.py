@@ -109,7 +109,7 @@ class _Read:
             ids=(search_id, job_id, model_id, dataset_id),
             at=at,
             supernet_id=start.get("supernet_id"),
-            terms=(*terms, spec.get("retrain_epochs")),
+            terms=(*terms, spec.get("retrain_epochs"), _limits(spec)),
             race=start.get("race"),
             tested=None if tested is None else float(tested),
         )
@@ -137,6 +137,12 @@ class _Read:
             return 0.0
         mine = (each.points for each in leads if str(each.supernet_id) == self.supernet_id)
         return next(mine, None)
+
+
+def _limits(spec: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the network was allowed to cost; of a release without limits, anything."""
+    at_most = spec.get("at_most") or {}
+    return tuple(at_most.get(each) for each in ("parameters", "flops"))
 
 
 def _record(begun: Sequence[Begun]) -> Record:

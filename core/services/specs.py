@@ -146,7 +146,9 @@ def _pruning(spec: PruneSpec) -> Iterator[Detail]:
     wholes = ("resolution", "epochs", "retrain_epochs", "batch_size", "seed", "resample_steps")
     yield from _whole(spec, "", *wholes)
     sizes = [name for name in ("share", "gamma") if getattr(spec, name) is not None]
-    yield from _real(spec, "", "learning_rate", "weight_decay", *sizes)
+    # A mask's own share may be beyond what one can ask for: a price has left it.
+    ranged = [name for name in sizes if name == "gamma" or spec.mask_from is None]
+    yield from _real(spec, "", "learning_rate", "weight_decay", *ranged)
     if len(sizes) > 1:
         yield _wrong("gamma", "Give a share or a price, not both: either decides the size.")
     if spec.gamma is not None and not spec.searches:
@@ -295,7 +297,7 @@ def _at_most(spec: SearchSpec) -> Iterator[Detail]:
         if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= MOST_COST:
             yield _wrong(f"at_most.{name}", f"Give a whole number from 1 to {MOST_COST}.")
     if len(limits) > 1:
-        yield _wrong("at_most", "Name one limit: parameters or flops.")
+        yield _wrong("at_most", "Give parameters or flops, and null for the other.")
     if limits and spec.selection is not Selection.MAGNITUDE:
         yield _wrong("selection", "Give 'magnitude': only the strongest cells have a limit.")
 

@@ -28,10 +28,12 @@ def strongest_within(
 ) -> Genotype:
     """The cells of the largest sum of operations' weights that cost no more.
 
-    Without a limit that is `core.nas.derive.strongest`, whose nodes keep their strongest edges.
-    With one it is a knapsack in which every node takes its number of edges, each with one
-    operation; solved by dynamic programming over the cost, exactly but for its rounding: up, by
-    less than an 8192th of the limit for each edge that is kept.
+    As in `core.nas.derive.strongest`, whose nodes keep their strongest edges: the largest sum
+    where nothing is limited. With limits it is a knapsack in which every node takes its number of
+    edges, each with one operation; solved by dynamic programming over the cost, exactly but for
+    its rounding: up, by less than an 8192th of the limit for each edge that is kept. Ties go to
+    the lower source and the earlier operation. ``none`` is in no cell, not even where edges may
+    be empty: others cost as little, and without it every cell's output depends on its input.
 
     Args:
         strengths: ``[edges, O]`` by kind of cell, as of `Supernet.strengths`.
@@ -110,7 +112,7 @@ class _Knapsack:
 
     def solve(self) -> Genotype | None:
         """The cells of the largest worth within the limits, None if there are none."""
-        skips = self._most_skips
+        skips = 0 if self.max_skips is None else min(self.max_skips, self.space.edges)
         shape = ((self.space.cell.kept or 0) + 1, skips + 1, self.levels + 1)
         self.best = np.full(shape, -np.inf)
         self.best[0] = 0.0
@@ -128,18 +130,9 @@ class _Knapsack:
             return None
         return self._read(turns)
 
-    @property
-    def _most_skips(self) -> int:
-        """The limit of skip connections; none binds that every edge could meet."""
-        kept = self.space.cell.kept
-        edges = self.space.edges if kept is None else kept * self.space.nodes
-        return 0 if self.max_skips is None or self.max_skips >= edges else self.max_skips
-
     def _counts(self, kind: str, name: str) -> int:
-        """Whether an operation counts as a skip connection."""
-        if self.max_skips is None or self._most_skips < self.max_skips:
-            return 0
-        return int(kind == "normal" and name == "skip_connect")
+        """1 for a skip connection that counts."""
+        return int(self.max_skips is not None and kind == "normal" and name == "skip_connect")
 
     def _take(self, kind: str, node: int, source: int) -> None:
         """Let the edge have each of its operations, or none where it need not be kept."""
@@ -148,7 +141,7 @@ class _Knapsack:
         choice = np.full(best.shape, _LEFT_OUT, np.int8)
         for column, name in enumerate(self.space.operations):
             part, skip = int(self.parts[kind][edge, column]), self._counts(kind, name)
-            if (step and name == "none") or part > self.levels:
+            if name == "none" or part > self.levels:
                 continue
             kept, skips, levels = best.shape
             before = self.best[: kept - step, : skips - skip, : levels - part]

@@ -263,9 +263,9 @@ def test_a_result_page_says_what_the_network_was_allowed(
     target, limit = scenes.dataset(container), AtMost(parameters=50_000)
     _, limited = scenes.finished(container, target, at_most=limit)
     _, free = scenes.finished(container, target)
-    said = "The cells are the strongest with at most 50,000 parameters."
+    said = "The cells are the strongest whose network has at most 50,000 parameters."
     assert said in browser.get(f"/models/{limited.id}").text
-    assert "with at most" not in browser.get(f"/models/{free.id}").text
+    assert "has at most" not in browser.get(f"/models/{free.id}").text
 
 
 def test_one_candidate_is_no_choice(browser: httpx.Client, container: Container) -> None:

@@ -75,11 +75,11 @@ def test_a_cold_search_is_called_cold(render: Any) -> None:
 
 @pytest.mark.parametrize("render", [report.html, report.card])
 def test_a_limit_is_told(render: Any) -> None:
-    said = "The cells are the strongest with at most 2,000,000 multiply-adds."
+    said = "The cells are the strongest whose network has at most 2,000,000 multiply-adds."
     limited = {"at_most": {"parameters": None, "flops": 2_000_000}}
     free = findings()
     assert said in render(replace(free, spec={**free.spec, **limited}))
-    assert "with at most" not in render(free)
+    assert "has at most" not in render(free)
 
 
 @pytest.mark.parametrize("render", [report.html, report.card])
