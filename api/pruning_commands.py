@@ -19,7 +19,8 @@ LATEST = 20  # of a list
 
 Network = Annotated[Architecture, typer.Option(help="Which network of torchvision.")]
 Share = Annotated[
-    float | None, typer.Option(
+    float | None,
+    typer.Option(
         help="Of it that is to be left.", callback=finite, show_default="0.5, or the mask's"
     ),
 ]

@@ -96,7 +96,9 @@ def show_model(model: ModelView) -> None:
     ]
     out.print(f"model {model['id']}")
     show_table(("accuracy on the test split", ""), rows)
-    sizes = [f"{words.count(metrics.get(n))} {words.OBJECTIVES[n]}" for n in ("parameters", "flops")]
+    sizes = [
+        f"{words.count(metrics.get(n))} {words.OBJECTIVES[n]}" for n in ("parameters", "flops")
+    ]
     out.print(", ".join(sizes))
     files = [(each["name"], words.size(each["size"])) for each in model["artifacts"]]
     show_table(("file", "size"), files)

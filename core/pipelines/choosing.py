@@ -170,7 +170,12 @@ def _strongest(
 
 
 def require(
-    spec: SearchSpec, space: Space, images: LabelledImages, context: Context, *, whose: str
+    spec: SearchSpec,
+    space: Space,
+    images: LabelledImages,
+    context: Context,
+    *,
+    source: str | None = None,
 ) -> None:
     """Raise InvalidInput unless some cells of the space cost no more than they may.
 
@@ -179,7 +184,7 @@ def require(
         space: That is searched.
         images: At its resolution.
         context: Has the measured costs.
-        whose: The space is, for the message.
+        source: Name of the supernet whose space that is, if it is one's.
     """
     limit = _limit(spec)
     if limit is None:
@@ -189,6 +194,7 @@ def require(
     least = costs.cost(limited.cheapest(costs, max_skips=spec.training.max_skips))
     if least > most:
         place, side = f"at_most.{objective}", images.images.shape[-1]
+        whose = "the space asked for" if source is None else f"the supernet '{source}'"
         unit = f" multiply-adds at {side} pixels" if objective is Objective.FLOPS else ""
         message = (
             f"No cells keep to {place} = {most:,}: the smallest network of {whose} "

@@ -14,7 +14,7 @@ from core.nas import standings
 from core.nas.images import LabelledImages
 from core.nas.race import Begun, Contestant, Entry, Race
 from core.nas.standings import Rung, Standing
-from core.pipelines import bilevel, dataset_images, machine, origins
+from core.pipelines import bilevel, choosing, dataset_images, machine, origins
 from core.pipelines.context import Context
 from core.pipelines.meter import Meter
 from core.pipelines.origins import Origin
@@ -142,8 +142,8 @@ class _Loader:
         space = origins.space(origin, spec)
         warm = origins.load(origin.supernet, space, self.context, seed=spec.training.seed)
         train, valid = self._halves(origins.resolution(origin, spec), space.input_channels)
-        whose = "the space asked for" if origin.supernet is None else f"'{origin.supernet.name}'"
-        choosing.require(spec, space, train, self.context, whose=whose)
+        source = None if origin.supernet is None else origin.supernet.name
+        choosing.require(spec, space, train, self.context, source=source)
         training = machine.fitted(
             spec.training,
             space,

@@ -101,9 +101,8 @@ def _open(inputs: SearchInputs, context: Context) -> Desk:
             context, inputs.dataset, resolution=resolution, channels=space.input_channels
         ),
     )
-    name = written.start.get("supernet_name")
-    whose = f"the supernet '{name}'" if name else "the space asked for"
-    choosing.require(inputs.spec, space, images, context, whose=whose)
+    source = written.start["supernet_name"]
+    choosing.require(inputs.spec, space, images, context, source=source)
     machine.require(inputs.spec.retraining.precision, context.device)
     _settle_batch(written.start, inputs, images.classes, context)
     if restored is None and written.live:  # the race has begun the search

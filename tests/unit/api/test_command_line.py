@@ -121,6 +121,7 @@ def test_models_are_shown_and_fetched(
     assert str(model.id) in said(monkeypatch, capsys, "models")
     folder = tmp_path / "out"
     fetched = said(monkeypatch, capsys, "models", str(model.id), "--download", str(folder))
+    assert "48,211 parameters" in fetched
     assert fetched.startswith("0\n")
     assert "95.0 %" in fetched
     assert (folder / "model.onnx").read_bytes() == b"onnx" * 1_000

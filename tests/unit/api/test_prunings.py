@@ -1,6 +1,7 @@
 """Prunings over HTTP and by command: asked for, refused, shown and downloaded."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from api.pruning_bodies import PruningBody
 from core.bootstrap import Container
 from core.domain.prunings import PruneSpec
 from core.services import prunings, wire
@@ -61,13 +63,13 @@ def test_a_pruning_from_its_request_to_its_files(
         ({"architecture": "resnet19"}, 422, "validation_error"),
         ({"share": 1}, 422, "validation_error"),
         ({"gamma": 0}, 422, "validation_error"),
-        ({"gamma": 0.5, "share": 0.5}, 422, "validation_error"),
-        ({"gamma": 0.5, "mask": "nearest"}, 422, "validation_error"),
-        ({"inherit": True}, 422, "validation_error"),
-        ({"mask_from": NOBODY, "source_id": NOBODY}, 422, "validation_error"),
-        ({"mask": "nearest", "source_id": NOBODY}, 422, "validation_error"),
-        ({"mask": "nearest", "mask_from": NOBODY}, 422, "validation_error"),
-        ({"masks_from": [NOBODY]}, 422, "validation_error"),
+        ({"gamma": 0.5, "share": 0.5}, 422, "invalid_input"),
+        ({"gamma": 0.5, "mask": "nearest"}, 422, "invalid_input"),
+        ({"inherit": True}, 422, "invalid_input"),
+        ({"mask_from": NOBODY, "source_id": NOBODY}, 422, "invalid_input"),
+        ({"mask": "nearest", "source_id": NOBODY}, 422, "invalid_input"),
+        ({"mask": "nearest", "mask_from": NOBODY}, 422, "invalid_input"),
+        ({"masks_from": [NOBODY]}, 422, "invalid_input"),
         ({"resample_steps": -1}, 422, "validation_error"),
         ({"mask": "nearest"}, 422, "invalid_input"),
         ({"mask": "combine", "masks_from": [NOBODY]}, 404, "not_found"),
@@ -137,6 +139,11 @@ def test_the_commands(run: Run, container: Container, tmp_path: Path) -> None:
     assert "mask learned on tickets, distance 7.125" in run("prunings", second["id"])
     asked = run("prune", "animals", "--architecture", "resnet34", "--mask-from", made["id"])
     assert "name that architecture" in asked
+    both = ["--architecture", "resnet18", "--gamma", "0.5", "--share", "0.5"]
+    assert "gamma: Give a share or a price, not both" in run("prune", "animals", *both)
+    for option in ("--gamma", "--share", "--learning-rate"):
+        refused = run("prune", "animals", "--architecture", "resnet18", option, "nan")
+        assert "no number that can be asked for" in refused
 
 
 def test_the_pages(client: httpx.Client, container: Container, tmp_path: Path) -> None:
@@ -186,6 +193,20 @@ def test_the_pages(client: httpx.Client, container: Container, tmp_path: Path) -
     assert "has learned its mask" in refused.text
     wrong = client.post(f"/datasets/{other.id}/prune", data=form | {"share": "2"})
     assert wrong.status_code == 422
+
+
+def test_all_that_the_interface_takes_has_a_field(
+    client: httpx.Client, container: Container
+) -> None:
+    """But for uploads and several masks, which commands bring, and one field for what a mask is
+    learned on."""
+    page = client.get(f"/datasets/{scenes.dataset(container).id}").text
+    form = page.split('id="prune"')[1].split("</form>")[0]
+    named = set(PruningBody.model_fields) - {
+        "dataset_id", "weights", "masks_from", "source_id", "mask_from", "mask", "labels",
+        "weight_decay", "priority",
+    }  # fmt: skip
+    assert set(re.findall(r' name="([^"]+)"', form)) == named | {"learned"}
 
 
 def test_the_form_takes_a_price(client: httpx.Client, container: Container) -> None:

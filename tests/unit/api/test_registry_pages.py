@@ -11,7 +11,7 @@ from sqlalchemy import update
 from core.bootstrap import Container
 from core.db.result_tables import SearchRow
 from core.domain.datasets import Dataset
-from core.domain.searches import Search
+from core.domain.searches import AtMost, Search
 from core.domain.supernets import LineageKind, Supernet, lineage
 from core.services import supernets
 from core.zoo import shipped
@@ -19,11 +19,13 @@ from tests.unit.api import scenes
 from tests.unit.data import bundle_files
 
 
-def began(container: Container, target: Dataset, start: dict[str, Any], tested: float) -> Search:
+def began(
+    container: Container, target: Dataset, start: dict[str, Any], tested: float, **asked: Any
+) -> Search:
     """A finished search whose start is kept."""
     retrained = {**scenes.METRICS["retrained"], "test_accuracy": tested}
     metrics = {**scenes.METRICS, "retrained": retrained}
-    search, _ = scenes.finished(container, target, metrics=metrics)
+    search, _ = scenes.finished(container, target, metrics=metrics, **asked)
     with container.sessions.begin() as session:
         session.execute(update(SearchRow).where(SearchRow.id == search.id).values(start=start))
     return search
@@ -104,6 +106,19 @@ def test_what_supernets_brought_is_told_with_its_number(
     assert str(lost.id) not in shown
     assert len(links(drawn(shown, "trend"))) == 3
     assert f"/v1/supernets/{made.id}/bundle" in shown
+
+
+def test_a_network_with_a_limit_is_not_set_beside_one_without(
+    browser: httpx.Client, container: Container
+) -> None:
+    source, target = scenes.dataset(container, "source"), scenes.dataset(container, "target")
+    made, small = scenes.supernet(container, source), AtMost(parameters=5_000)
+    cold = {"supernet_id": None, "race": None}
+    began(container, target, cold, 0.70)
+    began(container, target, cold, 0.30, at_most=small)
+    for tested in (0.72, 0.73, 0.74):
+        began(container, target, raced(made, 0.40, 0.20), tested)
+    assert "+3.0 points (of 3)" in browser.get(f"/registry/{made.id}").text
 
 
 def test_the_lineage_leads_on(browser: httpx.Client, container: Container) -> None:

@@ -56,6 +56,8 @@ def test_an_estimate_takes_what_changes_the_cost(run: Run, container: Container)
     assert seconds("--learning-rate", "0.1", "--learning-rate", "0.05") > plain
     assert seconds("--patience", "0") > plain
     assert seconds("--objective", "flops") > plain
+    assert seconds("--at-most", "50000") == plain
+    assert "at_most.parameters" in run("estimate", "animals", "--at-most", "0.5")
     refined = ("--objective", "flops", "--trade-offs", "refined")
     assert seconds(*refined) > seconds("--objective", "flops")
     assert "Name 'objectives'" in run("estimate", "animals", "--trade-offs", "refined")
@@ -77,13 +79,15 @@ def test_a_search_on_terms_and_its_clone(run: Run, container: Container) -> None
     assert job.spec["deadline"] == "2099-01-01T00:00:00Z"
     with container.sessions.read() as session:
         search = searches.by_job(session, job.id)
-    shown = run("clone", str(search.id), "--seed", "5", "--label", "round=2")
+    words = "--seed 5 --label round=2 --at-most 40000"
+    shown = run("clone", str(search.id), *words.split())
     assert shown.startswith("0\nsearch ")
     other = newest(container)
     assert other.id != job.id
     assert (other.priority, other.spec["deadline"]) == (7, None)
     assert other.spec["training"] == {**job.spec["training"], "seed": 5}
     assert other.spec["labels"] == {"team": "forms", "round": "2"}
+    assert other.spec["at_most"]["parameters"] == 40_000
     assert run("search", "animals", "--label", "forms").startswith("2\n")
     for command in ("search", "estimate"):
         for wrong in ("many", "inf", "nan", "-inf"):

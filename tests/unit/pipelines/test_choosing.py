@@ -17,6 +17,7 @@ from core.nas import methods
 from core.nas.derive import derive
 from core.nas.images import LabelledImages
 from core.nas.network import Network, flops, parameter_count
+from core.nas.objectives import parameter_costs
 from core.nas.pareto import non_dominated
 from core.nas.selection import best_of, prescreens
 from core.nas.space import Space
@@ -107,9 +108,36 @@ def test_a_limit_is_kept_by_the_strongest_cells(
     free = costs(SPEC)
     assert costs(limited(free)) == free
     assert 0.5 * free < costs(limited(0.7 * free)) <= 0.7 * free
-    with pytest.raises(InvalidInput, match="the least is") as caught:
+    with pytest.raises(
+        InvalidInput, match="the smallest network of the space asked for"
+    ) as caught:
         costs(limited(1))
     assert [each.place for each in caught.value.details] == [f"at_most.{objective}"]
+
+
+def test_a_limit_keeps_few_skips_and_what_the_method_has_not_dropped(
+    images: LabelledImages, world: World
+) -> None:
+    """Though skip connections are cheap and liked best, and then an operation that was dropped."""
+    searched = supernet()
+    liked = {"skip_connect": 3.0, "sep_conv_3x3": 2.0, "sep_conv_5x5": 1.0}
+    with torch.no_grad():
+        for alphas in searched.alphas().values():
+            for name, worth in liked.items():
+                alphas[:, SPACE.operations.index(name)] = worth
+    method = methods.create("op-dropping", searched)
+    for name, live in method.tensors().items():
+        assert name.startswith("live.")
+        live[:, SPACE.operations.index("sep_conv_3x3")] = False
+    costs = parameter_costs(SPACE, 4)
+    free = costs.cost(derive(searched, method.preference, max_skips=2))
+    spec = replace(SPEC, at_most=AtMost(parameters=int(0.8 * free)))
+    meter = Meter(world, total=effort.choice(spec))
+    found = choosing.choose(searched, method, images, spec, world, meter=meter).genotype
+    kept = [edge.operation for cell in (found.normal, found.reduction) for n in cell for edge in n]
+    assert found.skip_count == 2
+    assert "sep_conv_3x3" not in kept
+    assert costs.cost(found) <= 0.8 * free
 
 
 def test_a_refined_front_is_one_and_leaves_the_supernet_alone(

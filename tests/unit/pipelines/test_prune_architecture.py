@@ -196,6 +196,8 @@ def test_a_price_in_place_of_a_share_decides_how_much_is_left(
     assert (cheap.metrics["gamma"], cheap.metrics["share"]) == (1e-9, None)
     assert dear.metrics["kept"] < 0.1 < 0.5 < cheap.metrics["kept"]
     assert dear.metrics["search"]["history"][-1]["gamma"] == 1e4
+    card = fetched(world, dear, "README.md").read_text()
+    assert "learned on 'stripes' at a price of 10000 nats for the whole network" in card
 
 
 @pytest.mark.usefixtures("without_onnx")

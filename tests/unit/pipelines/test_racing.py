@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from core.domain.datasets import Dataset
 from core.domain.searches import (
+    AtMost,
     HeadInit,
     PretrainSpec,
     SearchSpec,
@@ -21,6 +22,9 @@ from core.domain.searches import (
 )
 from core.domain.supernets import SupernetId
 from core.domain.work import PretrainInputs, SearchInputs, SearchOutcome, Source, StartingPoint
+from core.errors import InvalidInput
+from core.nas.objectives import parameter_costs
+from core.nas.selection.limited import cheapest
 from core.nas.space import Space
 from core.nas.supernet import Supernet
 from core.pipelines import (
@@ -246,3 +250,28 @@ def test_sources_are_adapted_to_a_space_of_the_searchs_own(
         rung = contestants[name]["rungs"][0]  # type: ignore[index]
         assert 0 < rung["valid_accuracy"] <= 1
     assert outcome.start["space"]["channels"] == 4
+
+
+def test_a_source_whose_cells_all_cost_more_than_they_may_is_out(
+    world: World, registered: Register, source: Source
+) -> None:
+    """The cold start's space has smaller ones; a search from that source alone fails."""
+    smaller = replace(BLIND, cells="darts")
+    inputs = inputs_of(registered("target", classes=6), source, space=smaller)
+    least = smallest(Space.from_dict(point(inputs).space), 6)
+    bounded = replace(inputs.spec, at_most=AtMost(parameters=least - 1))
+    outcome = search_architecture.run(replace(inputs, spec=bounded), apart(world, "race"))
+    assert outcome.start["supernet_id"] is None
+    assert outcome.metrics["parameters"] < least
+    reason = raced(outcome)["net"]["out"]
+    said = f"No cells keep to at_most.parameters = {least - 1:,}: the smallest network of "
+    assert str(reason).startswith(said + "the supernet 'net'")
+
+    named = replace(bounded, policy=StartPolicy.SUPERNET, supernet_id=point(inputs).id)
+    with pytest.raises(InvalidInput, match="the supernet 'net'"):
+        search_architecture.run(replace(inputs, spec=named), apart(world, "named"))
+
+
+def smallest(space: Space, classes: int) -> int:
+    costs = parameter_costs(space, classes)
+    return int(costs.cost(cheapest(costs, max_skips=2)))

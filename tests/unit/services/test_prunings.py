@@ -165,6 +165,19 @@ def test_what_a_price_has_kept_is_its_masks_share(sessions: Sessions, spec: Prun
         asked(sessions, replace(spec, mask_from=priced.id, share=0.5))
 
 
+def test_nearly_all_that_a_price_has_kept_can_be_asked_for_again(
+    sessions: Sessions, spec: PruneSpec
+) -> None:
+    """More than a share may be asked for: what the mask leaves is its own."""
+    priced, _ = asked(sessions, replace(spec, gamma=1e-9))
+    done(sessions, given(sessions)[0], kept=0.9919)
+    over, job = asked(sessions, replace(spec, mask_from=priced.id))
+    assert over.spec["share"] == 0.9919
+    with sessions.begin() as session:
+        again = repeating.again(session, jobs.get(session, job.id), device="cpu")
+    assert again.spec == job.spec
+
+
 def test_named_masks_are_of_one_kind_and_finished(sessions: Sessions, spec: PruneSpec) -> None:
     first, second = (learned(sessions, spec, each, seen=False) for each in ("first", "second"))
     over = learned(sessions, replace(spec, mask_from=first.id), "over")

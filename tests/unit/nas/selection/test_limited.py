@@ -27,7 +27,7 @@ ROUNDED = 1 - 4 * 2 / 8192  # of the limit: what rounding may leave unused, of e
 def cells(space: Space) -> Iterator[Cell]:
     """All cells of one kind."""
     kept = space.cell.kept
-    names = [n for n in space.operations if kept is None or n != "none"]
+    names = [n for n in space.operations if n != "none"]
     nodes = [
         [
             tuple(Edge(name, at) for name, at in zip(operations, sources, strict=True))
@@ -88,7 +88,7 @@ def test_no_other_cells_within_the_limit_are_stronger(
     assert worth(found, strengths, space) >= best - 1e-9
 
 
-@pytest.mark.parametrize("cell_space", ["darts", "s2", "nas-bench-201"])
+@pytest.mark.parametrize("cell_space", ["darts", "s2", "s3"])
 def test_without_a_limit_that_binds_it_is_the_derived_one(cell_space: str) -> None:
     space = Space(channels=4, layers=3, nodes=4, cells=cell_space)
     costs = parameter_costs(space, 3)
@@ -112,6 +112,28 @@ def test_the_network_has_no_more_parameters_than_the_limit() -> None:
     for most in (least - 1, 1):
         with pytest.raises(ValueError, match=f"less than the {least:g} of"):
             strongest_within(strengths, costs, most, max_skips=2)
+
+
+def test_ties_go_to_the_lower_source_and_the_earlier_operation() -> None:
+    space = Space(channels=4, layers=3, nodes=3)
+    alike = torch.ones(space.edges, len(space.operations))
+    strengths = dict.fromkeys(space.kinds, alike)
+    found = strongest_within(strengths, parameter_costs(space, 3), 1e9)
+    assert found == strongest(space, strengths)
+    assert {(e.source, e.operation) for node in found.normal for e in node} == {
+        (0, "max_pool_3x3"), (1, "max_pool_3x3"),
+    }  # fmt: skip
+
+
+def test_where_edges_may_be_empty_none_is_and_the_output_hangs_on_the_input() -> None:
+    """Though nothing is cheaper than ``none``, and nothing stronger."""
+    space = Space(channels=4, layers=3, nodes=3, cells="nas-bench-201")
+    costs, strengths = parameter_costs(space, 3), {"normal": torch.rand(space.edges, 5)}
+    strengths["normal"][:, space.operations.index("none")] = 2.0
+    least = cheapest(costs, max_skips=2)
+    for found in (least, strongest_within(strengths, costs, costs.cost(least), max_skips=2)):
+        assert found.skip_count <= 2
+        assert "none" not in {edge.operation for node in found.normal for edge in node}
 
 
 def test_weights_that_are_no_numbers_are_refused() -> None:
