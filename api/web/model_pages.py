@@ -128,6 +128,7 @@ def _row(search: Search, model: Model) -> dict[str, object]:
         "label": metrics.label(search),
         "best_valid": metrics.best_validation(model),
         "accuracies": [each.test for each in found],
+        "parameters": metrics.number(model.metrics.get("parameters")),
         "seconds": metrics.seconds(model),
         "learning_rate": metrics.number(metrics.best_arm(model).get("learning_rate")),
     }

@@ -20,6 +20,7 @@ class ModelRow:
     dataset_name: str
     started: str
     accuracies: tuple[Accuracy, ...]
+    parameters: float | None
 
 
 def rows(session: Session, models: Iterable[Model]) -> list[ModelRow]:
@@ -33,6 +34,7 @@ def rows(session: Session, models: Iterable[Model]) -> list[ModelRow]:
             names[DatasetId(each.dataset_id)],
             metrics.label(made_by[each.search_id]),
             metrics.accuracies(each),
+            metrics.number(each.metrics.get("parameters")),
         )
         for each in shown
     ]

@@ -265,7 +265,12 @@ def test_a_result_page_says_what_the_network_was_allowed(
     _, free = scenes.finished(container, target)
     said = "The cells are the strongest whose network has at most 50,000 parameters."
     assert said in browser.get(f"/models/{limited.id}").text
-    assert "has at most" not in browser.get(f"/models/{free.id}").text
+    shown = browser.get(f"/models/{free.id}").text
+    assert "has at most" not in shown
+    named = rf'<a href="/models/{limited.id}">[^<]*, at most 50,000 parameters</a>'
+    for page in (shown, browser.get("/models").text):
+        assert re.search(named, page)
+        assert page.count('<td class="number">48,211</td>') == 2
 
 
 def test_one_candidate_is_no_choice(browser: httpx.Client, container: Container) -> None:

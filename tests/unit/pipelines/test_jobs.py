@@ -370,7 +370,7 @@ def test_what_no_cells_can_keep_to_ends_a_search_before_it_begins(
         registered("target"), policy=StartPolicy.COLD, learning_rates=(0.05,),
         selection=Selection.MAGNITUDE, at_most=AtMost(parameters=1),
     )  # fmt: skip
-    with pytest.raises(InvalidInput, match="No cells keep to at_most.parameters = 1"):
+    with pytest.raises(InvalidInput, match=r"No cells keep to at_most\.parameters = 1:"):
         search_architecture.run(inputs, world)
     assert world.records == []
 
