@@ -205,10 +205,12 @@ def clone(
     as_json: AsJson = False,
 ) -> None:
     """Search once more as an earlier search did, but for what is given."""
+    limit = pairs(at_most, plain="parameters", what="--at-most")
     body = terminal.given(
         retrain_epochs=retrain_epochs,
         training=terminal.given(epochs=epochs, seed=seed),
-        at_most=pairs(at_most, plain="parameters", what="--at-most") or None,
+        # In place of the earlier limit, whichever of the two that was.
+        at_most={"parameters": None, "flops": None, **limit} if limit else None,
         budget=pairs(budget, plain="seconds", what="--budget") or None,
         deadline=deadline,
         labels=pairs(label, what="--label") or None,

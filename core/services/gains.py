@@ -15,7 +15,7 @@ from core.db import types
 from core.db.result_tables import ModelRow, SearchRow
 from core.domain.datasets import DatasetId
 from core.domain.jobs import JobId
-from core.domain.searches import ModelId, SearchId
+from core.domain.searches import ModelId, SearchId, limit_of
 from core.domain.supernets import SupernetId
 from core.services import races
 
@@ -109,7 +109,7 @@ class _Read:
             ids=(search_id, job_id, model_id, dataset_id),
             at=at,
             supernet_id=start.get("supernet_id"),
-            terms=(*terms, spec.get("retrain_epochs"), _limits(spec)),
+            terms=(*terms, spec.get("retrain_epochs"), limit_of(spec)),
             race=start.get("race"),
             tested=None if tested is None else float(tested),
         )
@@ -137,12 +137,6 @@ class _Read:
             return 0.0
         mine = (each.points for each in leads if str(each.supernet_id) == self.supernet_id)
         return next(mine, None)
-
-
-def _limits(spec: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What the network was allowed to cost; of a release without limits, anything."""
-    at_most = spec.get("at_most") or {}
-    return tuple(at_most.get(each) for each in ("parameters", "flops"))
 
 
 def _record(begun: Sequence[Begun]) -> Record:

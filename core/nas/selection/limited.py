@@ -29,11 +29,12 @@ def strongest_within(
     """The cells of the largest sum of operations' weights that cost no more.
 
     As in `core.nas.derive.strongest`, whose nodes keep their strongest edges: the largest sum
-    where nothing is limited. With limits it is a knapsack in which every node takes its number of
-    edges, each with one operation; solved by dynamic programming over the cost, exactly but for
-    its rounding: up, by less than an 8192th of the limit for each edge that is kept. Ties go to
-    the lower source and the earlier operation. ``none`` is in no cell, not even where edges may
-    be empty: others cost as little, and without it every cell's output depends on its input.
+    where nothing is limited. With limits it is a multiple-choice knapsack (Kellerer et al. 2004,
+    Knapsack Problems, chapter 11) in which every node takes its number of edges, each with one
+    operation; solved by dynamic programming over the cost, exactly but for its rounding: up, by
+    less than an 8192th of the limit for each edge that is kept. Ties go to the lower source and
+    the earlier operation. ``none`` is in no cell, not even where edges may be empty: others cost
+    as little, and without it every cell's output depends on its input.
 
     Args:
         strengths: ``[edges, O]`` by kind of cell, as of `Supernet.strengths`.

@@ -87,7 +87,9 @@ def test_a_search_on_terms_and_its_clone(run: Run, container: Container) -> None
     assert (other.priority, other.spec["deadline"]) == (7, None)
     assert other.spec["training"] == {**job.spec["training"], "seed": 5}
     assert other.spec["labels"] == {"team": "forms", "round": "2"}
-    assert other.spec["at_most"]["parameters"] == 40_000
+    assert other.spec["at_most"] == {"parameters": 40_000, "flops": None}
+    assert run("clone", str(search.id), "--at-most", "flops=9000000").startswith("0\n")
+    assert newest(container).spec["at_most"] == {"parameters": None, "flops": 9_000_000}
     assert run("search", "animals", "--label", "forms").startswith("2\n")
     for command in ("search", "estimate"):
         for wrong in ("many", "inf", "nan", "-inf"):

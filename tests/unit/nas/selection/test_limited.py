@@ -97,8 +97,9 @@ def test_without_a_limit_that_binds_it_is_the_derived_one(cell_space: str) -> No
         assert strongest_within(strengths, costs, 1e9) == strongest(space, strengths)
 
 
-def test_the_network_has_no_more_parameters_than_the_limit() -> None:
-    space = Space(channels=4, layers=3, nodes=4)
+@pytest.mark.parametrize("partial", [1, 2])
+def test_the_network_has_no_more_parameters_than_the_limit(partial: int) -> None:
+    space = Space(channels=4, layers=3, nodes=4, partial=partial)
     costs, generator = parameter_costs(space, 3), torch.Generator().manual_seed(0)
     strengths, _ = drawn(space, 0)
     smallest = cheapest(costs, max_skips=2)
